@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Frames, pools, memory, ports and clocks, as safe types over DPDK and over the heap.
+//!
+//! # Map
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `mbuf.rs` | the header every frame has: `rte_mbuf`'s layout, for DPDK's buffers and for ours |
+//! | `frame.rs` | [`Frame`]: the 16-byte owning handle, its window, its chain, its metadata |
+//! | `pool.rs`, `soft/heap.rs` | [`Pool`]: where frames come from and go back to |
+//! | `memory.rs` | [`Region`], [`Block`], [`Extent`]: memory that frames carry by reference |
+//! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
+//! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
+//! | `soft/` | ports without DPDK: pipe, pcap, faulty |
+//! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
+//! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |
+//!
+//! # Invariants
+//!
+//! - With `dpdk-sys`, this crate is the only home of `unsafe`. Everything it exports is safe to call in any order.
+//! - A frame frees itself, its chain and what is attached to it, on whichever thread drops it.
+//! - Nothing with a reference count above one is ever handed out for writing.
+//! - A heap frame never reaches C: a port that runs DPDK copies it first (see `compose.rs`).
+
+pub mod clock;
+mod compose;
+mod frame;
+mod mbuf;
+pub mod memory;
+mod pool;
+mod port;
+mod prefetch;
+pub mod soft;
+
+pub use compose::{Composer, NoFrames};
+pub use frame::{Checksum, Checksums, Frame, Offload, Transport, Verdicts};
+pub use memory::{Block, Class, Extent, Lent, Region};
+pub use pool::{Pool, Pools};
+pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
+pub use prefetch::prefetch;

@@ -1,0 +1,92 @@
+//! Putting payload behind headers: by reference where the port can read it, else by the one copy there is.
+//! What a port can do is told by `Capabilities` in `port.rs`.
+
+use crate::frame::Frame;
+use crate::memory::{Class, Extent};
+use crate::pool::Pools;
+use crate::port::Capabilities;
+
+/// A pool has no frame left; the caller tries again on a later turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoFrames;
+
+/// Builds frames for one queue pair.
+pub struct Composer {
+    pools: Pools,
+    gather: bool,
+    heap_readable: bool,
+    segments_max: usize,
+    copied_bytes: u64,
+    attached_bytes: u64,
+}
+
+impl Composer {
+    /// A composer for a port of these capabilities.
+    pub fn new(pools: Pools, capabilities: &Capabilities) -> Composer {
+        Composer {
+            pools,
+            gather: capabilities.multi_segment,
+            heap_readable: capabilities.reads_heap,
+            segments_max: capabilities.segments_max.max(1),
+            copied_bytes: 0,
+            attached_bytes: 0,
+        }
+    }
+
+    /// The pools frames come from.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// An empty frame for headers, with headroom in front.
+    #[inline]
+    pub fn header(&self) -> Result<Frame, NoFrames> {
+        self.pools.control.take().ok_or(NoFrames)
+    }
+
+    /// Put `payload` behind what `frame` holds: by reference if the port can read it there, else by copying.
+    ///
+    /// Errors: a pool is empty, or a copy does not fit the frame. The frame is then incomplete: drop it.
+    pub fn payload(&mut self, frame: &mut Frame, payload: &Extent) -> Result<(), NoFrames> {
+        let bytes = u64::from(payload.len());
+        let readable = self.heap_readable || payload.class() != Class::Heap;
+        if self.gather && readable && frame.segment_count() < self.segments_max {
+            let mut carrier = self.pools.attach.take().ok_or(NoFrames)?;
+            if payload.attach_to(&mut carrier) {
+                frame.chain(carrier);
+                self.attached_bytes += bytes;
+                return Ok(());
+            }
+        }
+        self.copy(frame, payload.bytes())?;
+        self.copied_bytes += bytes;
+        Ok(())
+    }
+
+    /// Copy the payload of an op that carried it inside itself. Not counted: there is no memory to refer to.
+    pub fn inline(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
+        self.copy(frame, payload)
+    }
+
+    fn copy(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
+        if frame.segment_count() == 1 {
+            let room = frame.append(payload.len()).ok_or(NoFrames)?;
+            room.copy_from_slice(payload);
+            return Ok(());
+        }
+        let mut tail = self.pools.control.take().ok_or(NoFrames)?;
+        tail.append(payload.len()).ok_or(NoFrames)?.copy_from_slice(payload);
+        frame.chain(tail);
+        Ok(())
+    }
+
+    /// Payload bytes copied because the port could not read them where they were.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
+    /// Payload bytes sent by reference.
+    pub fn attached_bytes(&self) -> u64 {
+        self.attached_bytes
+    }
+}

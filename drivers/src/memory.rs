@@ -1,0 +1,665 @@
+//! Memory that frames carry by reference: regions of equal blocks, counted ranges of them, foreign bytes.
+//! Frames themselves live in `frame.rs`; the copying of what a port cannot reach in `compose.rs`.
+//!
+//! A block has two counts. `handles` counts what Rust holds ([`Block`], [`Extent`], frozen [`Bytes`]); all handles
+//! together hold one reference of `shared`, of which every attached segment in a transmit ring holds another. So
+//! the count that DPDK touches never overflows, whatever the application clones.
+
+use core::ffi::c_void;
+use core::fmt;
+use core::ops::{Deref, DerefMut, Range};
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::sync::{Arc, OnceLock, RwLock, Weak};
+
+use bytes::Bytes;
+
+use crate::frame::Frame;
+use crate::mbuf::{self, SharedInfo};
+
+/// What a region's memory is, which decides whether a port can read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Frames of a pool.
+    Pool,
+    /// Mapped for the devices' DMA.
+    Registered,
+    /// Ordinary memory of this process.
+    Heap,
+}
+
+/// Memory for a region, from wherever the devices can read it best.
+pub struct Backing {
+    /// First byte, aligned to a cache line.
+    pub start: NonNull<u8>,
+    /// What it is.
+    pub class: Class,
+    /// The device's address of the byte at an offset.
+    pub iova: fn(NonNull<u8>) -> u64,
+    /// Gives the memory back.
+    pub free: fn(NonNull<u8>, usize),
+}
+
+/// Where regions take their memory from once something better than the heap is up.
+///
+/// It is given a size in bytes and answers `None` if it has none, and the heap serves.
+pub static SOURCE: OnceLock<fn(usize) -> Option<Backing>> = OnceLock::new();
+
+#[repr(C)]
+struct BlockHeader {
+    shared: SharedInfo,
+    handles: AtomicU32,
+    next: AtomicU32,
+    index: u32,
+    len: u32,
+    data: NonNull<u8>,
+    iova: u64,
+    class: Class,
+    home: Home,
+}
+
+enum Home {
+    /// The region the block goes back to. While the block is out it owns one count of the `Arc`.
+    Region(*const Inner),
+    /// Bytes of the application's own that lie in no region; they end with the block.
+    Foreign(#[expect(dead_code, reason = "held for its drop")] Bytes),
+}
+
+// SAFETY: everything that is written after construction is atomic; the data is written only through a unique `Block`.
+unsafe impl Send for BlockHeader {}
+// SAFETY: as above.
+unsafe impl Sync for BlockHeader {}
+
+struct Inner {
+    headers: Box<[BlockHeader]>,
+    backing: Backing,
+    bytes: usize,
+    block_bytes: usize,
+    /// Index of the first free block and, above it, a count of pops that keeps a stale head from matching.
+    free: AtomicU64,
+    available: AtomicU32,
+}
+
+// SAFETY: `Backing` is plain memory shared through the blocks' rules.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+const NONE: u32 = u32::MAX;
+
+/// Memory in equal blocks that ports can read: a lane's transmit pool, or one the application made.
+///
+/// Clones share the blocks. Any thread may take and give back.
+#[derive(Clone)]
+pub struct Region(Arc<Inner>);
+
+impl Region {
+    /// A region of `blocks` blocks of `block_bytes` bytes each: DMA-able memory if there is any, else the heap.
+    ///
+    /// Panics: if either is zero, or the sizes do not fit the address space or 32 bits.
+    pub fn new(blocks: usize, block_bytes: usize) -> Region {
+        assert!(blocks > 0 && block_bytes > 0, "a region has at least one block of one byte");
+        let count = u32::try_from(blocks).expect("a region has fewer than 2^32 blocks");
+        let len = u32::try_from(block_bytes).expect("a block has fewer than 2^32 bytes");
+        let stride = block_bytes.next_multiple_of(64);
+        let bytes = stride.checked_mul(blocks).expect("a region fits the address space");
+        let backing = SOURCE.get().and_then(|source| source(bytes)).unwrap_or_else(|| heap(bytes));
+        let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
+            let home = weak.as_ptr();
+            let headers = (0..count).map(|index| {
+                let offset = index as usize * stride;
+                // SAFETY: `offset` lies inside the `bytes` bytes of the backing.
+                let data = unsafe { backing.start.add(offset) };
+                BlockHeader {
+                    shared: SharedInfo {
+                        free_cb: Some(on_last_segment),
+                        opaque: AtomicPtr::new(ptr::null_mut()),
+                        refcnt: AtomicU16::new(1),
+                    },
+                    handles: AtomicU32::new(0),
+                    next: AtomicU32::new(if index + 1 < count { index + 1 } else { NONE }),
+                    index,
+                    len,
+                    data,
+                    iova: (backing.iova)(data),
+                    class: backing.class,
+                    home: Home::Region(home),
+                }
+            });
+            Inner {
+                headers: headers.collect(),
+                bytes,
+                block_bytes: stride,
+                free: AtomicU64::new(0),
+                available: AtomicU32::new(count),
+                backing,
+            }
+        });
+        registry_add(&inner);
+        Region(inner)
+    }
+
+    /// An empty block; `None` while all are out.
+    pub fn take(&self) -> Option<Block> {
+        let header = self.0.pop()?;
+        header.handles.store(1, Ordering::Relaxed);
+        // The block that is out keeps its region alive.
+        let _ = Arc::into_raw(Arc::clone(&self.0));
+        Some(Block { header: NonNull::from(header), filled: 0 })
+    }
+
+    /// A copy of `bytes` that lives here, shared by counting; `None` if no block is free or they do not fit one.
+    pub fn store(&self, bytes: &[u8]) -> Option<Bytes> {
+        let mut block = self.take()?;
+        block.extend(bytes).then(|| block.freeze())
+    }
+
+    /// Blocks that can be taken now.
+    pub fn available(&self) -> usize {
+        self.0.available.load(Ordering::Relaxed) as usize
+    }
+
+    /// Blocks of the region.
+    pub fn blocks(&self) -> usize {
+        self.0.headers.len()
+    }
+
+    /// What the memory is.
+    pub fn class(&self) -> Class {
+        self.0.backing.class
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("blocks", &self.blocks())
+            .field("available", &self.available())
+            .finish()
+    }
+}
+
+impl Inner {
+    fn pop(&self) -> Option<&BlockHeader> {
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            #[expect(clippy::cast_possible_truncation, reason = "the index is the low half")]
+            let index = head as u32;
+            let header = self.headers.get(index as usize)?;
+            let next = header.next.load(Ordering::Relaxed);
+            let pops = (head >> 32).wrapping_add(1) << 32;
+            let swapped = self.free.compare_exchange_weak(
+                head,
+                pops | u64::from(next),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            );
+            match swapped {
+                Ok(_) => {
+                    self.available.fetch_sub(1, Ordering::Relaxed);
+                    return Some(header);
+                }
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn push(&self, header: &BlockHeader) {
+        self.available.fetch_add(1, Ordering::Relaxed);
+        let mut head = self.free.load(Ordering::Relaxed);
+        loop {
+            #[expect(clippy::cast_possible_truncation, reason = "the index is the low half")]
+            header.next.store(head as u32, Ordering::Relaxed);
+            let fresh = head >> 32 << 32 | u64::from(header.index);
+            match self.free.compare_exchange_weak(head, fresh, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// The block that holds `start .. start + len`, if it lies in this region.
+    fn find(&self, start: *const u8, len: usize) -> Option<(&BlockHeader, usize)> {
+        let offset = start.addr().checked_sub(self.backing.start.as_ptr().addr())?;
+        if offset >= self.bytes {
+            return None;
+        }
+        let header = self.headers.get(offset / self.block_bytes)?;
+        let within = offset % self.block_bytes;
+        (within + len <= header.len as usize).then_some((header, within))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        (self.backing.free)(self.backing.start, self.bytes);
+    }
+}
+
+fn heap_layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 64).expect("a region fits the address space")
+}
+
+fn heap(bytes: usize) -> Backing {
+    let layout = heap_layout(bytes);
+    // SAFETY: the size is not zero: regions have at least one block of one byte.
+    let start = unsafe { alloc_zeroed(layout) };
+    let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+    let free = |start: NonNull<u8>, bytes: usize| {
+        // SAFETY: allocated above with the same layout, and freed once, by the region's end.
+        unsafe { dealloc(start.as_ptr(), heap_layout(bytes)) }
+    };
+    Backing { start, class: Class::Heap, iova: |_| 0, free }
+}
+
+/// The last segment that carried a block has gone after the last handle had. Runs wherever the segment was freed.
+unsafe extern "C" fn on_last_segment(_buffer: *mut c_void, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the block's header, set before anything is attached; it lives until it is sent home here.
+    unsafe { go_home(opaque.cast()) };
+}
+
+/// # Safety
+///
+/// No handle and no segment refers to the block any more, and this is called once for each time it was taken.
+unsafe fn go_home(block: *mut BlockHeader) {
+    // SAFETY: the block is alive: its region is kept by the count given up below, a foreign one by being owned here.
+    let header = unsafe { &*block };
+    match &header.home {
+        Home::Region(region) => {
+            header.shared.refcnt.store(1, Ordering::Relaxed);
+            let region = *region;
+            // SAFETY: `take` left one count of the `Arc` with the block; it is taken back here, once.
+            let region = unsafe { Arc::from_raw(region) };
+            region.push(header);
+        }
+        // SAFETY: foreign headers are boxes leaked by `Extent::of_bytes`; this is the last use.
+        Home::Foreign(_) => drop(unsafe { Box::from_raw(block) }),
+    }
+}
+
+impl BlockHeader {
+    fn retain(&self) {
+        let before = self.handles.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "a block has fewer than 2^31 handles");
+    }
+
+    /// # Safety
+    ///
+    /// One handle of the block is the caller's to give up.
+    unsafe fn release(block: NonNull<BlockHeader>) {
+        // SAFETY: the caller's handle keeps the block alive.
+        let header = unsafe { block.as_ref() };
+        if header.handles.fetch_sub(1, Ordering::AcqRel) == 1
+            && header.shared.refcnt.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            // SAFETY: the last handle has gone, and no segment is attached.
+            unsafe { go_home(block.as_ptr()) };
+        }
+    }
+}
+
+/// One block, owned: written as a slice or through [`io::Write`], sent by value. Dropped, it goes back to its region.
+///
+/// Shape: derefs to the bytes written so far.
+pub struct Block {
+    header: NonNull<BlockHeader>,
+    filled: u32,
+}
+
+// SAFETY: a `Block` is the only handle of its memory; counts are atomic.
+unsafe impl Send for Block {}
+// SAFETY: `&Block` only reads.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn header(&self) -> &BlockHeader {
+        // SAFETY: the handle keeps the block alive.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Bytes that still fit.
+    pub fn room(&self) -> usize {
+        (self.header().len - self.filled) as usize
+    }
+
+    /// Forget what was written.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Append `bytes`, whole or not at all.
+    pub fn extend(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= self.room();
+        if fits {
+            self.spare()[..bytes.len()].copy_from_slice(bytes);
+            self.grow(bytes.len());
+        }
+        fits
+    }
+
+    /// The bytes behind what was written. [`grow`](Block::grow) makes them part of it.
+    pub fn spare(&mut self) -> &mut [u8] {
+        let (data, filled, room) = (self.header().data, self.filled as usize, self.room());
+        // SAFETY: `filled` is at most the block's length.
+        let start = unsafe { data.add(filled) };
+        // SAFETY: the rest of the block is initialised (regions are zeroed) and this is its only handle.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), room) }
+    }
+
+    /// Count `n` bytes of [`spare`](Block::spare) as written.
+    ///
+    /// Panics: if there is less room.
+    pub fn grow(&mut self, n: usize) {
+        assert!(n <= self.room(), "a block grows within its room");
+        self.filled += u32::try_from(n).unwrap_or(0);
+    }
+
+    /// Make the block immutable and shared. Cost: one small allocation.
+    pub fn freeze(self) -> Bytes {
+        Bytes::from_owner(Frozen(self))
+    }
+
+    /// Lend the bytes out for sending. The block comes back from [`Lent::reclaim`] once nothing refers to it.
+    pub fn lend(self) -> (Lent, Extent) {
+        self.header().retain();
+        let extent = Extent { owner: Owner::block(self.header), start: 0, len: self.filled };
+        (Lent(self), extent)
+    }
+}
+
+struct Frozen(Block);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the first `filled` bytes are initialised; only `&mut Block` writes them.
+        unsafe { slice::from_raw_parts(self.header().data.as_ptr(), self.filled as usize) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let (data, filled) = (self.header().data, self.filled as usize);
+        // SAFETY: this is the block's only handle, borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(data.as_ptr(), filled) }
+    }
+}
+
+impl io::Write for Block {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = bytes.len().min(self.room());
+        self.extend(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: the handle is this block's own, and it is going.
+        unsafe { BlockHeader::release(self.header) };
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("len", &self.len()).field("room", &self.room()).finish()
+    }
+}
+
+/// A block that extents or transmit rings may still refer to.
+#[derive(Debug)]
+pub struct Lent(Block);
+
+impl Lent {
+    /// The block, if nothing refers to it any more: no extent, no frame in a transmit ring.
+    pub fn reclaim(self) -> Result<Block, Lent> {
+        if self.is_idle() { Ok(self.0) } else { Err(self) }
+    }
+
+    /// No extent and no frame refers to the block.
+    pub fn is_idle(&self) -> bool {
+        let header = self.0.header();
+        header.handles.load(Ordering::Acquire) == 1 && header.shared.refcnt.load(Ordering::Acquire) == 1
+    }
+}
+
+/// A counted reference to a range of immutable memory that frames can carry: of a block, of a received frame, of
+/// foreign bytes. Sixteen bytes.
+pub struct Extent {
+    owner: Owner,
+    start: u32,
+    len: u32,
+}
+
+const _: () = assert!(size_of::<Extent>() == 16);
+
+/// A block's header, or with [`Owner::FRAME`] set a frame's.
+#[derive(Clone, Copy)]
+struct Owner(NonNull<u8>);
+
+enum Kind {
+    Block(NonNull<BlockHeader>),
+    Frame(NonNull<mbuf::Header>),
+}
+
+impl Owner {
+    const FRAME: usize = 1;
+
+    fn block(header: NonNull<BlockHeader>) -> Owner {
+        Owner(header.cast())
+    }
+
+    fn frame(header: NonNull<mbuf::Header>) -> Owner {
+        Owner(header.cast().map_addr(|address| address | Self::FRAME))
+    }
+
+    fn kind(self) -> Kind {
+        let address = self.0.as_ptr().map_addr(|address| address & !Self::FRAME);
+        // SAFETY: headers are never at address zero, with or without the tag.
+        let untagged = unsafe { NonNull::new_unchecked(address) };
+        if self.0.as_ptr().addr() & Self::FRAME == 0 {
+            Kind::Block(untagged.cast())
+        } else {
+            Kind::Frame(untagged.cast())
+        }
+    }
+}
+
+// SAFETY: extents only read memory that nobody writes while a handle exists; counts are atomic.
+unsafe impl Send for Extent {}
+// SAFETY: as above.
+unsafe impl Sync for Extent {}
+
+impl Extent {
+    /// The range that `bytes` names: of the region they lie in, else of the bytes themselves (one allocation).
+    ///
+    /// `None` if there are more than `u32::MAX` of them.
+    pub fn of_bytes(bytes: &Bytes) -> Option<Extent> {
+        let len = u32::try_from(bytes.len()).ok()?;
+        if let Some(extent) = registry_find(bytes.as_ptr(), len) {
+            return Some(extent);
+        }
+        let header = Box::new(BlockHeader {
+            shared: SharedInfo {
+                free_cb: Some(on_last_segment),
+                opaque: AtomicPtr::new(ptr::null_mut()),
+                refcnt: AtomicU16::new(1),
+            },
+            handles: AtomicU32::new(1),
+            next: AtomicU32::new(NONE),
+            index: 0,
+            len,
+            data: NonNull::from(&**bytes).cast(),
+            iova: 0,
+            class: Class::Heap,
+            home: Home::Foreign(bytes.clone()),
+        });
+        Some(Extent { owner: Owner::block(NonNull::from(Box::leak(header))), start: 0, len })
+    }
+
+    /// The window of a frame's first segment. `None` if too many share it.
+    pub fn of_frame(frame: &Frame) -> Option<Extent> {
+        let header = frame.segment();
+        let len = u32::try_from(frame.len()).ok()?;
+        let start = frame.bytes().as_ptr().addr() - header.buf_addr.addr();
+        let start = u32::try_from(start).ok()?;
+        mbuf::retain(&header.refcnt).then(|| Extent {
+            owner: Owner::frame(NonNull::from(header)),
+            start,
+            len,
+        })
+    }
+
+    /// Another reference to `range` of this extent; `None` if it lies outside, or too many refer to the frame.
+    pub fn slice(&self, range: Range<u32>) -> Option<Extent> {
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        match self.owner.kind() {
+            // SAFETY: this extent keeps the block alive.
+            Kind::Block(header) => unsafe { header.as_ref() }.retain(),
+            Kind::Frame(header) => {
+                // SAFETY: this extent keeps the frame alive.
+                let header = unsafe { header.as_ref() };
+                if !mbuf::retain(&header.refcnt) {
+                    return None;
+                }
+            }
+        }
+        Some(Extent { owner: self.owner, start: self.start + range.start, len: range.end - range.start })
+    }
+
+    /// Bytes of the range.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The range is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keep the first `n` bytes.
+    pub fn truncate(&mut self, n: u32) {
+        self.len = self.len.min(n);
+    }
+
+    /// Forget the first `n` bytes, or all if there are fewer.
+    pub fn advance(&mut self, n: u32) {
+        let n = n.min(self.len);
+        self.start += n;
+        self.len -= n;
+    }
+
+    /// What the memory is.
+    pub fn class(&self) -> Class {
+        match self.owner.kind() {
+            // SAFETY: this extent keeps the block alive.
+            Kind::Block(header) => unsafe { header.as_ref() }.class,
+            Kind::Frame(_) => Class::Pool,
+        }
+    }
+
+    fn base(&self) -> *mut u8 {
+        let base = match self.owner.kind() {
+            // SAFETY: this extent keeps the block alive.
+            Kind::Block(header) => unsafe { header.as_ref() }.data.as_ptr(),
+            // SAFETY: this extent keeps the frame alive.
+            Kind::Frame(header) => unsafe { header.as_ref() }.buf_addr,
+        };
+        // SAFETY: the range was checked against its owner's memory when it was made.
+        unsafe { base.add(self.start as usize) }
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the range lies in its owner's memory, which nobody writes while this extent lives.
+        unsafe { slice::from_raw_parts(self.base(), self.len as usize) }
+    }
+
+    /// Make the empty frame `carrier` carry this range, at most 65,535 bytes. False, and nothing done, if it cannot.
+    pub(crate) fn attach_to(&self, carrier: &mut Frame) -> bool {
+        let Ok(len) = u16::try_from(self.len) else { return false };
+        match self.owner.kind() {
+            Kind::Block(block) => {
+                // SAFETY: this extent keeps the block alive.
+                let header = unsafe { block.as_ref() };
+                if !mbuf::retain(&header.shared.refcnt) {
+                    return false;
+                }
+                let shared = ptr::addr_of!(header.shared).cast_mut();
+                header.shared.opaque.store(block.as_ptr().cast(), Ordering::Relaxed);
+                carrier.attach_external(self.base(), header.iova + u64::from(self.start), len, shared);
+                true
+            }
+            Kind::Frame(header) => {
+                // SAFETY: this extent keeps the frame alive.
+                let owner = unsafe { header.as_ref() };
+                carrier.attach_segment(owner, self.base(), len)
+            }
+        }
+    }
+}
+
+impl Drop for Extent {
+    fn drop(&mut self) {
+        match self.owner.kind() {
+            // SAFETY: the handle is this extent's own, and it is going.
+            Kind::Block(header) => unsafe { BlockHeader::release(header) },
+            Kind::Frame(header) => {
+                // SAFETY: this extent keeps the frame alive until the reference below is given up.
+                let first = unsafe { header.as_ref() };
+                let single = first.next.is_null();
+                debug_assert!(single, "extents refer to single segments");
+                // SAFETY: one reference of the segment is this extent's, and it is going.
+                unsafe { mbuf::free_chain(header.as_ptr()) };
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Extent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extent").field("len", &self.len).field("class", &self.class()).finish()
+    }
+}
+
+/// Every living region, so that `Bytes` which lie in one are recognised by their address.
+static REGISTRY: RwLock<Vec<Weak<Inner>>> = RwLock::new(Vec::new());
+
+fn registry_add(region: &Arc<Inner>) {
+    let mut regions = REGISTRY.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    regions.retain(|region| region.strong_count() > 0);
+    regions.push(Arc::downgrade(region));
+}
+
+/// The extent of the bytes at `start`, if they lie in a region. Cost: an uncontended read lock and a walk of the regions.
+fn registry_find(start: *const u8, len: u32) -> Option<Extent> {
+    let regions = REGISTRY.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    regions.iter().find_map(|region| {
+        let region = region.upgrade()?;
+        let (header, within) = region.find(start, len as usize)?;
+        header.retain();
+        let start = u32::try_from(within).ok()?;
+        Some(Extent { owner: Owner::block(NonNull::from(header)), start, len })
+    })
+}
+
+#[cfg(test)]
+mod tests;

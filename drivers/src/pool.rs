@@ -1,0 +1,82 @@
+//! Pools: where frames come from. What a frame is lives in `frame.rs`.
+
+use crate::frame::Frame;
+use crate::soft::heap::HeapPool;
+
+/// A bounded pool of frames. One lane takes from it; frames come back by themselves, from any thread.
+///
+/// A pool may be dropped while frames are out: its memory goes with the last of them.
+pub struct Pool(Kind);
+
+enum Kind {
+    Heap(HeapPool),
+    #[cfg(feature = "dpdk")]
+    Dpdk(crate::dpdk::DpdkPool),
+}
+
+impl Pool {
+    /// A pool on the heap: `frames` frames of `data_room` bytes each, 128 of them headroom.
+    ///
+    /// Panics: if `frames` is zero.
+    pub fn heap(frames: usize, data_room: u16) -> Pool {
+        Pool(Kind::Heap(HeapPool::new(frames, data_room)))
+    }
+
+    /// A pool of DPDK's.
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn dpdk(pool: crate::dpdk::DpdkPool) -> Pool {
+        Pool(Kind::Dpdk(pool))
+    }
+
+    /// An empty frame, or `None` while all are out.
+    #[inline]
+    pub fn take(&self) -> Option<Frame> {
+        match &self.0 {
+            Kind::Heap(pool) => pool.take().map(Frame::from_fresh),
+            #[cfg(feature = "dpdk")]
+            Kind::Dpdk(pool) => pool.take().map(Frame::from_fresh),
+        }
+    }
+
+    /// Frames that can be taken now. Cost: linear in what came back since the last refill; for reports, not for packets.
+    pub fn available(&self) -> usize {
+        match &self.0 {
+            Kind::Heap(pool) => pool.available(),
+            #[cfg(feature = "dpdk")]
+            Kind::Dpdk(pool) => pool.available(),
+        }
+    }
+
+    /// Frames the pool was made with.
+    pub fn capacity(&self) -> usize {
+        match &self.0 {
+            Kind::Heap(pool) => pool.capacity(),
+            #[cfg(feature = "dpdk")]
+            Kind::Dpdk(pool) => pool.capacity(),
+        }
+    }
+}
+
+/// The pools of one queue pair. They are apart so that receiving cannot drain what acknowledgements leave in.
+pub struct Pools {
+    /// Receive frames: 2 KiB of data room.
+    pub receive: Pool,
+    /// Headers and control frames, with room for a whole frame where the port cannot gather segments.
+    pub control: Pool,
+    /// Bare headers that carry payload by reference.
+    pub attach: Pool,
+}
+
+/// Data room of receive frames: DPDK's `RTE_MBUF_DEFAULT_BUF_SIZE`.
+pub(crate) const RECEIVE_ROOM: u16 = 2048 + 128;
+
+impl Pools {
+    /// Heap pools for a queue that receives into `receive` frames and sends from `control`.
+    pub fn heap(receive: usize, control: usize) -> Pools {
+        Pools {
+            receive: Pool::heap(receive, RECEIVE_ROOM),
+            control: Pool::heap(control, RECEIVE_ROOM),
+            attach: Pool::heap(control, 0),
+        }
+    }
+}
