@@ -4,6 +4,7 @@ use core::fmt;
 use core::mem::{ManuallyDrop, size_of};
 use core::ptr::{self, NonNull};
 use core::slice;
+use core::sync::atomic::Ordering;
 
 use crate::mbuf::{self, Header, rx, tx};
 
@@ -207,7 +208,7 @@ impl Frame {
     /// This handle's is the only reference of the first segment.
     #[inline]
     pub fn is_unique(&self) -> bool {
-        self.header().refcnt.load(core::sync::atomic::Ordering::Acquire) == 1
+        self.header().refcnt.load(Ordering::Acquire) == 1
     }
 
     #[inline]
@@ -524,6 +525,49 @@ impl Frame {
     pub fn set_hash(&mut self, hash: u32) {
         self.packed = self.packed & !u64::from(u32::MAX) | u64::from(hash);
         self.header_mut().ol_flags |= rx::RSS_HASH;
+    }
+}
+
+/// A frame that an application holds, perhaps through several slices: tells when the last of them goes, whatever
+/// transmit rings still refer to the same memory.
+///
+/// Not `Send`: the slices of one frame stay on one thread.
+pub struct Held {
+    frame: Frame,
+    here: core::marker::PhantomData<*const ()>,
+}
+
+impl Held {
+    /// The first holder of a frame.
+    pub fn new(frame: Frame) -> Held {
+        frame.header().holders.store(1, Ordering::Relaxed);
+        Held { frame, here: core::marker::PhantomData }
+    }
+
+    /// A further holder; `None` if too many share the frame.
+    pub fn share(&self) -> Option<Held> {
+        let frame = self.frame.share()?;
+        let holders = &frame.header().holders;
+        holders.store(holders.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+        Some(Held { frame, here: core::marker::PhantomData })
+    }
+
+    /// Hold no longer. Returns the handle, and whether this was the last holder.
+    pub fn release(self) -> (Frame, bool) {
+        let holders = &self.frame.header().holders;
+        let left = holders.load(Ordering::Relaxed).saturating_sub(1);
+        holders.store(left, Ordering::Relaxed);
+        (self.frame, left == 0)
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// The frame, for narrowing this holder's window.
+    pub fn frame_mut(&mut self) -> &mut Frame {
+        &mut self.frame
     }
 }
 

@@ -32,7 +32,7 @@ mod prefetch;
 pub mod soft;
 
 pub use compose::{Composer, NoFrames};
-pub use frame::{Checksum, Checksums, Frame, Offload, Transport, Verdicts};
+pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
 pub use memory::{Block, Class, Extent, Lent, Region};
 pub use pool::{Pool, Pools};
 pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};

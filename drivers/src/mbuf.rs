@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, Ordering};
 
 use crate::soft::heap;
 
@@ -34,7 +34,9 @@ pub(crate) struct Header {
     pub shinfo: *mut SharedInfo,
     pub priv_size: u16,
     pub timesync: u16,
-    pub dynfield: [u32; 9],
+    pub dynfield: [u32; 8],
+    /// How many slices of the frame an application holds: a dynamic field of ours, reserved at this offset.
+    pub holders: AtomicU32,
 }
 
 const _: () = {
@@ -56,6 +58,7 @@ const _: () = {
     assert!(offset_of!(Header, tx_offload) == 72);
     assert!(offset_of!(Header, shinfo) == 80);
     assert!(offset_of!(Header, priv_size) == 88);
+    assert!(offset_of!(Header, holders) == 124);
     assert!(size_of::<Header>() == 128);
 };
 

@@ -6,7 +6,7 @@
 use core::cell::Cell;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 use crate::mbuf::{HEAP_TAG, Header};
@@ -143,7 +143,8 @@ fn format(at: *mut u8, data_room: u16, pool: *mut Inner, next: *mut Header) -> *
         shinfo: ptr::null_mut(),
         priv_size: 0,
         timesync: 0,
-        dynfield: [0; 9],
+        dynfield: [0; 8],
+        holders: AtomicU32::new(0),
     };
     // SAFETY: `at` is aligned to a cache line, inside the pool's memory, and nobody else's yet.
     unsafe { header.write(fresh) };
