@@ -429,6 +429,11 @@ impl Lent {
         if self.is_idle() { Ok(self.0) } else { Err(self) }
     }
 
+    /// The bytes for reading alone, whoever else refers to them. Cost: one small allocation.
+    pub fn freeze(self) -> Bytes {
+        self.0.freeze()
+    }
+
     /// No extent and no frame refers to the block.
     pub fn is_idle(&self) -> bool {
         let header = self.0.header();

@@ -1,1 +1,7 @@
-//! Placeholder.
+//! A sans-IO TCP/IP engine.
+#![forbid(unsafe_code)]
+
+pub mod lane;
+pub mod mode;
+pub mod socket;
+pub mod time;

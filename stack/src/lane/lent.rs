@@ -1,0 +1,156 @@
+//! The table of lent payloads: they never leave the application's side, so no mode can lose one.
+
+use drivers::{Extent, Lent};
+
+use crate::mode::{Key, View, ViewData};
+use crate::socket::{Completion, Event, Payload, Stream, Tag};
+
+enum Entry {
+    Free { next: u32 },
+    Lent { payload: Stored, stream: Option<Stream> },
+}
+
+enum Stored {
+    Payload(Payload),
+    Block(Lent),
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A `Sent` whose block a transmit ring still refers to.
+struct Parked {
+    block: Lent,
+    stream: Stream,
+    answer: (u8, Tag, bool),
+}
+
+pub(super) struct LentTable {
+    entries: Vec<Entry>,
+    free: u32,
+    count: usize,
+    parked: Vec<Parked>,
+}
+
+impl Default for LentTable {
+    fn default() -> Self {
+        LentTable { entries: Vec::new(), free: NONE, count: 0, parked: Vec::new() }
+    }
+}
+
+impl LentTable {
+    /// Keep a payload, and give a view of it.
+    pub fn lend(&mut self, payload: Payload, stream: Option<Stream>) -> View {
+        let (payload, data) = match payload {
+            Payload::Inline(len, bytes) => {
+                let len = len.min(u8::try_from(Payload::INLINE_MAX).unwrap_or(u8::MAX));
+                (Stored::Payload(Payload::Inline(len, bytes)), ViewData::Inline(len, bytes))
+            }
+            Payload::Block(block) => {
+                let (lent, extent) = block.lend();
+                (Stored::Block(lent), ViewData::Extent(extent))
+            }
+            Payload::Bytes(bytes) => {
+                let extent = Extent::of_bytes(&bytes).expect("a payload has fewer than 2^32 bytes");
+                (Stored::Payload(Payload::Bytes(bytes)), ViewData::Extent(extent))
+            }
+            Payload::Received(received) => {
+                let extent = received.frame().and_then(Extent::of_frame);
+                let extent = extent.expect("fewer than 60,000 slices of one frame");
+                (Stored::Payload(Payload::Received(received)), ViewData::Extent(extent))
+            }
+        };
+        View { data, key: self.insert(Entry::Lent { payload, stream }) }
+    }
+
+    fn insert(&mut self, entry: Entry) -> Key {
+        self.count += 1;
+        let index = self.free;
+        if let Some(slot) = self.entries.get_mut(index as usize) {
+            if let Entry::Free { next } = slot {
+                self.free = *next;
+            }
+            *slot = entry;
+            return Key(index);
+        }
+        self.entries.push(entry);
+        Key(u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 lent payloads"))
+    }
+
+    fn remove(&mut self, key: Key) -> Option<(Stored, Option<Stream>)> {
+        let slot = self.entries.get_mut(key.0 as usize)?;
+        match core::mem::replace(slot, Entry::Free { next: self.free }) {
+            Entry::Lent { payload, stream } => {
+                self.free = key.0;
+                self.count -= 1;
+                Some((payload, stream))
+            }
+            Entry::Free { next } => {
+                *slot = Entry::Free { next };
+                None
+            }
+        }
+    }
+
+    /// The stream whose send this payload was.
+    pub fn stream(&self, key: Key) -> Option<Stream> {
+        match self.entries.get(key.0 as usize)? {
+            Entry::Lent { stream, .. } => *stream,
+            Entry::Free { .. } => None,
+        }
+    }
+
+    /// A quiet send is done: let the payload go. Returns its stream.
+    pub fn finish(&mut self, key: Key) -> Option<Stream> {
+        self.remove(key)?.1
+    }
+
+    /// Take a payload back. A block that a transmit ring still reads is not given out for writing: its bytes are.
+    pub fn take(&mut self, key: Key) -> Option<Payload> {
+        Some(match self.remove(key)?.0 {
+            Stored::Payload(payload) => payload,
+            Stored::Block(lent) => match lent.reclaim() {
+                Ok(block) => Payload::Block(block),
+                Err(lent) => Payload::Bytes(lent.freeze()),
+            },
+        })
+    }
+
+    /// Take a payload back for its `Sent`; `None` if a transmit ring still refers to it, and `settled` will tell.
+    pub fn take_or_park(&mut self, key: Key, answer: (u8, Tag, bool)) -> Option<Payload> {
+        let (stored, stream) = self.remove(key)?;
+        match (stored, stream) {
+            (Stored::Payload(payload), _) => Some(payload),
+            (Stored::Block(lent), Some(stream)) => match lent.reclaim() {
+                Ok(block) => Some(Payload::Block(block)),
+                Err(block) => {
+                    self.parked.push(Parked { block, stream, answer });
+                    None
+                }
+            },
+            (Stored::Block(lent), None) => Some(Payload::Bytes(lent.freeze())),
+        }
+    }
+
+    /// Answers whose blocks have come out of the transmit rings since.
+    pub fn settled(&mut self) -> Vec<(u8, Completion)> {
+        let mut settled = Vec::new();
+        let mut index = 0;
+        while index < self.parked.len() {
+            if !self.parked[index].block.is_idle() {
+                index += 1;
+                continue;
+            }
+            let Parked { block, stream, answer: (queue, tag, more) } = self.parked.remove(index);
+            if let Ok(block) = block.reclaim() {
+                let event = Event::Sent { stream, payload: Payload::Block(block) };
+                settled.push((queue, Completion { event, tag, more }));
+            }
+        }
+        settled
+    }
+
+    /// Payloads the lane holds.
+    pub fn len(&self) -> usize {
+        self.count + self.parked.len()
+    }
+}

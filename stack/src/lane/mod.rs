@@ -1,0 +1,389 @@
+//! The application's end of a lane: batches, queues, lent payloads. What crosses it is `mode`'s.
+
+mod lent;
+mod queues;
+mod sends;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use drivers::{Block, Region};
+
+use self::lent::LentTable;
+use self::queues::Queues;
+use self::sends::Sends;
+use crate::mode::{Batch, Crossing, EngineCompletion, EngineOp, LaneWaker, Turn, View};
+use crate::socket::{
+    Action, Completion, Event, LaneId, Op, OpError, QueueId, Received, Returns, SocketId, Stream,
+};
+use crate::time::Instant;
+
+/// Bounds of the application's end of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LaneOptions {
+    /// Ops of one batch.
+    pub ops: usize,
+    /// Completions that may wait, all queues together.
+    pub completions: u32,
+    /// Sends of one stream that may be unfinished.
+    pub sends_per_stream: u32,
+    /// Received frames that may be lent to other threads.
+    pub detached_frames_max: usize,
+}
+
+impl Default for LaneOptions {
+    /// 1,024 ops and 8,192 completions a batch; 8,192 sends a stream, twice the frames it may hold; 1,024 detached.
+    fn default() -> Self {
+        LaneOptions { ops: 1024, completions: 8192, sends_per_stream: 8192, detached_frames_max: 1024 }
+    }
+}
+
+/// Bounds of a queue: completions that may wait, and ops the application may submit for each one it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueOptions {
+    /// Completions that may wait.
+    pub completions: u32,
+    /// Ops that fit whenever `take` gives a completion.
+    pub ops_each: u32,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        QueueOptions { completions: 256, ops_each: 4 }
+    }
+}
+
+/// An op that did not fit, with everything in it.
+#[derive(Debug)]
+pub struct Full {
+    /// The op.
+    pub op: Op,
+    /// Which bound it met.
+    pub bound: Bound,
+}
+
+/// A bound that the application has met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// The batch of ops: take a turn first.
+    Ops,
+    /// The sends of the stream: wait for `Writable`.
+    Sends,
+}
+
+/// What ends a lane's application.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// An op met a bound.
+    #[error("{}", full_text(*.0))]
+    Full(Bound),
+    /// A queue asked for more than there is.
+    #[error("a queue of {asked} completions exceeds what is left of the lane's: raise `completions`")]
+    Completions {
+        /// Completions asked for.
+        asked: u32,
+    },
+    /// A queue declared more ops for each completion than a batch holds.
+    #[error("{asked} ops for each completion do not fit a batch: raise `ops`")]
+    OpsEach {
+        /// Ops asked for.
+        asked: u32,
+    },
+    /// The application's own.
+    #[error(transparent)]
+    Application(Box<dyn core::error::Error + Send + Sync>),
+}
+
+fn full_text(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Ops => "more ops than fit one batch: raise `ops`, or declare more `ops_each` for the queue",
+        Bound::Sends => {
+            "more unfinished sends than a stream takes: wait for `Writable`, or raise `sends_per_stream`"
+        }
+    }
+}
+
+impl From<Full> for LaneError {
+    fn from(full: Full) -> Self {
+        LaneError::Full(full.bound)
+    }
+}
+
+/// One lane's application end, the same type in every mode. Stays on its thread.
+///
+/// Dropping it closes what is open, in order, within the runtime's stop deadline, and then resets the rest.
+pub struct Lane {
+    id: LaneId,
+    options: LaneOptions,
+    turn: Turn,
+    crossing: Box<dyn Crossing>,
+    batch: Batch,
+    queues: Queues,
+    lent: LentTable,
+    sends: Sends,
+    returns: Rc<Returns>,
+    blocks: Region,
+    waker: LaneWaker,
+}
+
+impl Lane {
+    /// The application's end of what `crossing` leads to. `blocks` is the lane's transmit pool.
+    pub fn new(id: LaneId, options: LaneOptions, blocks: Region, crossing: Box<dyn Crossing>) -> Lane {
+        Lane {
+            id,
+            options,
+            turn: Turn { now: Instant(0), running: true, stopping: false, busy: false },
+            waker: crossing.waker(),
+            crossing,
+            batch: Batch::default(),
+            queues: Queues::new(id, options.completions),
+            lent: LentTable::default(),
+            sends: Sends::new(options.sends_per_stream),
+            returns: Returns::new(options.detached_frames_max),
+            blocks,
+        }
+    }
+
+    /// Which lane this is.
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// The lane's clock, as of the last turn.
+    pub fn now(&self) -> Instant {
+        self.turn.now
+    }
+
+    /// A further completion queue.
+    ///
+    /// Errors: all queues together exceed `completions`, or `ops_each` exceeds `ops`.
+    pub fn queue(&mut self, options: QueueOptions) -> Result<QueueId, LaneError> {
+        if options.ops_each as usize > self.options.ops {
+            return Err(LaneError::OpsEach { asked: options.ops_each });
+        }
+        self.queues.add(options).ok_or(LaneError::Completions { asked: options.completions })
+    }
+
+    /// Add an op to the batch that crosses at the next turn.
+    ///
+    /// Errors: a bound is met; the op comes back, payload and all.
+    pub fn submit(&mut self, op: Op) -> Result<(), Full> {
+        if self.batch.ops.len() >= self.options.ops {
+            return Err(Full { op, bound: Bound::Ops });
+        }
+        if let Action::Send { stream, .. } = &op.action
+            && !self.sends.take(*stream, op.queue, op.tag)
+        {
+            return Err(Full { op, bound: Bound::Sends });
+        }
+        let queue = self.queues.index(op.queue);
+        let lowered = lower(&mut self.lent, op.action);
+        self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag });
+        Ok(())
+    }
+
+    /// Submit from the front while they fit; what does not stays there, in order. Returns how many were taken.
+    pub fn submit_all(&mut self, ops: &mut VecDeque<Op>) -> usize {
+        let mut taken = 0;
+        while let Some(op) = ops.pop_front() {
+            if let Err(full) = self.submit(op) {
+                ops.push_front(full.op);
+                break;
+            }
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Sends this stream still takes. Known here, without asking the engine.
+    pub fn send_room(&self, stream: Stream) -> usize {
+        self.sends.room(stream)
+    }
+
+    /// An empty block of the lane's transmit pool; `None` while all are in flight.
+    pub fn block(&self) -> Option<Block> {
+        self.blocks.take()
+    }
+
+    /// One exchange of batches; never blocks. False once the lane has stopped.
+    pub fn turn(&mut self) -> bool {
+        if !self.turn.running {
+            return false;
+        }
+        self.returns.drain(&mut self.batch.returned);
+        self.queues.credits(&mut self.batch.credits);
+        self.turn = self.crossing.turn(&mut self.batch);
+        self.lift();
+        self.turn.running
+    }
+
+    /// Turns until one of `queues` has a completion, `timeout` has passed or the waker was used.
+    ///
+    /// Panics: if one of `queues` is not this lane's.
+    pub fn wait(&mut self, queues: &[QueueId], timeout: Option<Duration>) -> bool {
+        let until = timeout.map(|timeout| self.turn.now.after(timeout));
+        loop {
+            if !self.turn() {
+                return false;
+            }
+            let ready = queues.iter().any(|&queue| self.queues.has(queue));
+            let late = until.is_some_and(|until| self.turn.now >= until);
+            if ready || late || self.waker.take() {
+                return true;
+            }
+            if !self.turn.busy {
+                self.crossing.idle(until);
+            }
+        }
+    }
+
+    /// The oldest completion of a queue, if there is one and its `ops_each` ops still fit.
+    ///
+    /// Panics: if the queue is not this lane's.
+    pub fn take(&mut self, queue: QueueId) -> Option<Completion> {
+        self.queues.take(queue, self.options.ops - self.batch.ops.len())
+    }
+
+    /// Told to stop. A loop need not ask: `turn` says when it is over.
+    pub fn is_stopping(&self) -> bool {
+        self.turn.stopping
+    }
+
+    /// For other threads: makes `wait` return.
+    pub fn waker(&self) -> LaneWaker {
+        self.waker.clone()
+    }
+
+    /// A descriptor to sleep on in the application's own `epoll`. `None` in run-to-completion mode.
+    pub fn event_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
+    /// Payloads the lane holds. Zero once everything was acknowledged.
+    pub fn lent(&self) -> usize {
+        self.lent.len()
+    }
+
+    /// Received frames that the application holds.
+    pub fn held_frames(&self) -> usize {
+        self.returns.out()
+    }
+
+    /// Turn what the engine answered into what applications see.
+    fn lift(&mut self) {
+        for key in self.batch.done.drain(..) {
+            if let Some(stream) = self.lent.finish(key) {
+                self.sends.give_back(stream);
+            }
+        }
+        for waiting in self.lent.settled() {
+            self.queues.push(waiting.0, waiting.1);
+        }
+        let mut completions = core::mem::take(&mut self.batch.completions);
+        for completion in completions.drain(..) {
+            self.lift_one(completion);
+        }
+        self.batch.completions = completions;
+        while let Some((queue, tag, stream)) = self.sends.writable() {
+            let event = Event::Writable { stream };
+            self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
+        }
+    }
+
+    fn lift_one(&mut self, completion: EngineCompletion) {
+        let EngineCompletion { event, queue, tag, more } = completion;
+        if let Event::Sent { .. } | Event::SentTo { .. } | Event::Failed { .. } = &event {
+            let key = match &event {
+                Event::Sent { payload, .. } | Event::SentTo { payload, .. } => Some(*payload),
+                Event::Failed { payload, .. } => *payload,
+                _ => None,
+            };
+            if let Some(stream) = key.and_then(|key| self.lent.stream(key)) {
+                self.sends.give_back(stream);
+            }
+        }
+        let returns = &self.returns;
+        let lent = &mut self.lent;
+        let received = |socket: SocketId, frame| Received::new(frame, socket, returns);
+        let event = match event {
+            Event::Listening { listener, local } => Event::Listening { listener, local },
+            Event::Accepted { listener, stream, peer } => Event::Accepted { listener, stream, peer },
+            Event::Connected { stream, local } => Event::Connected { stream, local },
+            Event::Received { stream, data } => {
+                Event::Received { stream, data: received(stream.into(), data) }
+            }
+            Event::End { stream } => Event::End { stream },
+            Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
+                Some(payload) => Event::Sent { stream, payload },
+                None => return,
+            },
+            Event::Writable { stream } => Event::Writable { stream },
+            Event::Bound { socket, local } => Event::Bound { socket, local },
+            Event::Datagram { socket, from, data } => {
+                Event::Datagram { socket, from, data: received(socket.into(), data) }
+            }
+            Event::SentTo { socket, payload } => match lent.take(payload) {
+                Some(payload) => Event::SentTo { socket, payload },
+                None => return,
+            },
+            Event::Timer => Event::Timer,
+            Event::Info { stream, info } => Event::Info { stream, info },
+            Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
+            Event::Failed { socket, error, acked, payload } => {
+                Event::Failed { socket, error, acked, payload: payload.and_then(|key| lent.take(key)) }
+            }
+        };
+        self.queues.push(queue, Completion { event, tag, more });
+    }
+}
+
+/// Put an op's payload into the table of lent ones, and give the engine a view of it.
+fn lower(lent: &mut LentTable, action: Action) -> Action<View> {
+    match action {
+        Action::Listen { address, options } => Action::Listen { address, options },
+        Action::Connect { to, from, timeout } => Action::Connect { to, from, timeout },
+        Action::Receive { stream } => Action::Receive { stream },
+        Action::Send { stream, payload, notify, more } => {
+            Action::Send { stream, payload: lent.lend(payload, Some(stream)), notify, more }
+        }
+        Action::Bind { address } => Action::Bind { address },
+        Action::SendTo { socket, to, payload, notify } => {
+            Action::SendTo { socket, to, payload: lent.lend(payload, None), notify }
+        }
+        Action::Timer { at } => Action::Timer { at },
+        Action::Set { socket, option } => Action::Set { socket, option },
+        Action::Inspect { stream } => Action::Inspect { stream },
+        Action::Shutdown { stream } => Action::Shutdown { stream },
+        Action::Close { socket, within } => Action::Close { socket, within },
+        Action::Abort { socket } => Action::Abort { socket },
+        Action::Cancel { of } => Action::Cancel { of },
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.crossing.leave();
+        self.queues.clear();
+        while self.turn() {
+            self.queues.clear();
+            if !self.turn.busy {
+                self.crossing.idle(None);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("id", &self.id).field("lent", &self.lent()).finish_non_exhaustive()
+    }
+}
+
+/// An op error as the end of a lane's application, for programs that give up on the first.
+impl From<OpError> for LaneError {
+    fn from(error: OpError) -> Self {
+        LaneError::Application(Box::new(error))
+    }
+}

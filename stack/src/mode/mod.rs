@@ -1,0 +1,129 @@
+//! How a lane and its application exchange batches. What the batches mean is in `socket`; who applies them, `engine`.
+
+pub mod run_to_completion;
+
+use drivers::{Extent, Frame};
+
+use crate::socket::{Action, Event, Payload, SocketId, Tag};
+use crate::time::Instant;
+
+/// Names a payload the application has lent, in the lane's table of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key(pub u32);
+
+/// What the engine sees of a payload: where its bytes are, and the name to give it back by.
+#[derive(Debug)]
+pub struct View {
+    /// Its bytes.
+    pub data: ViewData,
+    /// Its name.
+    pub key: Key,
+}
+
+/// Where a payload's bytes are.
+#[derive(Debug)]
+pub enum ViewData {
+    /// In the op itself.
+    Inline(u8, [u8; Payload::INLINE_MAX]),
+    /// In memory that frames can refer to.
+    Extent(Extent),
+}
+
+impl ViewData {
+    /// Bytes of the payload.
+    pub fn len(&self) -> u32 {
+        match self {
+            ViewData::Inline(len, _) => u32::from(*len),
+            ViewData::Extent(extent) => extent.len(),
+        }
+    }
+
+    /// The payload has no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An op on the engine's side.
+#[derive(Debug)]
+pub struct EngineOp {
+    /// What to do.
+    pub action: Action<View>,
+    /// Index of the queue its completions go to.
+    pub queue: u8,
+    /// The application's word.
+    pub tag: Tag,
+}
+
+/// A completion on the engine's side.
+#[derive(Debug)]
+pub struct EngineCompletion {
+    /// What happened.
+    pub event: Event<Frame, Key>,
+    /// Index of the queue it goes to.
+    pub queue: u8,
+    /// The application's word.
+    pub tag: Tag,
+    /// Further completions will come.
+    pub more: bool,
+}
+
+/// One exchange. The vectors are reused from turn to turn.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// To the engine: ops, in order.
+    pub ops: Vec<EngineOp>,
+    /// To the engine: for each queue, how many more completions it can take.
+    pub credits: Vec<u32>,
+    /// To the engine: one entry for each frame the application is done with.
+    pub returned: Vec<SocketId>,
+    /// To the application: completions, in order.
+    pub completions: Vec<EngineCompletion>,
+    /// To the application: quiet sends whose payload is done.
+    pub done: Vec<Key>,
+}
+
+/// What a turn told of the lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// The lane's clock.
+    pub now: Instant,
+    /// The lane goes on.
+    pub running: bool,
+    /// The lane was told to stop.
+    pub stopping: bool,
+    /// Something moved: a frame, an op, a timer.
+    pub busy: bool,
+}
+
+/// A mode: the application's end of a lane, under `Lane`.
+pub trait Crossing {
+    /// Exchange one batch. Never blocks.
+    fn turn(&mut self, batch: &mut Batch) -> Turn;
+
+    /// Nothing is to be done: wait a little, at most until `until`.
+    fn idle(&mut self, until: Option<Instant>);
+
+    /// The application has gone: close everything in order, until `turn` says the lane has ended.
+    fn leave(&mut self);
+
+    /// Lets other threads end an idle wait.
+    fn waker(&self) -> LaneWaker;
+}
+
+/// Makes a lane's `wait` return, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct LaneWaker(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl LaneWaker {
+    /// End the lane's `wait`, now or the next one.
+    pub fn wake(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Whether `wake` was called since the last time.
+    pub(crate) fn take(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+            && self.0.swap(false, std::sync::atomic::Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,229 @@
+//! Completions: what a lane answers. What was asked is in `op.rs`.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use super::{LaneId, Listener, Payload, Received, SocketId, Stream, Tag, Udp};
+
+/// One answer.
+#[derive(Debug)]
+pub struct Completion {
+    /// What happened.
+    pub event: Event,
+    /// The tag of the op it answers.
+    pub tag: Tag,
+    /// The op goes on, and further completions will come under this tag.
+    pub more: bool,
+}
+
+/// What happened. `D` is received data and `P` a payload: the application's types here, the engine's on its side.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<D = Received, P = Payload> {
+    /// A listener is open.
+    Listening {
+        /// The listener.
+        listener: Listener,
+        /// Where it listens.
+        local: SocketAddr,
+    },
+    /// A peer has connected.
+    Accepted {
+        /// The listener it came by.
+        listener: Listener,
+        /// The connection.
+        stream: Stream,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A connection we opened is established.
+    Connected {
+        /// The connection.
+        stream: Stream,
+        /// Our end.
+        local: SocketAddr,
+    },
+    /// Bytes, in order. Dropping `data` gives its frame, and the window it held, back.
+    Received {
+        /// The connection.
+        stream: Stream,
+        /// The bytes.
+        data: D,
+    },
+    /// The peer has sent its FIN. Sending goes on.
+    End {
+        /// The connection.
+        stream: Stream,
+    },
+    /// Acknowledged, and no frame refers to the payload any more: it is the application's again.
+    Sent {
+        /// The connection.
+        stream: Stream,
+        /// What was sent.
+        payload: P,
+    },
+    /// A send was refused because the stream was full; half of its bound is free again.
+    Writable {
+        /// The connection.
+        stream: Stream,
+    },
+    /// A UDP socket is open.
+    Bound {
+        /// The socket.
+        socket: Udp,
+        /// Where it receives.
+        local: SocketAddr,
+    },
+    /// A datagram.
+    Datagram {
+        /// The socket.
+        socket: Udp,
+        /// Who sent it.
+        from: SocketAddr,
+        /// Its bytes.
+        data: D,
+    },
+    /// A datagram was handed to the port.
+    SentTo {
+        /// The socket.
+        socket: Udp,
+        /// What was sent.
+        payload: P,
+    },
+    /// The time has come.
+    Timer,
+    /// A connection's figures.
+    Info {
+        /// The connection.
+        stream: Stream,
+        /// The figures.
+        info: TcpInfo,
+    },
+    /// The last completion of a socket; its handle is stale from here on.
+    Closed {
+        /// The socket.
+        socket: SocketId,
+        /// Why it ended.
+        reason: Reason,
+        /// Bytes that were never acknowledged.
+        unsent: u64,
+    },
+    /// The op of this tag failed; its payload comes back.
+    Failed {
+        /// The socket the op named, if it named one.
+        socket: Option<SocketId>,
+        /// Why.
+        error: OpError,
+        /// How much of the payload reached the peer.
+        acked: u64,
+        /// The payload, if the op had one.
+        payload: Option<P>,
+    },
+}
+
+/// Why an op failed: the application's to handle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum OpError {
+    /// The socket has ended.
+    StaleHandle,
+    /// The socket lives on another lane.
+    WrongLane(LaneId),
+    /// The socket is of another kind.
+    WrongKind,
+    /// Something listens there already.
+    AddressInUse,
+    /// The address is not one of this host's.
+    AddressNotAvailable,
+    /// Every source port towards that peer is taken.
+    NoPorts,
+    /// A bound of the lane is reached: sockets, or memory.
+    NoRoom,
+    /// The peer refused.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// It took too long.
+    TimedOut,
+    /// No way to the peer.
+    Unreachable,
+    /// The direction is closed, or not open yet.
+    NotOpen,
+    /// A datagram larger than the address family carries.
+    TooLong,
+    /// Cancelled by the application.
+    Cancelled,
+    /// Not the application's to name.
+    Denied,
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            OpError::StaleHandle => "the socket has ended",
+            OpError::WrongLane(lane) => return write!(f, "the socket lives on {lane}"),
+            OpError::WrongKind => "the socket is of another kind",
+            OpError::AddressInUse => "something listens on that address already",
+            OpError::AddressNotAvailable => "the address is not one of this host's",
+            OpError::NoPorts => "every source port towards that peer is taken",
+            OpError::NoRoom => "the lane's bound on sockets or memory is reached",
+            OpError::Refused => "connection refused",
+            OpError::Reset => "connection reset by the peer",
+            OpError::TimedOut => "timed out",
+            OpError::Unreachable => "no way to the peer",
+            OpError::NotOpen => "that direction of the connection is not open",
+            OpError::TooLong => "the datagram is too long",
+            OpError::Cancelled => "cancelled",
+            OpError::Denied => "not the application's to name",
+        };
+        f.write_str(text)
+    }
+}
+
+impl core::error::Error for OpError {}
+
+/// Why a socket ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// In order.
+    Done,
+    /// By the application's abort.
+    Aborted,
+    /// By the peer's reset.
+    Reset,
+    /// The peer did not answer.
+    TimedOut,
+    /// The runtime stopped.
+    Stopping,
+    /// The process that ran the engine has gone.
+    ServiceLost,
+}
+
+/// A connection's figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// Smoothed round-trip time. Units: microseconds; zero before the first measurement.
+    pub rtt_us: u32,
+    /// Its mean deviation. Units: microseconds.
+    pub rttvar_us: u32,
+    /// Retransmission timeout. Units: microseconds.
+    pub rto_us: u32,
+    /// Congestion window. Units: bytes.
+    pub cwnd: u32,
+    /// Slow-start threshold. Units: bytes; `u32::MAX` before the first loss.
+    pub ssthresh: u32,
+    /// The peer's window. Units: bytes.
+    pub snd_wnd: u32,
+    /// Our window. Units: bytes.
+    pub rcv_wnd: u32,
+    /// Largest payload a segment carries. Units: bytes, options of the segment excluded.
+    pub mss: u16,
+    /// Bytes sent and not acknowledged.
+    pub in_flight: u32,
+    /// Segments sent again in a row without an answer.
+    pub retransmits: u32,
+    /// Frames held for the application.
+    pub held_frames: u32,
+}

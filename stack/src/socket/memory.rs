@@ -1,0 +1,327 @@
+//! Received data and payloads to send. The memory behind them is `drivers`'.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::ops::{Bound, Deref, RangeBounds};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use drivers::{Block, Frame, Held};
+
+use super::SocketId;
+
+/// Where frames that applications are done with wait for the lane's next turn. One for each lane.
+///
+/// Shape: bounded by the frames that are out, for each returns once.
+pub(crate) struct Returns {
+    sockets: RefCell<Vec<SocketId>>,
+    out: Cell<usize>,
+    detached: Arc<AtomicUsize>,
+    detached_max: usize,
+}
+
+impl Returns {
+    pub fn new(detached_max: usize) -> Rc<Returns> {
+        Rc::new(Returns {
+            sockets: RefCell::new(Vec::new()),
+            out: Cell::new(0),
+            detached: Arc::default(),
+            detached_max,
+        })
+    }
+
+    /// Hand out the sockets whose frames came back since the last call.
+    pub fn drain(&self, into: &mut Vec<SocketId>) {
+        into.append(&mut self.sockets.borrow_mut());
+    }
+
+    /// Something came back since the last drain.
+    pub fn is_waiting(&self) -> bool {
+        !self.sockets.borrow().is_empty()
+    }
+
+    fn give_back(&self, socket: SocketId) {
+        self.out.set(self.out.get() - 1);
+        self.sockets.borrow_mut().push(socket);
+    }
+
+    /// Frames that the application holds.
+    pub fn out(&self) -> usize {
+        self.out.get()
+    }
+}
+
+/// Received bytes: an owned slice of the frame they came in. Nothing was copied.
+///
+/// Clones and slices share the frame; the last to go gives it and its window back.
+///
+/// Shape: derefs to the bytes; 32 bytes itself. Not `Send`: [`into_bytes`](Received::into_bytes) is the way out.
+pub struct Received {
+    /// Taken out only as the value ends.
+    held: Option<Held>,
+    socket: SocketId,
+    returns: Rc<Returns>,
+}
+
+impl Received {
+    pub(crate) fn new(frame: Frame, socket: SocketId, returns: &Rc<Returns>) -> Received {
+        returns.out.set(returns.out.get() + 1);
+        Received { held: Some(Held::new(frame)), socket, returns: Rc::clone(returns) }
+    }
+
+    fn share(&self) -> Received {
+        let held = self.held.as_ref().and_then(Held::share);
+        assert!(held.is_some(), "fewer than 60,000 slices of one frame");
+        Received { held, socket: self.socket, returns: Rc::clone(&self.returns) }
+    }
+
+    fn narrow(&mut self, start: usize, len: usize) {
+        if let Some(held) = &mut self.held {
+            held.frame_mut().trim_front(start);
+            held.frame_mut().truncate(len);
+        }
+    }
+
+    /// Split the bytes before `at` off into a slice of their own.
+    ///
+    /// Panics: past the end, as slices do.
+    pub fn split_to(&mut self, at: usize) -> Received {
+        let front = self.slice(..at);
+        self.advance(at);
+        front
+    }
+
+    /// A further slice of the same frame.
+    ///
+    /// Panics: if the range lies outside, as slices do.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Received {
+        let start = match range.start_bound() {
+            Bound::Included(&at) => at,
+            Bound::Excluded(&at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&at) => at + 1,
+            Bound::Excluded(&at) => at,
+            Bound::Unbounded => self.len(),
+        };
+        assert!(start <= end && end <= self.len(), "slice {start}..{end} of {} received bytes", self.len());
+        let mut part = self.share();
+        part.narrow(start, end - start);
+        part
+    }
+
+    /// Forget the first `n` bytes.
+    ///
+    /// Panics: past the end, as slices do.
+    pub fn advance(&mut self, n: usize) {
+        let len = self.len();
+        assert!(n <= len, "advance by {n} in {len} received bytes");
+        self.narrow(n, len - n);
+    }
+
+    /// Bytes that may go to other threads. The window returns now; the frame is lent from the lane's
+    /// `detached_frames_max`, or copied once that is used up.
+    pub fn into_bytes(mut self) -> Bytes {
+        let returns = Rc::clone(&self.returns);
+        if returns.detached.load(Ordering::Relaxed) >= returns.detached_max {
+            return Bytes::copy_from_slice(&self);
+        }
+        let Some(frame) = self.release() else { return Bytes::new() };
+        returns.detached.fetch_add(1, Ordering::Relaxed);
+        Bytes::from_owner(Detached { frame, count: Arc::clone(&returns.detached) })
+    }
+
+    /// The frame behind the slice, its window narrowed to it.
+    pub(crate) fn frame(&self) -> Option<&Frame> {
+        self.held.as_ref().map(Held::frame)
+    }
+
+    /// Hold no longer: the window goes back if this is the last slice. The frame itself is the caller's.
+    fn release(&mut self) -> Option<Frame> {
+        let (frame, last) = self.held.take()?.release();
+        if last {
+            self.returns.give_back(self.socket);
+        }
+        Some(frame)
+    }
+}
+
+struct Detached {
+    frame: Frame,
+    count: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Detached {
+    fn as_ref(&self) -> &[u8] {
+        self.frame.bytes()
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Received {
+    fn clone(&self) -> Self {
+        self.share()
+    }
+}
+
+impl Deref for Received {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.held.as_ref().map_or(&[], |held| held.frame().bytes())
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a send carries. It moves in, stays put while any frame refers to it, and comes back or is dropped.
+#[derive(Debug)]
+pub enum Payload {
+    /// Up to [`INLINE_MAX`](Payload::INLINE_MAX) bytes inside the op itself: copied.
+    Inline(u8, [u8; Payload::INLINE_MAX]),
+    /// Counted bytes. Zero copy if they lie in a region or the port reads ordinary memory, else copied.
+    Bytes(Bytes),
+    /// A block of a region or of the lane's pool. Zero copy.
+    Block(Block),
+    /// A received frame, forwarded. Zero copy; holds the window it came through until the next peer has it.
+    Received(Received),
+}
+
+impl Payload {
+    /// Most bytes an op carries inside itself.
+    pub const INLINE_MAX: usize = 31;
+
+    /// Copy up to [`INLINE_MAX`](Payload::INLINE_MAX) bytes into the op; `None` if there are more.
+    pub fn inline(bytes: &[u8]) -> Option<Payload> {
+        let mut copy = [0; Self::INLINE_MAX];
+        copy.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Payload::Inline(u8::try_from(bytes.len()).ok()?, copy))
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Payload::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
+            Payload::Bytes(bytes) => bytes,
+            Payload::Block(block) => block,
+            Payload::Received(received) => received,
+        }
+    }
+
+    /// Bytes of the payload.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// The payload has no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Payload::Bytes(bytes)
+    }
+}
+
+impl From<Block> for Payload {
+    fn from(block: Block) -> Self {
+        Payload::Block(block)
+    }
+}
+
+impl From<Received> for Payload {
+    fn from(received: Received) -> Self {
+        Payload::Received(received)
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Payload::Bytes(bytes.into())
+    }
+}
+
+impl From<&'static [u8]> for Payload {
+    fn from(bytes: &'static [u8]) -> Self {
+        Payload::Bytes(Bytes::from_static(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use drivers::Pool;
+
+    use super::*;
+    use crate::socket::LaneId;
+
+    fn received(pool: &Pool, returns: &Rc<Returns>, bytes: &[u8]) -> Received {
+        let mut frame = pool.take().unwrap();
+        frame.append(bytes.len()).unwrap().copy_from_slice(bytes);
+        Received::new(frame, SocketId::new(LaneId(0), 5, 1), returns)
+    }
+
+    fn returned(returns: &Returns) -> usize {
+        let mut sockets = Vec::new();
+        returns.drain(&mut sockets);
+        sockets.len()
+    }
+
+    #[test]
+    fn the_last_slice_returns_the_frame_once() {
+        // Shows that slices, splits and clones share one frame, whose credit comes back exactly once, at the end.
+        let (pool, returns) = (Pool::heap(1, 256), Returns::new(0));
+        let mut whole = received(&pool, &returns, b"0123456789");
+        let front = whole.split_to(4);
+        let middle = whole.slice(1..3);
+        let copy = middle.clone();
+        assert_eq!(
+            (&*front, &*whole, &*middle, &*copy),
+            (&b"0123"[..], &b"456789"[..], &b"56"[..], &b"56"[..])
+        );
+        drop((whole, front, copy));
+        assert_eq!((returned(&returns), returns.out()), (0, 1));
+        drop(middle);
+        assert_eq!((returned(&returns), returns.out(), pool.available()), (1, 0, 1));
+    }
+
+    #[test]
+    fn detached_bytes_give_the_window_back_at_once() {
+        // Shows that detaching returns the credit now and the frame later, and copies beyond the lane's bound.
+        let (pool, returns) = (Pool::heap(2, 256), Returns::new(1));
+        let lent = received(&pool, &returns, b"lent").into_bytes();
+        assert_eq!((returned(&returns), pool.available()), (1, 1));
+        let copied = received(&pool, &returns, b"copied").into_bytes();
+        assert_eq!((returned(&returns), pool.available()), (1, 1));
+        assert_eq!((&lent[..], &copied[..]), (&b"lent"[..], &b"copied"[..]));
+        std::thread::spawn(move || drop(lent)).join().unwrap();
+        assert_eq!(pool.available(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "slice 1..9 of 4 received bytes")]
+    fn a_slice_past_the_end_panics() {
+        // Shows that the program's own mistake is told as slices tell it.
+        let (pool, returns) = (Pool::heap(1, 256), Returns::new(0));
+        let _ = received(&pool, &returns, b"abcd").slice(1..9);
+    }
+}

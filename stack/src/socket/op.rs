@@ -1,0 +1,260 @@
+//! Ops: what an application asks of its lane. What comes back is in `event.rs`.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::{Payload, QueueId, SocketId, Stream, Tag, Udp};
+use crate::time::Instant;
+
+/// What to do, where its completions go, and under which tag.
+#[derive(Debug)]
+pub struct Op {
+    /// What to do.
+    pub action: Action,
+    /// Where its completions go.
+    pub queue: QueueId,
+    /// The application's word on it.
+    pub tag: Tag,
+}
+
+/// What an op does. `P` is the payload: the application's [`Payload`] on its side, a view on the engine's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Action<P = Payload> {
+    /// Accept until cancelled or closed. Multishot: `Listening`, then `Accepted` each.
+    Listen {
+        /// Where to listen; port zero takes a free one.
+        address: SocketAddr,
+        /// How connections are taken.
+        options: ListenOptions,
+    },
+    /// Open a connection that lives on this lane. → `Connected`.
+    Connect {
+        /// The peer.
+        to: SocketAddr,
+        /// Our end; `None` chooses by route, port zero by RFC 6056.
+        from: Option<SocketAddr>,
+        /// How long to try.
+        timeout: Duration,
+    },
+    /// Deliver what arrives. Multishot: `Received` …, `End`. Given again, it moves the direction to another queue and tag.
+    Receive {
+        /// The connection.
+        stream: Stream,
+    },
+    /// Queue a payload, whole or not at all. `Sent` if `notify`.
+    Send {
+        /// The connection.
+        stream: Stream,
+        /// The bytes.
+        payload: P,
+        /// Say when they are acknowledged and free.
+        notify: bool,
+        /// The next send follows at once: do not send a short segment yet.
+        more: bool,
+    },
+    /// Receive datagrams until closed. Multishot: `Bound`, then `Datagram` each.
+    Bind {
+        /// Where to receive; port zero takes a free one.
+        address: SocketAddr,
+    },
+    /// Send one datagram. `SentTo` if `notify`.
+    SendTo {
+        /// The socket.
+        socket: Udp,
+        /// The peer.
+        to: SocketAddr,
+        /// The datagram's bytes.
+        payload: P,
+        /// Say when it was handed to the port.
+        notify: bool,
+    },
+    /// → `Timer` at that time, not before.
+    Timer {
+        /// When, on the lane's clock.
+        at: Instant,
+    },
+    /// Change an option, in order with the ops around it; silent unless it fails.
+    Set {
+        /// The socket.
+        socket: SocketId,
+        /// The option.
+        option: SocketOption,
+    },
+    /// → `Info`.
+    Inspect {
+        /// The connection.
+        stream: Stream,
+    },
+    /// Half-close: FIN after what is queued; receiving goes on.
+    Shutdown {
+        /// The connection.
+        stream: Stream,
+    },
+    /// Close in order: deliver no more, send what is queued, FIN. → `Closed`.
+    Close {
+        /// The socket.
+        socket: SocketId,
+        /// Reset if it takes longer.
+        within: Option<Duration>,
+    },
+    /// RST now; what is queued comes back or is dropped. → `Closed`.
+    Abort {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// End each unfinished listen, connect, receive, bind or timer of this queue and tag `of`.
+    Cancel {
+        /// The tag of the ops to end.
+        of: Tag,
+    },
+}
+
+/// How long [`Op::connect`] tries: with 1 s initial RTO, seven SYNs take 127 s, and R2 for SYN is at least 3 minutes
+/// (RFC 9293 MUST-23).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(180);
+
+impl Op {
+    fn new(action: Action) -> Op {
+        Op { action, queue: QueueId::MAIN, tag: Tag(0) }
+    }
+
+    /// Accept connections; each starts receiving once a `receive` is given for it.
+    pub fn listen(address: SocketAddr) -> Op {
+        Op::new(Action::Listen { address, options: ListenOptions::default() })
+    }
+
+    /// Accept connections that start receiving at once, to the listener's queue and tag.
+    pub fn listen_eager(address: SocketAddr) -> Op {
+        Op::new(Action::Listen {
+            address,
+            options: ListenOptions { eager: true, ..ListenOptions::default() },
+        })
+    }
+
+    /// Open a connection within [`CONNECT_TIMEOUT`].
+    pub fn connect(to: SocketAddr) -> Op {
+        Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT })
+    }
+
+    /// Deliver what arrives on a stream.
+    pub fn receive(stream: Stream) -> Op {
+        Op::new(Action::Receive { stream })
+    }
+
+    /// Send a payload.
+    pub fn send(stream: Stream, payload: impl Into<Payload>) -> Op {
+        Op::new(Action::Send { stream, payload: payload.into(), notify: false, more: false })
+    }
+
+    /// Receive datagrams.
+    pub fn bind(address: SocketAddr) -> Op {
+        Op::new(Action::Bind { address })
+    }
+
+    /// Be told at a time.
+    pub fn timer(at: Instant) -> Op {
+        Op::new(Action::Timer { at })
+    }
+
+    /// Send a datagram.
+    pub fn send_to(socket: Udp, to: SocketAddr, payload: impl Into<Payload>) -> Op {
+        Op::new(Action::SendTo { socket, to, payload: payload.into(), notify: false })
+    }
+
+    /// Change an option of a socket.
+    pub fn set(socket: impl Into<SocketId>, option: SocketOption) -> Op {
+        Op::new(Action::Set { socket: socket.into(), option })
+    }
+
+    /// Ask for a connection's figures.
+    pub fn inspect(stream: Stream) -> Op {
+        Op::new(Action::Inspect { stream })
+    }
+
+    /// Half-close a stream.
+    pub fn shutdown(stream: Stream) -> Op {
+        Op::new(Action::Shutdown { stream })
+    }
+
+    /// Close a socket in order.
+    pub fn close(socket: impl Into<SocketId>) -> Op {
+        Op::new(Action::Close { socket: socket.into(), within: None })
+    }
+
+    /// Close a socket in order, or reset it when that takes longer than `within`.
+    pub fn close_within(socket: impl Into<SocketId>, within: Duration) -> Op {
+        Op::new(Action::Close { socket: socket.into(), within: Some(within) })
+    }
+
+    /// Reset a connection, or end any other socket at once.
+    pub fn abort(socket: impl Into<SocketId>) -> Op {
+        Op::new(Action::Abort { socket: socket.into() })
+    }
+
+    /// End the unfinished ops of a tag.
+    pub fn cancel(of: Tag) -> Op {
+        Op::new(Action::Cancel { of })
+    }
+
+    /// Report to `queue`.
+    #[must_use]
+    pub fn to(self, queue: QueueId) -> Op {
+        Op { queue, ..self }
+    }
+
+    /// Report under `tag`.
+    #[must_use]
+    pub fn tag(self, tag: Tag) -> Op {
+        Op { tag, ..self }
+    }
+
+    /// Say when a payload is free again. Of meaning to sends alone.
+    #[must_use]
+    pub fn notify(mut self) -> Op {
+        match &mut self.action {
+            Action::Send { notify, .. } | Action::SendTo { notify, .. } => *notify = true,
+            _ => {}
+        }
+        self
+    }
+
+    /// The next send follows at once. Of meaning to sends alone.
+    #[must_use]
+    pub fn more(mut self) -> Op {
+        if let Action::Send { more, .. } = &mut self.action {
+            *more = true;
+        }
+        self
+    }
+}
+
+/// How a listener takes connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenOptions {
+    /// Connections that may be under way or wait to be accepted.
+    pub backlog: u32,
+    /// Each accepted stream starts receiving at once, to the listener's queue and tag.
+    pub eager: bool,
+}
+
+impl Default for ListenOptions {
+    /// A backlog of 4,096 as Linux's `somaxconn` has it, and not eager.
+    fn default() -> Self {
+        ListenOptions { backlog: 4096, eager: false }
+    }
+}
+
+/// Settings that can change during a connection's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// Send short segments at once (Nagle's algorithm off).
+    NoDelay(bool),
+    /// Probe an idle peer after this long; `None` turns probing off.
+    KeepAlive(Option<Duration>),
+    /// Give a connection up whose data stay unacknowledged this long (RFC 5482). Zero: by retransmission count.
+    UserTimeout(Duration),
+    /// Most frames the stream may hold for the application.
+    ReceiveFrames(u32),
+}
