@@ -223,7 +223,7 @@ impl Lane {
     ///
     /// Panics: if one of `queues` is not this lane's.
     pub fn wait(&mut self, queues: &[QueueId], timeout: Option<Duration>) -> bool {
-        let until = timeout.map(|timeout| self.turn.now.after(timeout));
+        let until = timeout.map(|timeout| self.turn.now.saturating_add(timeout));
         loop {
             if !self.turn() {
                 return false;
