@@ -30,8 +30,23 @@ pub enum Fill {
 pub enum Verify {
     /// Already found good, by the NIC or by whoever summed a chain of segments.
     Trusted,
-    /// Adding the given bytes to this sum (the pseudo-header's) must give all ones.
+    /// Adding the given bytes to this sum must give all ones: the pseudo-header's, and for a chain of
+    /// segments the rest's (`Checksum::behind` the given bytes).
     Sum(Checksum),
+}
+
+/// What lies behind the given bytes, in other segments of a chain.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Tail {
+    /// Its length. Units: bytes.
+    pub len: usize,
+    /// Its sum, as if it started at an even offset.
+    pub sum: Checksum,
+}
+
+impl Tail {
+    /// Nothing: the bytes are all there is.
+    pub const NONE: Self = Self { len: 0, sum: Checksum::ZERO };
 }
 
 impl Verify {
@@ -40,7 +55,7 @@ impl Verify {
     pub fn accepts(self, bytes: &[u8]) -> bool {
         match self {
             Self::Trusted => true,
-            Self::Sum(sum) => sum.with(bytes).is_valid(),
+            Self::Sum(sum) => Checksum { odd: false, ..sum }.with(bytes).is_valid(),
         }
     }
 }
@@ -111,6 +126,14 @@ impl Checksum {
         let part = fold(tail.sum);
         self.sum = fold_once(self.sum + u32::from(if self.odd { part.swap_bytes() } else { part }));
         self.odd ^= tail.odd;
+    }
+
+    /// This sum as it counts when it stands behind `len` other bytes: swapped if they are odd.
+    #[must_use]
+    pub const fn behind(self, len: usize) -> Self {
+        let part = fold(self.sum);
+        let part = if len & 1 == 1 { part.swap_bytes() } else { part };
+        Self { sum: part as u32, odd: false }
     }
 
     /// This sum with `bytes` behind it.
@@ -291,6 +314,10 @@ mod tests {
             }
             prop_assert_eq!(running.finish(), naive(&whole));
             prop_assert_eq!(appended, running);
+            if let [first, second, ..] = parts.as_slice() {
+                let turned = Checksum::ZERO.with(second).behind(first.len()).with(first);
+                prop_assert_eq!(turned.finish(), naive(&[first.as_slice(), second].concat()));
+            }
         }
 
         #[test]

@@ -4,17 +4,17 @@
 //! Every parser reads untrusted bytes and cannot panic. Every `emit` writes into the front of the caller's
 //! buffer, `header_len()` bytes, and says `NoRoom` where that does not fit.
 
-//X pub mod arp;
+pub mod arp;
 pub mod checksum;
 mod drop_reason;
 pub mod ethernet;
-//X pub mod icmp;
+pub mod icmp;
 pub mod ipv4;
-//X pub mod ipv6;
+pub mod ipv6;
 pub mod tcp;
-//X pub mod udp;
+pub mod udp;
 
-pub use checksum::{Checksum, Fill, Verify};
+pub use checksum::{Checksum, Fill, Tail, Verify};
 pub use drop_reason::{DropReason, NoRoom};
 pub use ethernet::{EtherType, MacAddress};
 
