@@ -1,0 +1,475 @@
+//! Which station a neighbour's address belongs to: an ARP cache (RFC 826) that ages as RFC 4861 says.
+//! Next hops are chosen in `route`; the packets that wait here are the engine's, whatever they are.
+
+use super::KeyedHash;
+use crate::time::Instant;
+use crate::wire::arp::{Operation, Packet};
+use crate::wire::{DropReason, MacAddress};
+use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
+use hashbrown::HashMap;
+
+/// Entries, unless configured: a /22 full of neighbours, at about 100 KiB.
+pub const ENTRIES_MAX: usize = 1024;
+/// Our own addresses on one interface: each request is compared with all of them.
+pub const ADDRESSES_MAX: usize = 64;
+/// Requests for an address, and probes of one, before it has failed (RFC 4861 section 10).
+pub const ATTEMPTS_MAX: u8 = 3;
+/// Between requests for the same address: RFC 1122 section 2.3.2.1 allows one a second.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a confirmation is good for (RFC 4861 section 10, REACHABLE_TIME).
+pub const REACHABLE_TIME: Duration = Duration::from_secs(30);
+/// How long a stale entry in use waits for TCP's confirmation before it is probed (RFC 4861 section 10).
+pub const DELAY_FIRST_PROBE_TIME: Duration = Duration::from_secs(5);
+/// How long an unused stale entry is kept.
+pub const UNUSED_TIME: Duration = Duration::from_mins(10);
+/// Between two defences of an address (RFC 5227 section 1.1, DEFEND_INTERVAL).
+pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two walks over all entries, so that many deadlines do not cost a walk each.
+const WALK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What is known about a neighbour, in the words of RFC 4861 section 7.3.2.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum State {
+    /// Asked for, not known yet.
+    Incomplete,
+    /// Known, and confirmed lately.
+    Reachable,
+    /// Known, not confirmed lately, and not in use.
+    Stale,
+    /// Stale and in use: probed soon unless something confirms it.
+    Delay,
+    /// Asked whether it is still there.
+    Probe,
+    /// Set by the operator: does not age and is not replaced.
+    Static,
+}
+
+/// What the caller must do.
+#[derive(Eq, PartialEq, Debug)]
+pub enum Action<P> {
+    /// Send this ARP packet to this station.
+    Transmit {
+        /// The Ethernet destination.
+        to: MacAddress,
+        /// What to send.
+        packet: Packet,
+    },
+    /// Send this packet, which waited, to this station.
+    Release {
+        /// The packet.
+        packet: P,
+        /// The Ethernet destination.
+        to: MacAddress,
+    },
+    /// This packet goes no further.
+    ///
+    /// `NeighbourFailed`: the host is unreachable, and the packet's flow should know. `NeighbourQueueFull`: a
+    /// later packet, or another neighbour, took its place.
+    Failed {
+        /// The packet.
+        packet: P,
+        /// The neighbour.
+        address: IpAddr,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+#[derive(Debug)]
+struct Entry<P> {
+    address: IpAddr,
+    /// Which of our addresses asks.
+    source: IpAddr,
+    mac: MacAddress,
+    state: State,
+    attempts: u8,
+    /// When something happens without a packet; what, depends on the state.
+    deadline: Instant,
+    /// When a packet last went there, or the entry was made.
+    used: Instant,
+    waiting: Option<P>,
+}
+
+/// The neighbours of one interface, and our own addresses there. `P` is a packet that can wait.
+#[derive(Debug)]
+pub struct Cache<P> {
+    mac: MacAddress,
+    addresses: Vec<Ipv4Addr>,
+    entries: Vec<Entry<P>>,
+    index: HashMap<IpAddr, usize, KeyedHash>,
+    entries_max: usize,
+    /// No entry's deadline is before this.
+    next: Instant,
+    walked: Instant,
+    defended: Option<Instant>,
+}
+
+impl<P> Cache<P> {
+    /// An empty cache for the interface with this station address.
+    #[must_use]
+    pub fn new(mac: MacAddress, entries_max: usize, hash: KeyedHash) -> Self {
+        let entries_max = entries_max.max(1);
+        Self {
+            mac,
+            addresses: Vec::new(),
+            entries: Vec::with_capacity(entries_max),
+            index: HashMap::with_capacity_and_hasher(entries_max, hash),
+            entries_max,
+            next: Instant::FOREVER,
+            walked: Instant::ZERO,
+            defended: None,
+        }
+    }
+
+    /// Answers for this address from now on, and announces it; false if there are too many already.
+    pub fn add_address(&mut self, address: Ipv4Addr, out: &mut Vec<Action<P>>) -> bool {
+        if self.addresses.contains(&address) {
+            return true;
+        }
+        if self.addresses.len() >= ADDRESSES_MAX {
+            return false;
+        }
+        self.addresses.push(address);
+        self.announce(address, out);
+        true
+    }
+
+    /// No longer answers for this address.
+    pub fn remove_address(&mut self, address: Ipv4Addr) {
+        self.addresses.retain(|known| *known != address);
+    }
+
+    /// Sets a neighbour's station for good; false if there is no room.
+    pub fn add_static(
+        &mut self,
+        address: IpAddr,
+        mac: MacAddress,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) -> bool {
+        let Some(at) = self.find_or_insert(address, address, now, out) else { return false };
+        self.resolved(at, mac, State::Static, now, out);
+        true
+    }
+
+    /// Forgets a neighbour; a packet that waits for it fails.
+    pub fn remove(&mut self, address: IpAddr, out: &mut Vec<Action<P>>) {
+        if let Some(at) = self.index.get(&address).copied() {
+            self.take_out(at, DropReason::NeighbourFailed, out);
+        }
+    }
+
+    /// How many neighbours there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is known about a neighbour.
+    #[must_use]
+    pub fn state(&self, address: IpAddr) -> Option<State> {
+        self.entries.get(*self.index.get(&address)?).map(|entry| entry.state)
+    }
+
+    /// The station to send to, if it is known; a stale one is used, and checked before long.
+    ///
+    /// With `None`, hand the packet to `hold`.
+    pub fn resolve(&mut self, address: IpAddr, now: Instant) -> Option<MacAddress> {
+        let entry = self.entries.get_mut(*self.index.get(&address)?)?;
+        entry.used = now;
+        match entry.state {
+            State::Incomplete => return None,
+            State::Stale => {
+                entry.state = State::Delay;
+                entry.deadline = now.saturating_add(DELAY_FIRST_PROBE_TIME);
+                self.next = self.next.min(entry.deadline);
+            }
+            State::Reachable | State::Delay | State::Probe | State::Static => {}
+        }
+        Some(entry.mac)
+    }
+
+    /// Keeps a packet until its neighbour is resolved, and asks for it as `source`.
+    ///
+    /// Several packets for one neighbour: the last is kept. If the neighbour is known, it is released at once.
+    pub fn hold(
+        &mut self,
+        address: IpAddr,
+        source: IpAddr,
+        packet: P,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) {
+        if let Some(to) = self.resolve(address, now) {
+            out.push(Action::Release { packet, to });
+            return;
+        }
+        // Neighbour discovery for IPv6 is not spoken here.
+        if address.is_ipv6() {
+            out.push(Action::Failed { packet, address, reason: DropReason::Ipv6Unsupported });
+            return;
+        }
+        let Some(at) = self.find_or_insert(address, source, now, out) else {
+            out.push(Action::Failed { packet, address, reason: DropReason::NeighbourQueueFull });
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.2
+        //# The link layer SHOULD save (rather than discard) at least
+        //# one (the latest) packet of each set of packets destined to
+        //# the same unresolved IP address
+        if let Some(packet) = entry.waiting.replace(packet) {
+            out.push(Action::Failed { packet, address, reason: DropReason::NeighbourQueueFull });
+        }
+        if entry.attempts == 0 {
+            self.ask(at, now, out);
+        }
+    }
+
+    /// A higher layer made progress with this neighbour, so it is there.
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
+    //# a connection is making "forward progress"
+    pub fn confirm(&mut self, address: IpAddr, now: Instant) {
+        let Some(entry) = self.index.get(&address).and_then(|at| self.entries.get_mut(*at)) else { return };
+        if !matches!(entry.state, State::Incomplete | State::Static) {
+            entry.state = State::Reachable;
+            entry.attempts = 0;
+            entry.deadline = now.saturating_add(REACHABLE_TIME);
+            self.next = self.next.min(entry.deadline);
+        }
+    }
+
+    /// Takes in an ARP packet: learns, answers, releases.
+    ///
+    /// Errors: `ArpNotForUs` if it changes nothing; `ArpConflict` if another station has our address.
+    pub fn receive(
+        &mut self,
+        packet: &Packet,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) -> Result<(), DropReason> {
+        if packet.sender_mac == self.mac {
+            return Err(DropReason::ArpNotForUs);
+        }
+        if self.addresses.contains(&packet.sender) {
+            self.defend(packet.sender, now, out);
+            return Err(DropReason::ArpConflict);
+        }
+        let for_us = self.addresses.contains(&packet.target);
+        let may_learn = !packet.sender.is_unspecified()
+            && !packet.sender.is_broadcast()
+            && !packet.sender.is_multicast()
+            && !packet.sender.is_loopback();
+        let merged = may_learn && self.merge(packet, for_us, now, out);
+        if for_us && packet.operation == Operation::Request {
+            //= https://www.rfc-editor.org/rfc/rfc826
+            //# If Merge_flag is false, add the triplet <protocol type,
+            //#     sender protocol address, sender hardware address> to
+            //#     the translation table.
+            if may_learn && !merged {
+                let sender = IpAddr::V4(packet.sender);
+                if let Some(at) = self.find_or_insert(sender, IpAddr::V4(packet.target), now, out) {
+                    self.resolved(at, packet.sender_mac, State::Stale, now, out);
+                }
+            }
+            let reply = Packet {
+                operation: Operation::Reply,
+                sender_mac: self.mac,
+                sender: packet.target,
+                target_mac: packet.sender_mac,
+                target: packet.sender,
+            };
+            out.push(Action::Transmit { to: packet.sender_mac, packet: reply });
+            return Ok(());
+        }
+        if merged { Ok(()) } else { Err(DropReason::ArpNotForUs) }
+    }
+
+    /// When `advance` has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (self.next != Instant::FOREVER).then(|| self.next.max(self.walked.saturating_add(WALK_INTERVAL)))
+    }
+
+    /// Does what is due: asks again, probes, ages, gives up.
+    pub fn advance(&mut self, now: Instant, out: &mut Vec<Action<P>>) {
+        if self.next_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.walked = now;
+        self.next = Instant::FOREVER;
+        // Backwards: what is removed is replaced by the last, which has been seen.
+        for at in (0..self.entries.len()).rev() {
+            let Some(entry) = self.entries.get_mut(at) else { continue };
+            if entry.deadline > now {
+                self.next = self.next.min(entry.deadline);
+                continue;
+            }
+            match entry.state {
+                State::Static => {}
+                State::Reachable => {
+                    entry.state = State::Stale;
+                    entry.deadline = now.max(entry.used.saturating_add(UNUSED_TIME));
+                    self.next = self.next.min(entry.deadline);
+                }
+                //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+                //# An implementation of the Address Resolution Protocol (ARP)
+                //# MUST provide a mechanism to flush out-of-date cache entries.
+                State::Stale => self.take_out(at, DropReason::NeighbourFailed, out),
+                State::Incomplete | State::Probe if entry.attempts >= ATTEMPTS_MAX => {
+                    self.take_out(at, DropReason::NeighbourFailed, out);
+                }
+                State::Incomplete | State::Probe => self.ask(at, now, out),
+                State::Delay => {
+                    entry.state = State::Probe;
+                    entry.attempts = 0;
+                    self.ask(at, now, out);
+                }
+            }
+        }
+    }
+
+    /// Takes back every packet that waits, when the interface goes.
+    pub fn clear(&mut self, out: &mut Vec<Action<P>>) {
+        while let Some(last) = self.entries.len().checked_sub(1) {
+            self.take_out(last, DropReason::NeighbourFailed, out);
+        }
+        self.next = Instant::FOREVER;
+    }
+
+    /// Updates the sender's entry, if there is one; says whether there is.
+    fn merge(&mut self, packet: &Packet, for_us: bool, now: Instant, out: &mut Vec<Action<P>>) -> bool {
+        let Some(at) = self.index.get(&IpAddr::V4(packet.sender)).copied() else { return false };
+        let Some(entry) = self.entries.get(at) else { return false };
+        let answers = for_us && packet.operation == Operation::Reply;
+        let is_news = entry.state == State::Incomplete || entry.mac != packet.sender_mac;
+        match entry.state {
+            State::Static => {}
+            // Only an answer to us shows that the way there works, too.
+            _ if answers => self.resolved(at, packet.sender_mac, State::Reachable, now, out),
+            _ if is_news => self.resolved(at, packet.sender_mac, State::Stale, now, out),
+            _ => {}
+        }
+        true
+    }
+
+    fn resolved(&mut self, at: usize, mac: MacAddress, state: State, now: Instant, out: &mut Vec<Action<P>>) {
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        entry.mac = mac;
+        entry.attempts = 0;
+        let waiting = entry.waiting.take();
+        (entry.state, entry.deadline) = match (state, &waiting) {
+            (State::Static, _) => (State::Static, Instant::FOREVER),
+            (State::Reachable, _) => (State::Reachable, now.saturating_add(REACHABLE_TIME)),
+            // A packet leaves for it now: it is in use.
+            (_, Some(_)) => (State::Delay, now.saturating_add(DELAY_FIRST_PROBE_TIME)),
+            (_, None) => (State::Stale, now.saturating_add(UNUSED_TIME)),
+        };
+        self.next = self.next.min(entry.deadline);
+        if let Some(packet) = waiting {
+            out.push(Action::Release { packet, to: mac });
+        }
+    }
+
+    /// Sends the next request: to all, or to the station itself when probing.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+    //# The recommended maximum rate is 1 per second per destination.
+    fn ask(&mut self, at: usize, now: Instant, out: &mut Vec<Action<P>>) {
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        entry.attempts += 1;
+        entry.deadline = now.saturating_add(RETRY_INTERVAL);
+        self.next = self.next.min(entry.deadline);
+        if let (IpAddr::V4(sender), IpAddr::V4(target)) = (entry.source, entry.address) {
+            let to = if entry.state == State::Probe { entry.mac } else { MacAddress::BROADCAST };
+            let packet = Packet {
+                operation: Operation::Request,
+                sender_mac: self.mac,
+                sender,
+                target_mac: MacAddress::ZERO,
+                target,
+            };
+            out.push(Action::Transmit { to, packet });
+        }
+    }
+
+    /// Tells all stations that the address is ours: a request for itself (RFC 5227 section 3).
+    fn announce(&self, address: Ipv4Addr, out: &mut Vec<Action<P>>) {
+        let packet = Packet {
+            operation: Operation::Request,
+            sender_mac: self.mac,
+            sender: address,
+            target_mac: MacAddress::ZERO,
+            target: address,
+        };
+        out.push(Action::Transmit { to: MacAddress::BROADCAST, packet });
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5227#section-2.4
+    //# then the host MUST NOT send another defensive ARP Announcement.
+    fn defend(&mut self, address: Ipv4Addr, now: Instant, out: &mut Vec<Action<P>>) {
+        let is_due = self.defended.is_none_or(|at| now.saturating_since(at) >= DEFEND_INTERVAL);
+        if is_due {
+            self.defended = Some(now);
+            self.announce(address, out);
+        }
+    }
+
+    /// The entry's place, made if there is none; `None` if all places are static.
+    fn find_or_insert(
+        &mut self,
+        address: IpAddr,
+        source: IpAddr,
+        now: Instant,
+        out: &mut Vec<Action<P>>,
+    ) -> Option<usize> {
+        if let Some(at) = self.index.get(&address) {
+            return Some(*at);
+        }
+        if self.entries.len() >= self.entries_max {
+            // What is not resolved yet goes first, then what was not used for longest.
+            let victim = (0..self.entries.len())
+                .filter_map(|at| self.entries.get(at).map(|entry| (at, entry)))
+                .filter(|(_, entry)| entry.state != State::Static)
+                .min_by_key(|(_, entry)| (entry.state != State::Incomplete, entry.used))
+                .map(|(at, _)| at)?;
+            self.take_out(victim, DropReason::NeighbourQueueFull, out);
+        }
+        let at = self.entries.len();
+        self.entries.push(Entry {
+            address,
+            source,
+            mac: MacAddress::ZERO,
+            state: State::Incomplete,
+            attempts: 0,
+            deadline: Instant::FOREVER,
+            used: now,
+            waiting: None,
+        });
+        self.index.insert(address, at);
+        Some(at)
+    }
+
+    fn take_out(&mut self, at: usize, reason: DropReason, out: &mut Vec<Action<P>>) {
+        if at >= self.entries.len() {
+            return;
+        }
+        let entry = self.entries.swap_remove(at);
+        self.index.remove(&entry.address);
+        if let Some(moved) = self.entries.get(at) {
+            self.index.insert(moved.address, at);
+        }
+        if let Some(packet) = entry.waiting {
+            out.push(Action::Failed { packet, address: entry.address, reason });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! Where a packet goes next, and what an address is to us.
+//! Stations of next hops are found in `neighbour`.
+
+use crate::wire::DropReason;
+use core::net::{IpAddr, Ipv4Addr};
+
+/// Routes: each lookup that is not cached in a path walks them.
+pub const ROUTES_MAX: usize = 256;
+/// Addresses of this host: each packet in is compared with them.
+pub const ADDRESSES_MAX: usize = 64;
+
+/// One way: to these destinations, over this interface.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Route {
+    /// Any address of the destinations.
+    pub destination: IpAddr,
+    /// How many leading bits of it count; zero for a default route.
+    pub prefix_len: u8,
+    /// The router, or `None` if the destinations are neighbours.
+    pub gateway: Option<IpAddr>,
+    /// The interface.
+    pub interface: u8,
+    /// The address to send from, or `None` for the interface's best.
+    pub source: Option<IpAddr>,
+    /// The largest packet that the way takes at first. Units: bytes, with IP header.
+    pub mtu: u16,
+}
+
+/// An address of this host.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct LocalAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// The subnet: how many leading bits neighbours share.
+    pub prefix_len: u8,
+    /// The interface.
+    pub interface: u8,
+}
+
+/// Where to send a packet.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct NextHop {
+    /// The interface.
+    pub interface: u8,
+    /// The neighbour to resolve: the router, or the destination itself.
+    pub gateway_or_dst: IpAddr,
+    /// The address to send from.
+    pub source: IpAddr,
+    /// The largest packet. Units: bytes, with IP header.
+    pub mtu: u16,
+}
+
+/// What an address is to us.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Class {
+    /// One of ours.
+    Local,
+    /// All hosts, of this link or of a subnet of ours.
+    Broadcast,
+    /// A group.
+    Multicast,
+    /// Never on a wire: unspecified, loopback, reserved.
+    Martian,
+    /// Some other host.
+    Unicast,
+}
+
+/// The route or address is wrong, or there are too many.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
+pub enum RouteError {
+    /// Versions mixed, or the prefix longer than the address.
+    #[error(
+        "the prefix, gateway and source of a route must be of one IP version, and the prefix no longer than its addresses"
+    )]
+    Malformed,
+    /// The table is full.
+    #[error("there are at most 256 routes and 64 addresses: remove some first")]
+    Full,
+    /// No host can have this address.
+    #[error("the address is unspecified, loopback, multicast or broadcast, which a host cannot have")]
+    NotUnicast,
+}
+
+/// The routes and addresses of this host.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Longest prefixes first; among equals, the earlier added.
+    routes: Vec<Route>,
+    addresses: Vec<LocalAddress>,
+}
+
+impl Table {
+    /// No route and no address.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { routes: Vec::new(), addresses: Vec::new() }
+    }
+
+    /// Adds an address and the route to its subnet.
+    pub fn add_address(&mut self, local: LocalAddress, mtu: u16) -> Result<(), RouteError> {
+        if !matches!(class_of(local.address), Class::Unicast) {
+            return Err(RouteError::NotUnicast);
+        }
+        if self.addresses.len() >= ADDRESSES_MAX {
+            return Err(RouteError::Full);
+        }
+        self.add_route(Route {
+            destination: local.address,
+            prefix_len: local.prefix_len,
+            gateway: None,
+            interface: local.interface,
+            source: Some(local.address),
+            mtu,
+        })?;
+        self.addresses.retain(|known| known.address != local.address);
+        self.addresses.push(local);
+        Ok(())
+    }
+
+    /// Removes an address and the routes that send from it.
+    pub fn remove_address(&mut self, address: IpAddr) {
+        self.addresses.retain(|known| known.address != address);
+        self.routes.retain(|route| route.source != Some(address));
+    }
+
+    /// Adds a route; one to the same destinations over the same way is replaced.
+    pub fn add_route(&mut self, route: Route) -> Result<(), RouteError> {
+        let one_version = [route.gateway, route.source]
+            .into_iter()
+            .flatten()
+            .all(|address| address.is_ipv4() == route.destination.is_ipv4());
+        if !one_version || u32::from(route.prefix_len) > bits(route.destination).1 {
+            return Err(RouteError::Malformed);
+        }
+        self.routes.retain(|known| {
+            let same_way = (known.prefix_len, known.interface, known.gateway, known.source)
+                == (route.prefix_len, route.interface, route.gateway, route.source);
+            !(same_way && in_prefix(known.destination, route.destination, route.prefix_len))
+        });
+        if self.routes.len() >= ROUTES_MAX {
+            return Err(RouteError::Full);
+        }
+        let at = self.routes.partition_point(|known| known.prefix_len >= route.prefix_len);
+        self.routes.insert(at, route);
+        Ok(())
+    }
+
+    /// Removes the routes to exactly these destinations.
+    pub fn remove_route(&mut self, destination: IpAddr, prefix_len: u8) {
+        self.routes.retain(|known| {
+            known.prefix_len != prefix_len || !in_prefix(known.destination, destination, prefix_len)
+        });
+    }
+
+    /// This host's addresses, in the order in which they were added.
+    #[must_use]
+    pub fn addresses(&self) -> &[LocalAddress] {
+        &self.addresses
+    }
+
+    /// The way by the longest prefix, or `None` if there is none, or no address to send from.
+    ///
+    /// A destination of our own is not special here: ask `is_local` first.
+    #[must_use]
+    pub fn next_hop(&self, destination: IpAddr) -> Option<NextHop> {
+        //= https://www.rfc-editor.org/rfc/rfc1122#section-3.3.1.1
+        //# To decide if the destination is on a connected network, the
+        //# following algorithm MUST be used
+        self.routes
+            .iter()
+            .filter(|route| in_prefix(destination, route.destination, route.prefix_len))
+            .find_map(|route| {
+                let gateway_or_dst = route.gateway.unwrap_or(destination);
+                let source = route.source.or_else(|| self.source_for(route.interface, gateway_or_dst))?;
+                Some(NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu })
+            })
+    }
+
+    /// Whether the address is one of ours.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|local| local.address == address)
+    }
+
+    /// What the address is to us.
+    #[must_use]
+    pub fn classify(&self, address: IpAddr) -> Class {
+        if self.is_local(address) {
+            return Class::Local;
+        }
+        match class_of(address) {
+            Class::Unicast if self.is_subnet_broadcast(address) => Class::Broadcast,
+            class => class,
+        }
+    }
+
+    /// Whether a packet with these addresses is for us, and in what sense: local, broadcast or multicast.
+    ///
+    /// Errors: `Ipv4Source` if it cannot have come from there (our own address included), `Ipv4Destination`,
+    /// `Ipv4NotForUs`.
+    pub fn accept(&self, source: IpAddr, destination: IpAddr) -> Result<Class, DropReason> {
+        //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.1.3
+        //# A host MUST silently discard an incoming datagram that is not
+        //# destined for the host.
+        let class = match self.classify(destination) {
+            Class::Unicast => return Err(DropReason::Ipv4NotForUs),
+            Class::Martian => return Err(DropReason::Ipv4Destination),
+            class => class,
+        };
+        match self.classify(source) {
+            Class::Unicast => Ok(class),
+            _ => Err(DropReason::Ipv4Source),
+        }
+    }
+
+    /// The interface's address in the neighbour's subnet, else its first of the version.
+    fn source_for(&self, interface: u8, neighbour: IpAddr) -> Option<IpAddr> {
+        let mut fitting = self
+            .addresses
+            .iter()
+            .filter(|local| local.interface == interface && local.address.is_ipv4() == neighbour.is_ipv4());
+        let first = fitting.clone().next()?;
+        let best = fitting.find(|local| in_prefix(neighbour, local.address, local.prefix_len));
+        Some(best.unwrap_or(first).address)
+    }
+
+    /// The last address of a subnet; subnets of two or one have none (RFC 3021), nor has IPv6.
+    fn is_subnet_broadcast(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(v4) = address else { return false };
+        self.addresses.iter().any(|local| {
+            local.prefix_len < 31
+                && in_prefix(address, local.address, local.prefix_len)
+                && (u32::from(v4) | u32::MAX.checked_shl(32 - u32::from(local.prefix_len)).unwrap_or(0))
+                    == u32::MAX
+        })
+    }
+}
+
+/// What an address is to any host.
+#[must_use]
+pub fn class_of(address: IpAddr) -> Class {
+    match address {
+        IpAddr::V4(v4) => match v4.octets() {
+            _ if v4 == Ipv4Addr::BROADCAST => Class::Broadcast,
+            [0 | 127 | 240.., ..] => Class::Martian,
+            [224..=239, ..] => Class::Multicast,
+            _ => Class::Unicast,
+        },
+        IpAddr::V6(v6) if v6.is_unspecified() || v6.is_loopback() || v6.to_ipv4_mapped().is_some() => {
+            Class::Martian
+        }
+        IpAddr::V6(v6) if v6.is_multicast() => Class::Multicast,
+        IpAddr::V6(_) => Class::Unicast,
+    }
+}
+
+/// The address as a number, and how many bits it has.
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
+        IpAddr::V6(v6) => (u128::from(v6), 128),
+    }
+}
+
+/// Whether the first `len` bits of the two are equal.
+fn in_prefix(a: IpAddr, b: IpAddr, len: u8) -> bool {
+    let ((a, width), (b, other_width)) = (bits(a), bits(b));
+    let differing = (a ^ b).checked_shr(width.saturating_sub(u32::from(len))).unwrap_or(0);
+    width == other_width && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn route(destination: &str, prefix_len: u8, gateway: Option<&str>) -> Route {
+        let gateway = gateway.map(ip);
+        Route { destination: ip(destination), prefix_len, gateway, interface: 0, source: None, mtu: 1500 }
+    }
+
+    fn table() -> Table {
+        let mut table = Table::new();
+        let local = |address, prefix_len| LocalAddress { address: ip(address), prefix_len, interface: 0 };
+        table.add_address(local("10.0.0.1", 24), 1500).unwrap();
+        table.add_address(local("192.168.7.9", 16), 9000).unwrap();
+        table.add_address(local("2001:db8::1", 64), 1500).unwrap();
+        table.add_route(route("0.0.0.0", 0, Some("10.0.0.254"))).unwrap();
+        table
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        // Shows connected subnets, the default gateway, a more specific route, and its removal.
+        let mut table = table();
+        let hop =
+            |table: &Table, to: &str| table.next_hop(ip(to)).map(|hop| (hop.gateway_or_dst, hop.source));
+        assert_eq!(hop(&table, "10.0.0.7"), Some((ip("10.0.0.7"), ip("10.0.0.1"))));
+        assert_eq!(hop(&table, "192.168.1.1"), Some((ip("192.168.1.1"), ip("192.168.7.9"))));
+        assert_eq!(table.next_hop(ip("192.168.1.1")).unwrap().mtu, 9000);
+        assert_eq!(hop(&table, "8.8.8.8"), Some((ip("10.0.0.254"), ip("10.0.0.1"))));
+        assert_eq!(hop(&table, "2001:db8::5"), Some((ip("2001:db8::5"), ip("2001:db8::1"))));
+        assert_eq!(hop(&table, "2001:db9::5"), None);
+        table.add_route(route("8.8.0.0", 16, Some("192.168.0.1"))).unwrap();
+        table.add_route(route("8.8.8.8", 32, Some("192.168.0.2"))).unwrap();
+        assert_eq!(hop(&table, "8.8.8.8"), Some((ip("192.168.0.2"), ip("192.168.7.9"))));
+        assert_eq!(hop(&table, "8.8.8.9"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
+        table.remove_route(ip("8.8.8.8"), 32);
+        assert_eq!(hop(&table, "8.8.8.8"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
+        table.remove_address(ip("10.0.0.1"));
+        assert!(!table.is_local(ip("10.0.0.1")));
+        assert_eq!(hop(&table, "10.0.0.7"), Some((ip("10.0.0.254"), ip("192.168.7.9"))));
+    }
+
+    #[test]
+    fn classes_of_addresses() {
+        // Shows each class, subnet broadcasts and the lack of them in tiny subnets.
+        let mut table = table();
+        for (address, class) in [
+            ("10.0.0.1", Class::Local),
+            ("10.0.0.255", Class::Broadcast),
+            ("192.168.255.255", Class::Broadcast),
+            ("192.168.7.255", Class::Unicast),
+            ("255.255.255.255", Class::Broadcast),
+            ("224.0.0.1", Class::Multicast),
+            ("240.0.0.1", Class::Martian),
+            ("127.0.0.1", Class::Martian),
+            ("0.0.0.0", Class::Martian),
+            ("10.0.1.255", Class::Unicast),
+            ("ff02::1", Class::Multicast),
+            ("::1", Class::Martian),
+            ("::ffff:10.0.0.1", Class::Martian),
+            ("fe80::1", Class::Unicast),
+        ] {
+            assert_eq!(table.classify(ip(address)), class, "{address}");
+        }
+        let pair = LocalAddress { address: ip("172.16.0.0"), prefix_len: 31, interface: 0 };
+        table.add_address(pair, 1500).unwrap();
+        assert_eq!(table.classify(ip("172.16.0.1")), Class::Unicast);
+    }
+
+    #[test]
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.1.3
+    //= type=test
+    //# A host MUST silently discard an incoming datagram that is not
+    //# destined for the host.
+    fn what_is_accepted() {
+        // Shows packets for us and for others, and sources that cannot be.
+        let table = table();
+        let accept = |from, to| table.accept(ip(from), ip(to));
+        assert_eq!(accept("8.8.8.8", "10.0.0.1"), Ok(Class::Local));
+        assert_eq!(accept("10.0.0.9", "10.0.0.255"), Ok(Class::Broadcast));
+        assert_eq!(accept("10.0.0.9", "10.0.0.8"), Err(DropReason::Ipv4NotForUs));
+        assert_eq!(accept("10.0.0.9", "127.0.0.1"), Err(DropReason::Ipv4Destination));
+        for from in ["10.0.0.1", "10.0.0.255", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"] {
+            assert_eq!(accept(from, "10.0.0.1"), Err(DropReason::Ipv4Source), "{from}");
+        }
+    }
+
+    #[test]
+    fn bounds_and_malformed_routes() {
+        // Shows what is refused, and that both tables are bounded.
+        let mut table = table();
+        assert_eq!(table.add_route(route("10.0.0.0", 33, None)), Err(RouteError::Malformed));
+        assert_eq!(table.add_route(route("10.0.0.0", 8, Some("fe80::1"))), Err(RouteError::Malformed));
+        let loopback = LocalAddress { address: ip("127.0.0.1"), prefix_len: 8, interface: 0 };
+        assert_eq!(table.add_address(loopback, 1500), Err(RouteError::NotUnicast));
+        let mut added = Ok(());
+        for host in 0..1000u32 {
+            let destination = IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + host));
+            added = table.add_route(Route { destination, ..route("0.0.0.0", 32, Some("10.0.0.254")) });
+        }
+        assert_eq!((added, table.routes.len()), (Err(RouteError::Full), ROUTES_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_naive_search(routes in prop::collection::vec((0u32..16, 26u8..=32), 0..20), to in 0u32..64) {
+            // Shows the sorted walk against a search for the longest of all matching prefixes.
+            let mut table = table();
+            for (destination, prefix_len) in &routes {
+                let destination = IpAddr::V4(Ipv4Addr::from(0x0c00_0000 + destination * 4));
+                table.add_route(Route { destination, ..route("0.0.0.0", *prefix_len, Some("10.0.0.254")) }).unwrap();
+            }
+            let to = IpAddr::V4(Ipv4Addr::from(0x0c00_0000 + to));
+            let longest = table.routes.iter().filter(|r| in_prefix(to, r.destination, r.prefix_len))
+                .map(|r| r.prefix_len).max();
+            let first = table.routes.iter().find(|r| in_prefix(to, r.destination, r.prefix_len));
+            prop_assert_eq!(first.map(|r| r.prefix_len), longest);
+            prop_assert!(table.routes.is_sorted_by_key(|r| core::cmp::Reverse(r.prefix_len)));
+        }
+    }
+}
