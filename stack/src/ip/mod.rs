@@ -1,8 +1,8 @@
 //! IP: neighbours, routes, fragments and ICMP, each a state machine in plain data.
 //! Headers as bytes live in `wire`; frames, interfaces and the clock live in `engine`.
 
-//X pub mod fragment;
-//X pub mod icmp;
+pub mod fragment;
+pub mod icmp;
 pub mod neighbour;
 pub mod route;
 
