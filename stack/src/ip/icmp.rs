@@ -120,8 +120,8 @@ impl Responder {
     ///
     /// Errors: `IcmpRateLimited`; else `silent`, the reason for which the packet was dropped in the first place.
     //= https://www.rfc-editor.org/rfc/rfc1812#section-4.3.2.8
-    //# A router which sends ICMP Source Quench messages MUST be able to limit
-    //# the rate at which the messages can be generated.
+    //# A router SHOULD also be able to limit the rate at which it sends other
+    //# sorts of ICMP error messages
     pub fn may_report(
         &mut self,
         about: &Offender<'_>,
@@ -140,16 +140,10 @@ fn deserves_error(about: &Offender<'_>) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.2
     //# An ICMP error message MUST NOT be sent as the result of
     //# receiving:
-    //# *    an ICMP error message, or
+    // The five bullets that follow there, in their order.
     let may_be_error = about.header.protocol == Protocol::ICMP && !is_query(about);
-    //# *    a datagram destined to an IP broadcast or IP multicast
-    //#      address, or
     let to_one_host = matches!(about.destination, Class::Local | Class::Unicast);
-    //# *    a datagram sent as a link-layer broadcast, or
-    //# *    a non-initial fragment, or
     let is_later_fragment = about.header.fragment_offset != 0;
-    //# *    a datagram whose source address does not define a single
-    //#      host
     let from_one_host =
         about.source == Class::Unicast && class_of(IpAddr::V4(about.header.source)) == Class::Unicast;
     !may_be_error && to_one_host && !about.link_broadcast && !is_later_fragment && from_one_host

@@ -17,16 +17,36 @@ pub const ADDRESSES_MAX: usize = 64;
 pub const ATTEMPTS_MAX: u8 = 3;
 /// Between requests for the same address: RFC 1122 section 2.3.2.1 allows one a second.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a confirmation is good for (RFC 4861 section 10, REACHABLE_TIME).
-pub const REACHABLE_TIME: Duration = Duration::from_secs(30);
 /// How long a stale entry in use waits for TCP's confirmation before it is probed (RFC 4861 section 10).
 pub const DELAY_FIRST_PROBE_TIME: Duration = Duration::from_secs(5);
-/// How long an unused stale entry is kept.
-pub const UNUSED_TIME: Duration = Duration::from_mins(10);
 /// Between two defences of an address (RFC 5227 section 1.1, DEFEND_INTERVAL).
 pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two walks over all entries, so that many deadlines do not cost a walk each.
 const WALK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The bounds and times that an operator may set.
+//= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+//# If this mechanism involves a timeout, it SHOULD be
+//# possible to configure the timeout value.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Config {
+    /// Most entries; the default is `ENTRIES_MAX`.
+    pub entries_max: usize,
+    /// How long a confirmation is good for; 30 s by default (RFC 4861 section 10, REACHABLE_TIME).
+    pub reachable_time: Duration,
+    /// How long an unused stale entry is kept; ten minutes by default.
+    pub unused_time: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            entries_max: ENTRIES_MAX,
+            reachable_time: Duration::from_secs(30),
+            unused_time: Duration::from_mins(10),
+        }
+    }
+}
 
 /// What is known about a neighbour, in the words of RFC 4861 section 7.3.2.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -98,7 +118,7 @@ pub struct Cache<P> {
     addresses: Vec<Ipv4Addr>,
     entries: Vec<Entry<P>>,
     index: HashMap<IpAddr, usize, KeyedHash>,
-    entries_max: usize,
+    config: Config,
     /// No entry's deadline is before this.
     next: Instant,
     walked: Instant,
@@ -108,14 +128,14 @@ pub struct Cache<P> {
 impl<P> Cache<P> {
     /// An empty cache for the interface with this station address.
     #[must_use]
-    pub fn new(mac: MacAddress, entries_max: usize, hash: KeyedHash) -> Self {
-        let entries_max = entries_max.max(1);
+    pub fn new(mac: MacAddress, config: Config, hash: KeyedHash) -> Self {
+        let entries_max = config.entries_max.max(1);
         Self {
             mac,
             addresses: Vec::new(),
             entries: Vec::with_capacity(entries_max),
             index: HashMap::with_capacity_and_hasher(entries_max, hash),
-            entries_max,
+            config: Config { entries_max, ..config },
             next: Instant::FOREVER,
             walked: Instant::ZERO,
             defended: None,
@@ -241,7 +261,7 @@ impl<P> Cache<P> {
         if !matches!(entry.state, State::Incomplete | State::Static) {
             entry.state = State::Reachable;
             entry.attempts = 0;
-            entry.deadline = now.saturating_add(REACHABLE_TIME);
+            entry.deadline = now.saturating_add(self.config.reachable_time);
             self.next = self.next.min(entry.deadline);
         }
     }
@@ -316,12 +336,13 @@ impl<P> Cache<P> {
                 State::Static => {}
                 State::Reachable => {
                     entry.state = State::Stale;
-                    entry.deadline = now.max(entry.used.saturating_add(UNUSED_TIME));
+                    entry.deadline = now.max(entry.used.saturating_add(self.config.unused_time));
                     self.next = self.next.min(entry.deadline);
                 }
                 //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
                 //# An implementation of the Address Resolution Protocol (ARP)
-                //# MUST provide a mechanism to flush out-of-date cache entries.
+                //# [LINK:2] MUST provide a mechanism to flush out-of-date cache
+                //# entries.
                 State::Stale => self.take_out(at, DropReason::NeighbourFailed, out),
                 State::Incomplete | State::Probe if entry.attempts >= ATTEMPTS_MAX => {
                     self.take_out(at, DropReason::NeighbourFailed, out);
@@ -367,10 +388,10 @@ impl<P> Cache<P> {
         let waiting = entry.waiting.take();
         (entry.state, entry.deadline) = match (state, &waiting) {
             (State::Static, _) => (State::Static, Instant::FOREVER),
-            (State::Reachable, _) => (State::Reachable, now.saturating_add(REACHABLE_TIME)),
+            (State::Reachable, _) => (State::Reachable, now.saturating_add(self.config.reachable_time)),
             // A packet leaves for it now: it is in use.
             (_, Some(_)) => (State::Delay, now.saturating_add(DELAY_FIRST_PROBE_TIME)),
-            (_, None) => (State::Stale, now.saturating_add(UNUSED_TIME)),
+            (_, None) => (State::Stale, now.saturating_add(self.config.unused_time)),
         };
         self.next = self.next.min(entry.deadline);
         if let Some(packet) = waiting {
@@ -380,7 +401,9 @@ impl<P> Cache<P> {
 
     /// Sends the next request: to all, or to the station itself when probing.
     //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
-    //# The recommended maximum rate is 1 per second per destination.
+    //# A mechanism to prevent ARP flooding (repeatedly sending an
+    //# ARP Request for the same IP address, at a high rate) MUST be
+    //# included.
     fn ask(&mut self, at: usize, now: Instant, out: &mut Vec<Action<P>>) {
         let Some(entry) = self.entries.get_mut(at) else { return };
         entry.attempts += 1;
@@ -432,7 +455,7 @@ impl<P> Cache<P> {
         if let Some(at) = self.index.get(&address) {
             return Some(*at);
         }
-        if self.entries.len() >= self.entries_max {
+        if self.entries.len() >= self.config.entries_max {
             // What is not resolved yet goes first, then what was not used for longest.
             let victim = (0..self.entries.len())
                 .filter_map(|at| self.entries.get(at).map(|entry| (at, entry)))

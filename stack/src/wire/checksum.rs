@@ -259,11 +259,8 @@ mod tests {
     }
 
     #[test]
-    //= https://www.rfc-editor.org/rfc/rfc1071#section-3
-    //= type=test
-    //# sum of 00 01, f2 03, f4 f5, f6 f7 is ddf2
     fn the_example_of_rfc_1071() {
-        // Shows the sum of the RFC's eight bytes, and its complement.
+        // Shows the sum of the eight bytes of section 3, and its complement.
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(Checksum::ZERO.with(&bytes).partial(), 0xddf2);
         assert_eq!(checksum(&bytes), 0x220d);

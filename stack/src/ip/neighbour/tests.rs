@@ -17,7 +17,7 @@ fn at(millis: u64) -> Instant {
 }
 
 fn cache(entries_max: usize) -> Cache<u32> {
-    let mut cache = Cache::new(OUR_MAC, entries_max, KeyedHash::new([1, 2]));
+    let mut cache = Cache::new(OUR_MAC, Config { entries_max, ..Config::default() }, KeyedHash::new([1, 2]));
     assert!(cache.add_address(OURS, &mut Vec::new()));
     cache
 }
@@ -78,7 +78,9 @@ fn the_latest_packet_waits_and_is_released() {
 #[test]
 //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
 //= type=test
-//# The recommended maximum rate is 1 per second per destination.
+//# A mechanism to prevent ARP flooding (repeatedly sending an
+//# ARP Request for the same IP address, at a high rate) MUST be
+//# included.
 fn three_requests_a_second_apart_then_failure() {
     // Shows the retries in virtual time, the failure, and that a new packet starts anew.
     let mut cache = cache(8);
@@ -104,7 +106,8 @@ fn three_requests_a_second_apart_then_failure() {
 //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
 //= type=test
 //# An implementation of the Address Resolution Protocol (ARP)
-//# MUST provide a mechanism to flush out-of-date cache entries.
+//# [LINK:2] MUST provide a mechanism to flush out-of-date cache
+//# entries.
 fn unused_entries_age() {
     // Shows reachable, stale after thirty seconds, gone ten minutes after the last use.
     let mut cache = resolved();
@@ -248,7 +251,8 @@ fn the_table_is_bounded() {
     cache.clear(&mut out);
     assert_eq!(out.len(), 1);
     assert!(cache.is_empty() && cache.next_deadline().is_none());
-    let mut full = Cache::new(OUR_MAC, 1, KeyedHash::new([1, 2]));
+    let mut full =
+        Cache::new(OUR_MAC, Config { entries_max: 1, ..Config::default() }, KeyedHash::new([1, 2]));
     assert!(full.add_static(host(1).into(), OTHER_MAC, at(0), &mut out));
     out.clear();
     full.hold(host(2).into(), US, 9, at(0), &mut out);
