@@ -50,6 +50,12 @@ impl Instant {
     }
 }
 
+/// A duration in nanoseconds; the most that fits if it is longer than 584 years.
+#[must_use]
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

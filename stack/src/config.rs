@@ -1,0 +1,150 @@
+//! What a lane's engine is made with: addresses, bounds, and TCP's profile. Bounds of the application's end are
+//! `lane::LaneOptions`.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// TCP's settings. The defaults are those of a Linux-like host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpConfig {
+    /// Selective acknowledgements (RFC 2018), used if the peer offers them too.
+    pub sack: bool,
+    /// Timestamps (RFC 7323), used if the peer offers them too.
+    pub timestamps: bool,
+    /// Window scaling (RFC 7323), used if the peer offers it too.
+    pub window_scaling: bool,
+    /// The shift of our windows: eight covers the 6 MiB that 4,096 frames of 1,460 bytes stand for, and more.
+    pub window_scale: u8,
+    /// Initial congestion window in segments (RFC 6928).
+    pub initial_window: u8,
+    /// RTO before the first measurement (RFC 6298 section 2). Units: microseconds.
+    pub rto_initial_us: u32,
+    /// Least RTO: 200 ms as Linux has it, below the one second that RFC 6298 recommends. Units: microseconds.
+    pub rto_min_us: u32,
+    /// Greatest RTO (RFC 6298 asks for at least 60 s). Units: microseconds.
+    pub rto_max_us: u32,
+    /// SYNs sent again before a connect is given up: seven last beyond the 3 minutes of RFC 9293 MUST-23.
+    pub syn_retries: u8,
+    /// SYN-ACKs sent again before a half-open connection is forgotten: five take 63 s.
+    pub syn_ack_retries: u8,
+    /// Data retransmitted in a row before the connection is given up (R2 of RFC 9293; at least 100 s).
+    pub retries: u8,
+    /// How long an acknowledgement may wait (RFC 9293 asks for less than 500 ms). Units: microseconds.
+    pub delayed_ack_us: u32,
+    /// Segments at a connection's start that are acknowledged at once.
+    pub quick_acks: u8,
+    /// How long FIN_WAIT_2 lasts after the application has closed.
+    pub fin_timeout: Duration,
+    /// How long TIME_WAIT lasts: twice an MSL of 30 s, as Linux has it.
+    pub time_wait: Duration,
+    /// Idle time before the first keepalive probe, for sockets that ask for probing (RFC 9293: two hours).
+    pub keepalive_idle: Duration,
+    /// Time between unanswered probes.
+    pub keepalive_interval: Duration,
+    /// Unanswered probes before the connection is given up.
+    pub keepalive_probes: u8,
+    /// Frames a stream may hold at first.
+    pub receive_frames: u16,
+    /// Frames a stream may hold once its buffer has tuned itself.
+    pub receive_frames_max: u16,
+    /// Largest segment payload we take, options included; the port's MTU caps it further.
+    pub mss_max: u16,
+    /// Fast path on. Off, the slow path alone does the same on the wire.
+    pub fast_path: bool,
+    /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
+    pub slow_start_after_idle: bool,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            sack: true,
+            timestamps: true,
+            window_scaling: true,
+            window_scale: 8,
+            initial_window: 10,
+            rto_initial_us: 1_000_000,
+            rto_min_us: 200_000,
+            rto_max_us: 120_000_000,
+            syn_retries: 7,
+            syn_ack_retries: 5,
+            retries: 15,
+            delayed_ack_us: 40_000,
+            quick_acks: 16,
+            fin_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            keepalive_idle: Duration::from_secs(7200),
+            keepalive_interval: Duration::from_secs(75),
+            keepalive_probes: 9,
+            receive_frames: 128,
+            receive_frames_max: 4096,
+            mss_max: 65_495,
+            fast_path: true,
+            slow_start_after_idle: true,
+        }
+    }
+}
+
+/// An address of ours and the size of its subnet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Leading bits that the subnet shares.
+    pub prefix: u8,
+}
+
+/// A way to what is on no subnet of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gateway {
+    /// Where the way leads.
+    pub destination: Address,
+    /// The next hop.
+    pub gateway: IpAddr,
+}
+
+/// What a lane's engine is made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineConfig {
+    /// Our addresses, on the one interface.
+    pub addresses: Vec<Address>,
+    /// Routes through gateways.
+    pub gateways: Vec<Gateway>,
+    /// Neighbours that are known beforehand and never age: address and Ethernet address.
+    pub neighbours: Vec<(IpAddr, [u8; 6])>,
+    /// Most sockets: listeners, streams and UDP sockets together.
+    pub sockets: usize,
+    /// Most half-open connections of all listeners.
+    pub half_open_max: usize,
+    /// Most connections in TIME_WAIT; beyond it the oldest goes.
+    pub time_wait_max: usize,
+    /// Most ranges queued for sending, of all streams: 64 bytes each.
+    pub cells_max: usize,
+    /// Frames that may wait for the port to take them.
+    pub transmit_backlog_max: usize,
+    /// Datagrams a UDP socket may hold for its application.
+    pub datagrams_max: usize,
+    /// Secret of this runtime: sequence numbers, ports, hashes. All lanes have the same.
+    pub secret: [u64; 4],
+    /// TCP's settings.
+    pub tcp: TcpConfig,
+}
+
+impl EngineConfig {
+    /// One address in a subnet, and defaults.
+    pub fn new(ip: IpAddr, prefix: u8) -> EngineConfig {
+        EngineConfig {
+            addresses: vec![Address { ip, prefix }],
+            gateways: Vec::new(),
+            neighbours: Vec::new(),
+            sockets: 65_536,
+            half_open_max: 4096,
+            time_wait_max: 262_144,
+            cells_max: 1 << 20,
+            transmit_backlog_max: 4096,
+            datagrams_max: 256,
+            secret: [0; 4],
+            tcp: TcpConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The common segment, or nothing.

@@ -1,0 +1,599 @@
+//! What an arriving segment does to a connection, in the order of RFC 9293 section 3.10.7. This is the specification;
+//! `fast` is a shortcut. What goes out in answer is decided in `output`.
+
+use super::loss::{self, Ack, LossRecovery, NewReno};
+use super::receive::Range;
+use super::send::{NONE, mark};
+use super::state::{Connection, State, flag};
+use super::ticks::Ticks;
+use super::timers;
+use crate::wire::DropReason;
+use crate::wire::tcp::{Flags, Segment, SeqNum};
+
+/// What of a segment's payload is to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accept {
+    /// Payload bytes in front that are not wanted.
+    pub skip: u32,
+    /// Payload bytes behind those that are.
+    pub len: u32,
+    /// They are the next ones; else they wait in reassembly.
+    pub in_order: bool,
+}
+
+/// How a connection ended because of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The peer refused our SYN.
+    Refused,
+    /// The peer reset the connection.
+    Reset,
+    /// Data came after the application had closed: we reset it.
+    DataAfterClose,
+    /// Our FIN in LAST_ACK is acknowledged.
+    Done,
+    /// Both FINs are acknowledged: the rest is TIME_WAIT's.
+    TimeWait,
+}
+
+/// What to do about a segment. The caller does it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Verdict {
+    /// Keep this of the payload.
+    pub accept: Option<Accept>,
+    /// Nothing of the segment was used, for this reason.
+    pub drop: Option<DropReason>,
+    /// Answer with the reset of RFC 9293 section 3.10.7.
+    pub reset: bool,
+    /// The connection is established now.
+    pub connected: bool,
+    /// The connection is over.
+    pub end: Option<End>,
+}
+
+impl Verdict {
+    fn dropped(reason: DropReason) -> Verdict {
+        Verdict { drop: Some(reason), ..Verdict::default() }
+    }
+
+    fn ended(end: End) -> Verdict {
+        Verdict { end: Some(end), ..Verdict::default() }
+    }
+}
+
+/// Take a segment with `len` bytes of payload in.
+pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
+    match connection.hot.state {
+        State::Closed | State::Listen | State::TimeWait => Verdict {
+            reset: !segment.flags.contains(Flags::RST),
+            ..Verdict::dropped(DropReason::TcpNoListener)
+        },
+        State::SynSent => syn_sent(connection, segment, len),
+        _ => synchronized(connection, segment, len),
+    }
+}
+
+/// RFC 9293 section 3.10.7.3.
+fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
+    let acks = segment.flags.contains(Flags::ACK);
+    let acceptable = segment.ack.gt(connection.cold.iss) && segment.ack.le(connection.hot.snd_nxt);
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.3
+    //# If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit
+    //# is set, if so drop the segment and return)
+    if acks && !acceptable {
+        let reset = !segment.flags.contains(Flags::RST);
+        return Verdict { reset, ..Verdict::dropped(DropReason::TcpNotAcceptable) };
+    }
+    if segment.flags.contains(Flags::RST) {
+        return if acks {
+            Verdict::ended(End::Refused)
+        } else {
+            Verdict::dropped(DropReason::TcpResetNotExact)
+        };
+    }
+    if !segment.flags.contains(Flags::SYN) {
+        return Verdict::dropped(DropReason::TcpNotAcceptable);
+    }
+    connection.cold.irs = segment.seq;
+    connection.hot.rcv_nxt = segment.seq + 1;
+    connection.hot.rcv_adv = connection.hot.rcv_nxt;
+    connection.hot.last_ack_sent = connection.hot.rcv_nxt;
+    negotiate(connection, segment);
+    connection.cold.snd_wl1 = segment.seq;
+    connection.hot.snd_wnd = u32::from(segment.window);
+    connection.cold.snd_wnd_max = connection.hot.snd_wnd;
+    connection.set(flag::ACK_NOW);
+    if !acks {
+        // Simultaneous open: our SYN goes again, with an acknowledgement of theirs.
+        connection.enter(State::SynReceived);
+        connection.hot.unsent = connection.hot.head;
+        connection.hot.snd_nxt = connection.cold.iss;
+        if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
+            cell.marks &= !(mark::SENT | mark::LOST | mark::AGAIN);
+        }
+        connection.active_mut().loss = super::state::LossState::default();
+        connection.settle();
+        return Verdict::default();
+    }
+    connection.cold.snd_wl2 = segment.ack;
+    acknowledge(connection, segment, 0);
+    establish(connection);
+    let accept = text(connection, segment.seq + 1, len);
+    note_fin(connection, segment, segment.seq + 1 + len);
+    Verdict { accept, connected: true, ..Verdict::default() }
+}
+
+/// What the SYNs' options settle.
+pub fn negotiate(connection: &mut Connection, segment: &Segment) {
+    let options = &segment.options;
+    let config = connection.config;
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
+    //# If an MSS Option is not received at connection setup, TCP
+    //# implementations MUST assume a default send MSS of 536 (576 - 40) for
+    //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
+    connection.cold.peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+    connection.hot.mss = connection.hot.mss.min(connection.cold.peer_mss);
+    match options.window_scale {
+        Some(scale) if config.window_scaling => {
+            connection.hot.snd_scale = scale.min(14);
+            connection.hot.rcv_scale = config.window_scale;
+        }
+        _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
+    }
+    connection.clear(flag::TIMESTAMPS | flag::SACK);
+    if let (Some((value, _)), true) = (options.timestamps, config.timestamps) {
+        connection.set(flag::TIMESTAMPS);
+        connection.hot.ts_recent = value;
+        connection.cold.ts_recent_at = connection.now.millis;
+    }
+    if options.sack_permitted && config.sack {
+        connection.set(flag::SACK);
+    }
+}
+
+/// RFC 9293 MUST-15.
+pub const MSS_DEFAULT: u16 = 536;
+
+/// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
+pub const MSS_MIN: u16 = 48;
+
+fn establish(connection: &mut Connection) {
+    let mss = connection.send_mss();
+    connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+    connection.cold.quick_acks = connection.config.quick_acks;
+    connection.cold.life_at = Ticks::OFF;
+    connection.enter(State::Established);
+    timers::heard(connection);
+}
+
+/// RFC 9293 section 3.10.7.4.
+fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
+    if let Some(verdict) = check_timestamp(connection, segment) {
+        return verdict;
+    }
+    // First, check the sequence number.
+    let seq_len = segment.seq_len(len);
+    if !is_acceptable(connection, segment.seq, seq_len) {
+        return not_acceptable(connection, segment, len);
+    }
+    // Second, the RST bit.
+    if segment.flags.contains(Flags::RST) {
+        return reset(connection, segment);
+    }
+    // Fourth, the SYN bit.
+    if segment.flags.contains(Flags::SYN) && connection.hot.state != State::SynReceived {
+        //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
+        //# If the SYN bit is set, irrespective of the sequence number, TCP MUST
+        //# send an ACK (also referred to as challenge ACK) to the remote peer
+        challenge(connection);
+        return Verdict::dropped(DropReason::TcpNotAcceptable);
+    }
+    // Fifth, the ACK field.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+    //# if the ACK bit is off, drop the segment and return
+    if !segment.flags.contains(Flags::ACK) {
+        return Verdict::dropped(DropReason::TcpNotAcceptable);
+    }
+    let mut verdict = match acknowledgement(connection, segment, len) {
+        Ok(verdict) => verdict,
+        Err(verdict) => return verdict,
+    };
+    update_timestamp(connection, segment);
+    timers::heard(connection);
+    if verdict.end.is_some() {
+        return verdict;
+    }
+    // Seventh, the segment text; a SYN takes the number before it.
+    let start = segment.seq + u32::from(segment.flags.contains(Flags::SYN));
+    if len > 0 && connection.hot.state.receives() {
+        if connection.is(flag::DEAF) && (start + len).gt(connection.hot.rcv_nxt) {
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1
+            //# If such a host issues a CLOSE call while received data is still
+            //# pending in the TCP connection, or if new data is received after CLOSE
+            //# is called, its TCP implementation SHOULD send a RST
+            return Verdict { reset: true, ..Verdict::ended(End::DataAfterClose) };
+        }
+        verdict.accept = text(connection, start, len);
+        if verdict.accept.is_none() {
+            verdict.drop = Some(DropReason::TcpBeyondWindow);
+        }
+    }
+    // Eighth, the FIN bit.
+    note_fin(connection, segment, start + len);
+    verdict
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.4
+//# The first part of this test checks to see if the beginning of the
+//# segment falls in the window, the second part of the test checks to see if
+//# the end of the segment falls in the window
+fn is_acceptable(connection: &Connection, seq: SeqNum, seq_len: u32) -> bool {
+    let (nxt, window) = (connection.hot.rcv_nxt, connection.rcv_wnd());
+    match (seq_len, window) {
+        (0, 0) => seq == nxt,
+        (0, _) => seq.in_window(nxt, window),
+        (_, 0) => false,
+        _ => seq.in_window(nxt, window) || (seq + (seq_len - 1)).in_window(nxt, window),
+    }
+}
+
+fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
+    if segment.flags.contains(Flags::RST) {
+        return Verdict::dropped(DropReason::TcpResetNotExact);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+    //# If the RCV.WND is zero, no segments will be acceptable, but special
+    //# allowance should be made to accept valid ACKs, URGs, and RSTs.
+    let at_edge = connection.rcv_wnd() == 0 && segment.seq == connection.hot.rcv_nxt;
+    if at_edge && segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::SYN) {
+        if let Ok(verdict) = acknowledgement(connection, segment, len)
+            && verdict.end.is_some()
+        {
+            return verdict;
+        }
+        timers::heard(connection);
+    }
+    if len > 0 || segment.flags.contains(Flags::FIN) {
+        connection.set(flag::ACK_NOW);
+    } else {
+        challenge(connection);
+    }
+    Verdict::dropped(DropReason::TcpNotAcceptable)
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5961#section-3.2
+//# If the RST bit is set and the sequence number exactly matches the
+//# next expected sequence number (RCV.NXT), then TCP MUST reset the
+//# connection.
+fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
+    if segment.seq != connection.hot.rcv_nxt {
+        challenge(connection);
+        return Verdict::dropped(DropReason::TcpResetNotExact);
+    }
+    if connection.hot.state == State::SynReceived {
+        return Verdict::ended(End::Refused);
+    }
+    Verdict::ended(End::Reset)
+}
+
+/// Answer what may be an attack with an acknowledgement, at most [`CHALLENGES_MAX`] times a second.
+fn challenge(connection: &mut Connection) {
+    let second = u8::try_from(connection.now.millis / 1_000 % 16).unwrap_or(0) << 4;
+    let challenges = &mut connection.cold.challenges;
+    if *challenges & 0xf0 != second {
+        *challenges = second;
+    }
+    if *challenges & 0x0f < CHALLENGES_MAX {
+        *challenges += 1;
+        connection.hot.flags |= flag::ACK_NOW;
+    }
+}
+
+/// Challenges answered a second, for each connection: RFC 5961 section 7 leaves the number to us, and a count of its
+/// own for each connection is no side channel to others.
+const CHALLENGES_MAX: u8 = 10;
+
+/// PAWS, RFC 7323 section 5.3 step R1.
+fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Verdict> {
+    if !connection.is(flag::TIMESTAMPS) || segment.flags.contains(Flags::RST) {
+        return None;
+    }
+    let Some((value, _)) = segment.options.timestamps else {
+        //= https://www.rfc-editor.org/rfc/rfc7323#section-3.2
+        //# If a non-<RST> segment is received without a TSopt, a TCP SHOULD
+        //# silently drop the segment.
+        return (!segment.flags.contains(Flags::SYN)).then(|| Verdict::dropped(DropReason::TcpOldTimestamp));
+    };
+    let age_ms = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at);
+    let older = value.wrapping_sub(connection.hot.ts_recent).cast_signed() < 0;
+    if older && age_ms < TS_RECENT_MS_MAX {
+        connection.set(flag::ACK_NOW);
+        return Some(Verdict::dropped(DropReason::TcpOldTimestamp));
+    }
+    None
+}
+
+/// 24 days: RFC 7323 section 5.5.
+const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
+
+//= https://www.rfc-editor.org/rfc/rfc7323#section-4.3
+//# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent
+//# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
+fn update_timestamp(connection: &mut Connection, segment: &Segment) {
+    if let (Some((value, _)), true) = (segment.options.timestamps, connection.is(flag::TIMESTAMPS))
+        && value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0
+        && segment.seq.le(connection.hot.last_ack_sent)
+    {
+        connection.hot.ts_recent = value;
+        connection.cold.ts_recent_at = connection.now.millis;
+    }
+}
+
+/// The fifth check. `Err`: the segment ends here.
+fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> Result<Verdict, Verdict> {
+    let (una, nxt) = (connection.hot.snd_una, connection.hot.snd_nxt);
+    if connection.hot.state == State::SynReceived {
+        if !(segment.ack.gt(una) && segment.ack.le(nxt)) {
+            return Err(Verdict { reset: true, ..Verdict::dropped(DropReason::TcpNotAcceptable) });
+        }
+        connection.cold.snd_wl1 = segment.seq;
+        connection.cold.snd_wl2 = segment.ack;
+        set_snd_wnd(connection, segment);
+        acknowledge(connection, segment, len);
+        establish(connection);
+        let fin = connection.is(flag::FIN_QUEUED);
+        if fin {
+            connection.enter(State::FinWait1);
+        }
+        return Ok(Verdict { connected: true, ..Verdict::default() });
+    }
+    //= https://www.rfc-editor.org/rfc/rfc5961#section-5.2
+    //# The ACK value is considered acceptable only if it is in the range of
+    //# ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT).
+    let oldest = una - connection.cold.snd_wnd_max;
+    if segment.ack.lt(oldest) || segment.ack.gt(nxt) {
+        challenge(connection);
+        return Err(Verdict::dropped(DropReason::TcpNotAcceptable));
+    }
+    if segment.ack.ge(una) {
+        acknowledge(connection, segment, len);
+    }
+    let fin_acked = connection.is(flag::FIN_QUEUED) && connection.send_queue().is_empty();
+    if !fin_acked {
+        return Ok(Verdict::default());
+    }
+    match connection.hot.state {
+        State::FinWait1 => {
+            connection.enter(State::FinWait2);
+            if connection.is(flag::DEAF) {
+                let us = crate::time::nanoseconds(connection.config.fin_timeout) / 1_000;
+                connection.cold.life_at = connection.now.after(us);
+            }
+            Ok(Verdict::default())
+        }
+        State::Closing => Ok(Verdict::ended(End::TimeWait)),
+        State::LastAck => Ok(Verdict::ended(End::Done)),
+        _ => Ok(Verdict::default()),
+    }
+}
+
+/// SND.UNA advances, or an acknowledgement came again; the window may have changed.
+fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
+    let acked = segment.ack.since(connection.hot.snd_una);
+    let window_before = connection.hot.snd_wnd;
+    if connection.hot.state != State::SynSent {
+        update_window(connection, segment);
+    }
+    let sacked = if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
+        loss::apply_sack(connection, &segment.options.sack)
+    } else {
+        0
+    };
+    if acked > 0 {
+        connection.cold.unanswered_since = Ticks::OFF;
+        connection.hot.snd_una = segment.ack;
+        take_acknowledged(connection, segment);
+    } else if connection.hot.snd_wnd == 0 {
+        // The peer is there and says so: only its window is closed.
+        connection.cold.unanswered_since = Ticks::OFF;
+        connection.cold.timeouts = 0;
+    }
+    if connection.hot.snd_wnd > 0 && window_before == 0 && connection.hot.state.is_synchronized() {
+        reopen(connection);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc5681#section-2
+    //# DUPLICATE ACKNOWLEDGMENT: An acknowledgment is considered a
+    //# "duplicate" in the following algorithms when (a) the receiver of the
+    //# ACK has outstanding data, (b) the incoming acknowledgment carries no
+    let duplicate = acked == 0
+        && connection.flight() > 0
+        && if connection.is(flag::SACK) {
+            sacked > 0
+        } else {
+            len == 0
+                && !segment.flags.intersects(Flags::SYN | Flags::FIN)
+                && connection.hot.snd_wnd == window_before
+        };
+    NewReno.on_ack(connection, Ack { acked, sacked, duplicate });
+}
+
+/// Drop acknowledged ranges, measure the round trip, restart the timer.
+fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
+    let (una, now) = (segment.ack, connection.now.micros);
+    let (mut sacked, mut lost, mut again) = (0, 0, 0);
+    let mut sample = None;
+    let mut ambiguous = false;
+    connection.queue(|cells, queue, finished| {
+        cells.acknowledge(queue, una, finished, |cell, n| {
+            sacked += if cell.is(mark::SACKED) { n } else { 0 };
+            lost += if cell.is(mark::LOST) { n } else { 0 };
+            again += if cell.is(mark::AGAIN) { n } else { 0 };
+            //= https://www.rfc-editor.org/rfc/rfc6298#section-3
+            //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+            if cell.retransmits > 0 {
+                ambiguous = true;
+            } else if !cell.is(mark::SACKED) {
+                sample = Some(now.wrapping_sub(cell.sent_us));
+            }
+        });
+    });
+    if connection.cold.active != NONE {
+        let sack = connection.is(flag::SACK);
+        let loss = &mut connection.active_mut().loss;
+        if sack {
+            loss.sacked = loss.sacked.saturating_sub(sacked);
+        }
+        loss.lost = loss.lost.saturating_sub(lost);
+        loss.again = loss.again.saturating_sub(again);
+    }
+    if ambiguous {
+        sample = echoed(connection, segment);
+    }
+    if let Some(us) = sample {
+        connection.measure(us);
+    }
+    connection.cold.backoff = 0;
+    connection.cold.timeouts = 0;
+    if connection.flight() == 0 {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.2) When all outstanding data has been acknowledged, turn off the
+        //#       retransmission timer.
+        connection.hot.retransmit_at = Ticks::OFF;
+    } else {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.3) When an ACK is received that acknowledges new data, restart the
+        //#       retransmission timer so that it will expire after RTO seconds
+        timers::restart_retransmit(connection);
+    }
+}
+
+/// The round trip that the echoed timestamp tells, for segments that Karn's algorithm says nothing of.
+fn echoed(connection: &Connection, segment: &Segment) -> Option<u32> {
+    let (_, echo) = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS))?;
+    let elapsed = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
+    (echo != 0 && elapsed < 600_000).then(|| elapsed.saturating_mul(1_000).max(1_000))
+}
+
+/// A window has opened: what was probed with is lost unless acknowledged, and everything may go.
+fn reopen(connection: &mut Connection) {
+    connection.cold.backoff = 0;
+    connection.hot.retransmit_at = Ticks::OFF;
+    if connection.flight() > 0 {
+        // The probe's byte was refused while the window was closed.
+        connection.set(flag::PROBE);
+        timers::arm_retransmit(connection);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+//# If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated.
+//# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set
+//# SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK.
+fn update_window(connection: &mut Connection, segment: &Segment) {
+    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
+    if wl1.lt(segment.seq) || wl1 == segment.seq && wl2.le(segment.ack) {
+        set_snd_wnd(connection, segment);
+        connection.cold.snd_wl1 = segment.seq;
+        connection.cold.snd_wl2 = segment.ack;
+    }
+}
+
+fn set_snd_wnd(connection: &mut Connection, segment: &Segment) {
+    connection.hot.snd_wnd = u32::from(segment.window) << connection.hot.snd_scale;
+    connection.cold.snd_wnd_max = connection.cold.snd_wnd_max.max(connection.hot.snd_wnd);
+}
+
+/// Decide what of `len` bytes at `start` to keep, and how soon to acknowledge.
+fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> {
+    if len == 0 {
+        return None;
+    }
+    let nxt = connection.hot.rcv_nxt;
+    let skip = if start.lt(nxt) { nxt.since(start) } else { 0 };
+    let first = start + skip;
+    let room = connection.hot.rcv_adv.since(first);
+    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 {
+        connection.set(flag::ACK_NOW);
+        return None;
+    }
+    let kept = (len - skip).min(room);
+    let seen = u16::try_from(len).unwrap_or(u16::MAX);
+    connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    if first != nxt {
+        //= https://www.rfc-editor.org/rfc/rfc5681#section-4.2
+        //# Out-of-order data segments SHOULD be acknowledged immediately, in
+        //# order to accelerate loss recovery.
+        connection.set(flag::ACK_NOW);
+        return Some(Accept { skip, len: kept, in_order: false });
+    }
+    advance(connection, kept);
+    if connection.active().is_some_and(|active| !active.reassembly.is_empty()) {
+        connection.set(flag::ACK_NOW);
+    }
+    Some(Accept { skip, len: kept, in_order: true })
+}
+
+/// What a held frame can stand for at most: a frame's data room.
+const MSS_SEEN_MAX: u16 = 2048;
+
+/// RCV.NXT moves over accepted bytes.
+pub(super) fn advance(connection: &mut Connection, len: u32) {
+    connection.hot.rcv_nxt += len;
+    if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
+        connection.hot.rcv_adv = connection.hot.rcv_nxt;
+    }
+    connection.hot.unacked = connection.hot.unacked.saturating_add(1);
+}
+
+/// The next range of reassembly that has become deliverable, and how many of its bytes were delivered before.
+pub fn pull(connection: &mut Connection) -> Option<(Range, u32)> {
+    connection.active()?;
+    let nxt = connection.hot.rcv_nxt;
+    let next = connection.active_mut().reassembly.next(nxt);
+    match next {
+        Some((range, skip)) => {
+            advance(connection, range.end.since(range.start) - skip);
+            Some((range, skip))
+        }
+        None => {
+            connection.settle();
+            None
+        }
+    }
+}
+
+/// Remember a FIN: its turn comes when everything before it has.
+fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNum) {
+    if segment.flags.contains(Flags::FIN) && connection.hot.state.receives() && at.le(connection.hot.rcv_adv)
+    {
+        connection.cold.fin_waits = true;
+        connection.cold.fin_seq = at;
+        if at != connection.hot.rcv_nxt {
+            connection.set(flag::ACK_NOW);
+        }
+    }
+}
+
+/// Everything deliverable was delivered: let a FIN whose turn has come act. Returns how the connection goes on.
+pub fn finish(connection: &mut Connection) -> Option<End> {
+    if !connection.cold.fin_waits || connection.cold.fin_seq != connection.hot.rcv_nxt {
+        return None;
+    }
+    connection.cold.fin_waits = false;
+    connection.hot.rcv_nxt += 1;
+    if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
+        connection.hot.rcv_adv = connection.hot.rcv_nxt;
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+    //# If the FIN bit is set, signal the user "connection closing" and return
+    //# any pending RECEIVEs with same message, advance RCV.NXT over the FIN, and
+    //# send an acknowledgment for the FIN.
+    connection.set(flag::FIN_RECEIVED | flag::ACK_NOW);
+    match connection.hot.state {
+        State::Established => connection.enter(State::CloseWait),
+        State::FinWait1 => connection.enter(State::Closing),
+        State::FinWait2 => return Some(End::TimeWait),
+        _ => {}
+    }
+    None
+}

@@ -1,0 +1,143 @@
+//! Numbers that strangers must not guess: initial sequence numbers, timestamp offsets, source ports, table hashes.
+
+use core::hash::Hasher;
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::SipHasher24;
+
+use crate::time::Instant;
+use crate::wire::tcp::SeqNum;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Tuple {
+    /// Our end.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+/// One runtime's secret, the same on all its lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Secret([u64; 4]);
+
+/// What a hash is for, so that one use tells nothing of another.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Sequence = 1,
+    Timestamp = 2,
+    Port = 3,
+    Flow = 4,
+}
+
+impl Secret {
+    /// A secret from random words.
+    pub fn new(words: [u64; 4]) -> Secret {
+        Secret(words)
+    }
+
+    fn sip(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> u64 {
+        let [a, b, ..] = self.0;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        hasher.write_u8(purpose as u8);
+        for ip in [tuple.local.ip(), tuple.remote.ip()] {
+            match ip {
+                IpAddr::V4(ip) => hasher.write(&ip.octets()),
+                IpAddr::V6(ip) => hasher.write(&ip.octets()),
+            }
+        }
+        hasher.write_u16(local.unwrap_or(0));
+        hasher.write_u16(tuple.remote.port());
+        hasher.finish()
+    }
+
+    /// The initial sequence number of a connection opened at `now`.
+    //= https://www.rfc-editor.org/rfc/rfc6528#section-3
+    //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
+    pub fn isn(&self, tuple: &Tuple, now: Instant) -> SeqNum {
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+        let (clock, hash) = (
+            (now.0 / ISN_TICK_NS) as u32,
+            self.sip(Purpose::Sequence, Some(tuple.local.port()), tuple) as u32,
+        );
+        SeqNum(clock.wrapping_add(hash))
+    }
+
+    /// What is added to our clock to make the timestamps of a connection (RFC 7323 section 5.4).
+    //= https://www.rfc-editor.org/rfc/rfc7323#section-5.4
+    //# a random offset may be added to the timestamp clock on a per-connection basis
+    pub fn timestamp_offset(&self, tuple: &Tuple) -> u32 {
+        (self.sip(Purpose::Timestamp, None, tuple) >> 32) as u32
+    }
+
+    /// Where to start looking for a source port towards a peer (RFC 6056, algorithm 3).
+    pub fn port_offset(&self, tuple: &Tuple) -> u32 {
+        (self.sip(Purpose::Port, None, tuple) >> 32) as u32
+    }
+
+    /// The hash that the flow table is searched by. Keyed, and cheaper than SipHash: it never leaves the process.
+    #[inline]
+    pub fn flow_hash(&self, addresses: u64, ports: u32) -> u32 {
+        let [.., c, d] = self.0;
+        let folded = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+            let (low, high) = (product as u64, (product >> 64) as u64);
+            low ^ high
+        };
+        let mixed = folded(addresses ^ c, (u64::from(ports) | 1 << 63) ^ d);
+        (folded(mixed ^ d, c | 1) >> 32) as u32
+    }
+
+    /// A tuple as one word, for tables of what is not yet or no longer a connection.
+    pub fn tuple_hash(&self, tuple: &Tuple) -> u64 {
+        self.sip(Purpose::Flow, Some(tuple.local.port()), tuple)
+    }
+}
+
+/// One tick of the ISN's clock: 4 µs (RFC 9293 section 3.4.1).
+const ISN_TICK_NS: u64 = 4_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(port: u16) -> Tuple {
+        Tuple {
+            local: "10.0.0.1:80".parse().unwrap(),
+            remote: SocketAddr::new("10.0.0.2".parse().unwrap(), port),
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_follow_the_clock_and_differ_by_peer() {
+        // Shows M of RFC 6528 (4 µs a step for one tuple) and F (no relation between tuples or secrets).
+        //= https://www.rfc-editor.org/rfc/rfc6528#section-3
+        //= type=test
+        //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
+        let secret = Secret::new([1, 2, 3, 4]);
+        let at = |port, us: u64| secret.isn(&tuple(port), Instant(us * 1_000));
+        assert_eq!(at(5, 400_000).since(at(5, 0)), 100_000);
+        assert_ne!(at(5, 0), at(6, 0));
+        assert_ne!(at(5, 0), Secret::new([1, 9, 3, 4]).isn(&tuple(5), Instant(0)));
+    }
+
+    #[test]
+    fn flow_hashes_spread() {
+        // Shows that neighbouring tuples fill the buckets of a table evenly: no bucket of 256 gets twice its share.
+        let secret = Secret::new([
+            0x243f_6a88_85a3_08d3,
+            0x1319_8a2e_0370_7344,
+            0xa409_3822_299f_31d0,
+            0x082e_fa98_ec4e_6c89,
+        ]);
+        let mut buckets = [0u32; 256];
+        for host in 0..64u64 {
+            for port in 0..1024u32 {
+                buckets[(secret.flow_hash(0x0a00_0001 << 32 | 0x0a00_0100 + host, 80 << 16 | 10_000 + port)
+                    >> 24) as usize] += 1;
+            }
+        }
+        assert!(buckets.iter().all(|&count| count > 128 && count < 512), "{buckets:?}");
+    }
+}

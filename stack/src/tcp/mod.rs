@@ -1,0 +1,30 @@
+//! TCP, as RFC 9293 has it: pure decisions over plain data. Knows neither frames nor modes.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `state` | what a connection is |
+//! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
+//! | `fast` | the same for the common segment, or nothing |
+//! | `output` | what it says next |
+//! | `timers` | what happens when nothing arrives |
+//! | `loss`, `congestion` | what was lost; how much may be in flight |
+//! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
+//! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
+
+pub mod congestion;
+pub mod fast;
+pub mod input;
+pub mod isn;
+pub mod listen;
+pub mod loss;
+pub mod output;
+pub mod receive;
+pub mod rtt;
+pub mod send;
+pub mod state;
+pub mod ticks;
+pub mod time_wait;
+pub mod timers;
+
+pub use crate::wire::tcp::SeqNum;

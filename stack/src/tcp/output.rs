@@ -1,0 +1,449 @@
+//! What a connection says next. Every decision to acknowledge is made here, for the fast path and the slow one alike.
+//! Frames are built by the engine from what this returns.
+
+use super::send::{NONE, mark};
+use super::state::{Connection, LossState, State, flag};
+use super::ticks::Ticks;
+use super::timers;
+use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
+
+/// One segment to send: a header, and where its payload begins in the send queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Emit {
+    /// The header.
+    pub segment: Segment,
+    /// The first range of its payload; ranges end where the payload does.
+    pub first: u32,
+    /// Bytes of payload.
+    pub len: u32,
+}
+
+/// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
+const OVERRIDE_US: u64 = 200_000;
+
+/// Send segments that RFC 3042's limited transmit allows beyond the congestion window.
+const LIMITED_TRANSMIT: u32 = 2;
+
+/// The next segment, or `None` when there is nothing to say. What it says counts as said: call it only with a frame
+/// at hand, and give it up with [`unsay`] if the frame could not be built.
+pub fn next(connection: &mut Connection) -> Option<Emit> {
+    if connection.is(flag::DEAD) || connection.hot.state == State::Closed {
+        return None;
+    }
+    let forced = connection.is(flag::PROBE);
+    let emit = lost(connection, forced)
+        .or_else(|| forced.then(|| probe(connection)).flatten())
+        .or_else(|| fresh(connection))
+        .or_else(|| keepalive(connection))
+        .or_else(|| acknowledgement(connection));
+    if emit.is_some() {
+        connection.clear(flag::PROBE);
+    }
+    emit
+}
+
+/// Something taken for lost, sent again.
+fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
+    let LossState { lost, again, .. } = connection.loss();
+    if lost <= again {
+        return None;
+    }
+    if !forced && connection.pipe() >= connection.hot.cwnd {
+        return None;
+    }
+    let unsent = connection.hot.unsent;
+    let first = connection
+        .cells
+        .from(connection.hot.head)
+        .take_while(|(index, _)| *index != unsent)
+        .find(|(_, cell)| cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED))?
+        .0;
+    Some(again_from(connection, first))
+}
+
+/// Send the ranges from `first` on again, as many as are lost and fit a segment.
+fn again_from(connection: &mut Connection, first: u32) -> Emit {
+    let mss = payload_max(connection);
+    let unsent = connection.hot.unsent;
+    let (mut len, mut seq_len, mut lost, mut flags) = (0, 0, 0, Flags::ACK);
+    let (mut index, now) = (first, connection.now.micros);
+    let seq = connection.cells.get(first).map_or(connection.hot.snd_una, |cell| cell.start());
+    while index != unsent && len < mss {
+        let Some(cell) = connection.cells.get(index) else { break };
+        let wanted = index == first || cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED);
+        let bytes = cell.payload_len();
+        if !wanted || len > 0 && cell.is(mark::CONTROL) && cell.len != 1 {
+            break;
+        }
+        if bytes > mss - len && !connection.queue(|cells, queue, _| cells.split(queue, index, mss - len)) {
+            break;
+        }
+        let Some(cell) = connection.cells.get_mut(index) else { break };
+        if cell.is(mark::CONTROL) {
+            flags |= control_flag(connection.hot.state);
+        } else {
+            len += cell.len;
+        }
+        seq_len += cell.len;
+        if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
+            cell.marks |= mark::AGAIN;
+            lost += cell.len;
+        }
+        cell.sent_us = now;
+        cell.retransmits = cell.retransmits.saturating_add(1);
+        index = cell.next;
+    }
+    if lost > 0 {
+        connection.active_mut().loss.again += lost;
+    }
+    if len > 0 {
+        flags |= Flags::PSH;
+    }
+    timers::arm_retransmit(connection);
+    debug_assert!((seq + seq_len).le(connection.hot.snd_nxt));
+    speak(connection, seq, flags, first, len)
+}
+
+/// SYN or FIN, whichever a control range of this state stands for.
+fn control_flag(state: State) -> Flags {
+    if matches!(state, State::SynSent | State::SynReceived) { Flags::SYN } else { Flags::FIN }
+}
+
+/// Forced by a timer: what is in flight again, or new bytes beyond what windows and Nagle allow.
+fn probe(connection: &mut Connection) -> Option<Emit> {
+    if connection.flight() > 0 {
+        let head = connection.hot.head;
+        return (head != NONE && head != connection.hot.unsent).then(|| again_from(connection, head));
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.1
+    //# The sending TCP peer must regularly transmit at least one octet of new
+    //# data (if available), or retransmit to the receiving TCP peer even if the
+    //# send window is zero, in order to "probe" the window.
+    let usable = connection.hot.snd_wnd.max(1);
+    let len = unsent_bytes(connection, usable).min(payload_max(connection)).min(usable);
+    send_new(connection, len, true)
+}
+
+/// New data, and SYN and FIN.
+fn fresh(connection: &mut Connection) -> Option<Emit> {
+    let cell = connection.cells.get(connection.hot.unsent)?;
+    if cell.is(mark::CONTROL) {
+        let open = !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived;
+        let window = connection.hot.snd_wnd > connection.flight();
+        return if open || window { send_new(connection, 0, true) } else { hold_back(connection) };
+    }
+    if !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived {
+        return None;
+    }
+    restart_after_idle(connection);
+    let mss = payload_max(connection);
+    let window = connection.hot.snd_wnd.saturating_sub(connection.flight());
+    let extra = if connection.is(flag::SACK) || connection.loss().recovering {
+        0
+    } else {
+        //= https://www.rfc-editor.org/rfc/rfc3042#section-2
+        //# the sender SHOULD transmit a new segment upon receipt of the first two
+        u32::from(connection.hot.dup_acks).min(LIMITED_TRANSMIT) * connection.send_mss()
+    };
+    let pipe = connection.pipe();
+    let congestion = connection.hot.cwnd.saturating_add(extra).saturating_sub(pipe);
+    let usable = window.min(congestion);
+    let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
+    let len = queued.min(mss).min(usable);
+    if congestion < window && congestion < mss && queued > congestion {
+        connection.set(flag::CWND_LIMITED);
+        if connection.flight() > 0 && len < mss {
+            return None;
+        }
+    }
+    if !is_worth_sending(connection, len, mss, queued) {
+        return hold_back(connection);
+    }
+    send_new(connection, len, len == queued)
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.1
+//# Send data:  (1) if a maximum-sized segment can be sent, i.e., if:
+//#  min(D,U) >= Eff.snd.MSS;
+fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) -> bool {
+    if len == 0 {
+        return false;
+    }
+    if len >= mss {
+        return true;
+    }
+    let all = len == queued;
+    let more = connection.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
+    if all && more && !connection.is(flag::FIN_QUEUED) {
+        return false;
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.4
+    //# If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the
+    //# sending TCP endpoint buffers all user data (regardless of the PSH bit)
+    //# until the outstanding data has been acknowledged or until the TCP
+    let nagle = !connection.is(flag::NO_DELAY) && connection.flight() > 0 && !connection.is(flag::FIN_QUEUED);
+    all && !nagle || !nagle && len >= connection.cold.snd_wnd_max / 2
+}
+
+/// Nothing goes now: see that a timer looks again if nothing in flight will.
+fn hold_back(connection: &mut Connection) -> Option<Emit> {
+    if connection.flight() == 0 && !connection.hot.retransmit_at.is_on() {
+        if connection.hot.snd_wnd == 0 {
+            timers::arm_retransmit(connection);
+        } else {
+            connection.hot.retransmit_at = connection.now.after(OVERRIDE_US);
+        }
+    }
+    None
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5681#section-4.1
+//# a TCP SHOULD set cwnd to no more than RW before beginning transmission if
+//# the TCP has not sent data in an interval exceeding the retransmission
+//# timeout.
+fn restart_after_idle(connection: &mut Connection) {
+    if connection.flight() > 0 || !connection.config.slow_start_after_idle {
+        return;
+    }
+    let idle = connection.now.micros.wrapping_sub(connection.cold.sent_us);
+    if idle > connection.hot.rto_us {
+        let mss = connection.send_mss();
+        let restart = super::congestion::initial_window(mss, connection.config.initial_window);
+        connection.hot.cwnd = connection.hot.cwnd.min(restart);
+    }
+}
+
+/// Bytes of new data queued, counted no further than `enough`.
+fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
+    let mut bytes = 0;
+    for (_, cell) in connection.cells.from(connection.hot.unsent) {
+        bytes += cell.payload_len();
+        if bytes >= enough {
+            break;
+        }
+    }
+    bytes
+}
+
+/// Send `len` new bytes, and with the last of them a FIN if one follows. `None` if the queue could not be cut.
+fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit> {
+    let first = connection.hot.unsent;
+    let seq = connection.hot.snd_nxt;
+    let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
+    let mut seq_len = 0;
+    while let Some(cell) = connection.cells.get(index) {
+        if cell.is(mark::CONTROL) {
+            if left > 0 || !may_fin {
+                break;
+            }
+        } else if left == 0 {
+            break;
+        } else if cell.len > left && !connection.queue(|cells, queue, _| cells.split(queue, index, left)) {
+            break;
+        }
+        let cell = connection.cells.get_mut(index)?;
+        if cell.is(mark::CONTROL) {
+            flags |= control_flag(connection.hot.state);
+        } else {
+            left -= cell.len;
+        }
+        cell.marks |= mark::SENT;
+        cell.sent_us = now;
+        seq_len += cell.len;
+        index = cell.next;
+    }
+    if seq_len == 0 {
+        return None;
+    }
+    connection.hot.unsent = index;
+    connection.hot.snd_nxt = seq + seq_len;
+    connection.cold.sent_us = now;
+    let len = len - left;
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
+    //# When an application issues a series of SEND calls without setting the
+    //# PUSH flag, the TCP implementation MAY aggregate the data internally
+    if len > 0 && index == NONE {
+        flags |= Flags::PSH;
+    }
+    //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+    //# (5.1) Every time a packet containing data is sent (including a
+    //#       retransmission), if the timer is not running, start it running
+    timers::arm_retransmit(connection);
+    if connection.hot.state == State::SynSent {
+        flags = Flags::SYN;
+    }
+    Some(speak(connection, seq, flags, first, len))
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4
+//# An implementation SHOULD send a keep-alive segment with no data (SHLD-26);
+//# however, it MAY be configurable to send a keep-alive segment containing one
+//# garbage octet (MAY-6)
+fn keepalive(connection: &mut Connection) -> Option<Emit> {
+    if !connection.is(flag::KEEPALIVE_PROBE) {
+        return None;
+    }
+    connection.clear(flag::KEEPALIVE_PROBE);
+    let seq = connection.hot.snd_una - 1;
+    Some(speak(connection, seq, Flags::ACK, NONE, 0))
+}
+
+/// A segment that does nothing but acknowledge, if one is due.
+fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
+    if !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived {
+        return None;
+    }
+    if !connection.is(flag::ACK_NOW) && !is_ack_due(connection) {
+        if connection.hot.unacked > 0 && !connection.cold.delack_at.is_on() {
+            connection.cold.delack_at = connection.now.after(u64::from(connection.config.delayed_ack_us));
+        }
+        return None;
+    }
+    let nxt = connection.hot.snd_nxt;
+    Some(speak(connection, nxt, Flags::ACK, NONE, 0))
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.3
+//# An ACK SHOULD be generated for at least every second full-sized segment or
+//# 2*RMSS bytes of new data (where RMSS is the MSS specified by the TCP
+//# endpoint receiving the segments to be acknowledged, or the default value if
+fn is_ack_due(connection: &Connection) -> bool {
+    if connection.hot.unacked == 0 {
+        return false;
+    }
+    let behind = connection.hot.rcv_nxt.since(connection.hot.last_ack_sent);
+    connection.cold.quick_acks > 0 || behind >= 2 * u32::from(connection.cold.rcv_mss)
+}
+
+/// Build the header, and count as said what it says.
+fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
+    let syn = flags.contains(Flags::SYN);
+    let window = if syn { syn_window(connection) } else { advertise(connection) };
+    let mut flags = flags;
+    if connection.hot.state == State::SynReceived {
+        flags |= Flags::ACK;
+    }
+    let mut segment = Segment::new(
+        connection.hot.local_port,
+        connection.hot.remote_port,
+        seq,
+        if flags.contains(Flags::ACK) { connection.hot.rcv_nxt } else { SeqNum(0) },
+        flags,
+    );
+    segment.window = window;
+    segment.options = if syn { syn_options(connection) } else { data_options(connection) };
+    if flags.contains(Flags::ACK) {
+        connection.clear(flag::ACK_NOW);
+        connection.hot.last_ack_sent = connection.hot.rcv_nxt;
+        connection.hot.unacked = 0;
+        if connection.cold.delack_at.is_on() {
+            connection.cold.delack_at = Ticks::OFF;
+        }
+        if connection.cold.quick_acks > 0 {
+            connection.cold.quick_acks -= 1;
+        }
+    }
+    Emit { segment, first, len }
+}
+
+/// TSval and TSecr of a segment sent now.
+fn timestamps(connection: &Connection) -> (u32, u32) {
+    (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
+}
+
+fn syn_options(connection: &Connection) -> Options {
+    let config = connection.config;
+    let answer = connection.hot.state == State::SynReceived;
+    let offered = |ours: bool, theirs: bool| ours && (!answer || theirs);
+    let stamps = offered(config.timestamps, connection.is(flag::TIMESTAMPS));
+    Options {
+        mss: Some(connection.cold.adv_mss),
+        window_scale: offered(config.window_scaling, connection.hot.rcv_scale > 0)
+            .then_some(config.window_scale),
+        sack_permitted: offered(config.sack, connection.is(flag::SACK)),
+        timestamps: stamps.then(|| timestamps(connection)),
+        ..Options::NONE
+    }
+}
+
+fn data_options(connection: &Connection) -> Options {
+    let mut options = Options::NONE;
+    if connection.is(flag::TIMESTAMPS) {
+        options.timestamps = Some(timestamps(connection));
+    }
+    if connection.is(flag::SACK)
+        && let Some(active) = connection.active()
+        && !active.reassembly.is_empty()
+    {
+        options.sack = active.reassembly.sack_blocks();
+    }
+    options
+}
+
+/// Largest payload of a segment sent now: less than usual while SACK blocks go with it.
+fn payload_max(connection: &Connection) -> u32 {
+    if connection.cold.active == NONE {
+        return connection.send_mss();
+    }
+    let options = u32::try_from(data_options(connection).len()).unwrap_or(40);
+    u32::from(connection.hot.mss).saturating_sub(options).max(1)
+}
+
+/// Bytes the peer may have under way: what the frames we may still take stand for.
+pub fn window_room(connection: &Connection) -> u32 {
+    let frames = connection.cold.frames_max.saturating_sub(connection.hot.held);
+    u32::from(frames) * u32::from(connection.cold.rcv_mss)
+}
+
+/// Least step by which the window's edge moves.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
+//# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
+fn window_step(connection: &Connection) -> u32 {
+    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    (whole / 2).min(u32::from(connection.cold.rcv_mss))
+}
+
+/// Where the window's edge could stand now.
+fn window_edge(connection: &Connection) -> SeqNum {
+    let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
+    let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;
+    let edge = nxt + window_room(connection).min(limit);
+    if edge.gt(adv) && edge.since(adv) >= window_step(connection) { edge } else { adv }
+}
+
+/// The window field of a segment sent now. The edge never moves back.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
+//# A TCP implementation MUST include a SWS avoidance algorithm in the
+//# receiver (MUST-39).
+fn advertise(connection: &mut Connection) -> u16 {
+    let edge = window_edge(connection);
+    let scale = connection.hot.rcv_scale;
+    let window = edge.since(connection.hot.rcv_nxt);
+    let field = u16::try_from(window.div_ceil(1 << scale)).unwrap_or(u16::MAX);
+    let advertised = connection.hot.rcv_nxt + (u32::from(field) << scale);
+    connection.hot.rcv_adv = connection.hot.rcv_adv.max(advertised);
+    field
+}
+
+/// The window of a SYN is never scaled (RFC 7323 section 2.2).
+fn syn_window(connection: &mut Connection) -> u16 {
+    let field = u16::try_from(window_room(connection)).unwrap_or(u16::MAX);
+    if connection.hot.state == State::SynReceived {
+        connection.hot.rcv_adv = connection.hot.rcv_adv.max(connection.hot.rcv_nxt + u32::from(field));
+    }
+    field
+}
+
+/// The application has given frames back: say so if the window has opened by enough to be worth a segment.
+pub fn window_opened(connection: &mut Connection) -> bool {
+    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let worth = (whole / 4).min(2 * u32::from(connection.cold.rcv_mss)).max(1);
+    let closed = connection.rcv_wnd() < u32::from(connection.cold.rcv_mss);
+    let opened = window_edge(connection).since(connection.hot.rcv_adv);
+    let say = opened >= worth && (closed || opened >= whole / 4);
+    if say && connection.hot.state.receives() {
+        connection.set(flag::ACK_NOW);
+        return true;
+    }
+    false
+}

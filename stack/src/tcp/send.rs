@@ -1,0 +1,455 @@
+//! The send queue: ranges of sequence space over payload references, with what is known of each.
+//! What to send next is decided in `output`, what was lost in `loss`.
+
+use drivers::Extent;
+
+use crate::mode::{Key, View, ViewData};
+use crate::socket::Payload;
+use crate::wire::tcp::SeqNum;
+
+/// Index that names no cell.
+pub const NONE: u32 = u32::MAX;
+
+/// What is known of a range. Bits of [`Cell::marks`].
+pub mod mark {
+    /// Was transmitted.
+    pub const SENT: u8 = 1 << 0;
+    /// The peer has it, says a SACK block.
+    pub const SACKED: u8 = 1 << 1;
+    /// Taken for lost.
+    pub const LOST: u8 = 1 << 2;
+    /// Transmitted again since it was taken for lost.
+    pub const AGAIN: u8 = 1 << 3;
+    /// The last range of its payload.
+    pub const LAST: u8 = 1 << 4;
+    /// The application wants to hear when the payload is free.
+    pub const NOTIFY: u8 = 1 << 5;
+    /// The next payload follows at once.
+    pub const MORE: u8 = 1 << 6;
+    /// Not data: SYN or FIN, one sequence number and no byte.
+    pub const CONTROL: u8 = 1 << 7;
+}
+
+/// Where a range's bytes are.
+#[derive(Debug)]
+pub enum Data {
+    /// Nowhere: SYN and FIN have none.
+    None,
+    /// In the cell.
+    Inline([u8; Payload::INLINE_MAX]),
+    /// In memory that frames can refer to.
+    Extent(Extent),
+}
+
+/// One range. Sixty-four bytes, so that a small payload needs no other memory.
+#[derive(Debug)]
+pub struct Cell {
+    /// Where the bytes are.
+    pub data: Data,
+    /// The range behind, or [`NONE`].
+    pub next: u32,
+    /// The first sequence number behind the range.
+    pub end: SeqNum,
+    /// Sequence numbers in the range.
+    pub len: u32,
+    /// When it was last transmitted. Units: microseconds.
+    pub sent_us: u32,
+    /// The payload it belongs to.
+    pub key: Key,
+    /// What is known of it.
+    pub marks: u8,
+    /// How often it was transmitted again.
+    pub retransmits: u8,
+    /// Where its completion goes.
+    pub queue: u8,
+}
+
+const _: () = assert!(size_of::<Cell>() <= 64);
+
+impl Cell {
+    /// The first sequence number of the range.
+    #[inline]
+    pub fn start(&self) -> SeqNum {
+        self.end - self.len
+    }
+
+    /// Every mark of `marks` is set.
+    #[inline]
+    pub fn is(&self, marks: u8) -> bool {
+        self.marks & marks == marks
+    }
+
+    /// Some mark of `marks` is set.
+    #[inline]
+    pub fn any(&self, marks: u8) -> bool {
+        self.marks & marks != 0
+    }
+
+    /// Bytes of payload in the range.
+    #[inline]
+    pub fn payload_len(&self) -> u32 {
+        if self.is(mark::CONTROL) { 0 } else { self.len }
+    }
+}
+
+/// A payload the lane is done with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// Which.
+    pub key: Key,
+    /// The application wants to hear of it.
+    pub notify: bool,
+    /// Where.
+    pub queue: u8,
+}
+
+/// Every cell of a lane, in one bounded slab.
+#[derive(Debug)]
+pub struct Cells {
+    cells: Vec<Cell>,
+    free: u32,
+    live: usize,
+    max: usize,
+}
+
+/// The queue of one flow: its part of the slab.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SendQueue {
+    /// The oldest range not acknowledged.
+    pub head: u32,
+    /// The newest.
+    pub tail: u32,
+    /// The oldest never transmitted.
+    pub unsent: u32,
+}
+
+impl SendQueue {
+    /// Nothing queued.
+    pub const EMPTY: SendQueue = SendQueue { head: NONE, tail: NONE, unsent: NONE };
+
+    /// Nothing queued.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+}
+
+impl Cells {
+    /// A slab of at most `max` cells.
+    pub fn new(max: usize) -> Cells {
+        Cells { cells: Vec::with_capacity(max.min(4096)), free: NONE, live: 0, max: max.min(NONE as usize) }
+    }
+
+    /// Cells in use.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// The cell of an index.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<&Cell> {
+        self.cells.get(index as usize)
+    }
+
+    /// The cell of an index, for changing.
+    #[inline]
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Cell> {
+        self.cells.get_mut(index as usize)
+    }
+
+    fn insert(&mut self, cell: Cell) -> Option<u32> {
+        if let Some(slot) = self.cells.get_mut(self.free as usize) {
+            let index = self.free;
+            self.free = slot.next;
+            *slot = cell;
+            self.live += 1;
+            return Some(index);
+        }
+        if self.cells.len() >= self.max {
+            return None;
+        }
+        let index = u32::try_from(self.cells.len()).ok()?;
+        self.cells.push(cell);
+        self.live += 1;
+        Some(index)
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(cell) = self.cells.get_mut(index as usize) {
+            cell.data = Data::None;
+            cell.marks = 0;
+            cell.next = self.free;
+            self.free = index;
+            self.live -= 1;
+        }
+    }
+
+    /// Queue a payload behind what is queued, which ends at `end`. The view comes back if the slab is full.
+    pub fn push(
+        &mut self,
+        queue: &mut SendQueue,
+        end: SeqNum,
+        view: View,
+        marks: u8,
+        completions: u8,
+    ) -> Result<(), View> {
+        if self.live >= self.max {
+            return Err(view);
+        }
+        let len = view.data.len();
+        let data = match view.data {
+            ViewData::Inline(_, bytes) => Data::Inline(bytes),
+            ViewData::Extent(extent) => Data::Extent(extent),
+        };
+        let marks = marks | mark::LAST;
+        self.append(
+            queue,
+            Cell {
+                data,
+                next: NONE,
+                end: end + len,
+                len,
+                sent_us: 0,
+                key: view.key,
+                marks,
+                retransmits: 0,
+                queue: completions,
+            },
+        );
+        Ok(())
+    }
+
+    /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
+    pub fn push_control(&mut self, queue: &mut SendQueue, end: SeqNum) -> bool {
+        self.append(
+            queue,
+            Cell {
+                data: Data::None,
+                next: NONE,
+                end: end + 1,
+                len: 1,
+                sent_us: 0,
+                key: Key(NONE),
+                marks: mark::CONTROL,
+                retransmits: 0,
+                queue: 0,
+            },
+        )
+    }
+
+    fn append(&mut self, queue: &mut SendQueue, cell: Cell) -> bool {
+        let Some(index) = self.insert(cell) else { return false };
+        if let Some(tail) = self.get_mut(queue.tail) {
+            tail.next = index;
+        } else {
+            queue.head = index;
+        }
+        queue.tail = index;
+        if queue.unsent == NONE {
+            queue.unsent = index;
+        }
+        true
+    }
+
+    /// Cut a range in two behind its first `n` sequence numbers. False, and nothing done, if that cannot be.
+    pub fn split(&mut self, queue: &mut SendQueue, index: u32, n: u32) -> bool {
+        let Some(cell) = self.get(index) else { return false };
+        if n == 0 || n >= cell.len {
+            return n == cell.len;
+        }
+        let data = match &cell.data {
+            Data::None => return false,
+            Data::Inline(bytes) => Data::Inline(shifted(bytes, n)),
+            Data::Extent(extent) => match extent.slice(n..extent.len()) {
+                Some(rest) => Data::Extent(rest),
+                None => return false,
+            },
+        };
+        let rest = Cell {
+            data,
+            next: cell.next,
+            end: cell.end,
+            len: cell.len - n,
+            sent_us: cell.sent_us,
+            key: cell.key,
+            marks: cell.marks,
+            retransmits: cell.retransmits,
+            queue: cell.queue,
+        };
+        let Some(second) = self.insert(rest) else { return false };
+        if let Some(cell) = self.get_mut(index) {
+            cell.end = cell.end - (cell.len - n);
+            cell.len = n;
+            cell.next = second;
+            cell.marks &= !(mark::LAST | mark::NOTIFY | mark::MORE);
+            if let Data::Extent(extent) = &mut cell.data {
+                extent.truncate(n);
+            }
+        }
+        if queue.tail == index {
+            queue.tail = second;
+        }
+        true
+    }
+
+    /// Drop what `una` acknowledges from the front, reporting each payload that is done, and for each range how many
+    /// of its sequence numbers went.
+    pub fn acknowledge(
+        &mut self,
+        queue: &mut SendQueue,
+        una: SeqNum,
+        finished: &mut Vec<Finished>,
+        mut gone: impl FnMut(&Cell, u32),
+    ) {
+        while let Some(cell) = self.get(queue.head) {
+            if cell.end.gt(una) {
+                break;
+            }
+            gone(cell, cell.len);
+            self.pop(queue, finished);
+        }
+        if let Some(cell) = self.get_mut(queue.head)
+            && cell.start().lt(una)
+        {
+            let n = una.since(cell.start());
+            gone(cell, n);
+            cell.len -= n;
+            match &mut cell.data {
+                Data::None => {}
+                Data::Inline(bytes) => *bytes = shifted(bytes, n),
+                Data::Extent(extent) => extent.advance(n),
+            }
+        }
+    }
+
+    fn pop(&mut self, queue: &mut SendQueue, finished: &mut Vec<Finished>) {
+        let index = queue.head;
+        let Some(cell) = self.get(index) else { return };
+        if cell.is(mark::LAST) {
+            finished.push(Finished { key: cell.key, notify: cell.is(mark::NOTIFY), queue: cell.queue });
+        }
+        let next = cell.next;
+        queue.head = next;
+        if queue.unsent == index {
+            queue.unsent = next;
+        }
+        if next == NONE {
+            queue.tail = NONE;
+        }
+        self.remove(index);
+    }
+
+    /// Drop everything, reporting each payload that goes unfinished and how many of its bytes were never acknowledged.
+    pub fn clear(&mut self, queue: &mut SendQueue, mut lost: impl FnMut(Finished, u64)) {
+        let mut bytes = 0;
+        while let Some(cell) = self.get(queue.head) {
+            bytes += u64::from(cell.payload_len());
+            if cell.is(mark::LAST) {
+                lost(Finished { key: cell.key, notify: cell.is(mark::NOTIFY), queue: cell.queue }, bytes);
+                bytes = 0;
+            }
+            let next = cell.next;
+            self.remove(queue.head);
+            queue.head = next;
+        }
+        *queue = SendQueue::EMPTY;
+    }
+
+    /// The cells of a queue from `index` on, in order.
+    pub fn from(&self, index: u32) -> impl Iterator<Item = (u32, &Cell)> {
+        let mut index = index;
+        core::iter::from_fn(move || {
+            let cell = self.get(index)?;
+            let here = index;
+            index = cell.next;
+            Some((here, cell))
+        })
+    }
+}
+
+fn shifted(bytes: &[u8; Payload::INLINE_MAX], n: u32) -> [u8; Payload::INLINE_MAX] {
+    let mut copy = [0; Payload::INLINE_MAX];
+    let rest = bytes.get(n as usize..).unwrap_or(&[]);
+    if let Some(front) = copy.get_mut(..rest.len()) {
+        front.copy_from_slice(rest);
+    }
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn view(bytes: &'static [u8], key: u32) -> View {
+        let data = match Payload::inline(bytes) {
+            Some(Payload::Inline(len, bytes)) if key.is_multiple_of(2) => ViewData::Inline(len, bytes),
+            _ => ViewData::Extent(Extent::of_bytes(&Bytes::from_static(bytes)).unwrap()),
+        };
+        View { data, key: Key(key) }
+    }
+
+    fn text(cells: &Cells, queue: &SendQueue) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (_, cell) in cells.from(queue.head) {
+            match &cell.data {
+                Data::None => {}
+                Data::Inline(bytes) => text.extend(&bytes[..cell.len as usize]),
+                Data::Extent(extent) => text.extend(extent.bytes()),
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn any_cut_and_any_acknowledgement_keeps_the_bytes() {
+        // Shows, for every cut and every acknowledged length, that the rest is right and payloads finish in order.
+        for cut in 1..12u32 {
+            for acked in 0..=12u32 {
+                let (mut cells, mut queue, start) = (Cells::new(8), SendQueue::EMPTY, SeqNum(u32::MAX - 3));
+                cells.push(&mut queue, start, view(b"abcdef", 0), mark::NOTIFY, 0).unwrap();
+                cells.push(&mut queue, start + 6, view(b"ghijkl", 1), 0, 0).unwrap();
+                let (index, n) = if cut <= 6 { (queue.head, cut) } else { (queue.tail, cut - 6) };
+                assert!(cells.split(&mut queue, index, n));
+                assert_eq!(text(&cells, &queue), b"abcdefghijkl");
+                let mut finished = Vec::new();
+                cells.acknowledge(&mut queue, start + acked, &mut finished, |_, _| {});
+                assert_eq!(text(&cells, &queue), &b"abcdefghijkl"[acked as usize..]);
+                let keys: Vec<_> = finished.iter().map(|done| (done.key.0, done.notify)).collect();
+                let expected: &[_] = match acked {
+                    0..6 => &[],
+                    6..12 => &[(0, true)],
+                    _ => &[(0, true), (1, false)],
+                };
+                assert_eq!(keys, expected);
+                assert_eq!(queue.is_empty(), acked == 12);
+                cells.clear(&mut queue, |_, _| {});
+                assert_eq!(cells.live(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_slab_gives_the_view_back() {
+        // Shows that the bound holds, that nothing is lost at it, and that room comes back.
+        let (mut cells, mut queue) = (Cells::new(1), SendQueue::EMPTY);
+        cells.push(&mut queue, SeqNum(0), view(b"first", 0), 0, 0).unwrap();
+        assert_eq!(cells.push(&mut queue, SeqNum(5), view(b"second", 1), 0, 0).unwrap_err().key, Key(1));
+        assert!(!cells.split(&mut queue, 0, 2));
+        cells.acknowledge(&mut queue, SeqNum(5), &mut Vec::new(), |_, _| {});
+        cells.push(&mut queue, SeqNum(5), view(b"second", 1), 0, 0).unwrap();
+    }
+
+    #[test]
+    fn what_dies_unfinished_says_how_much_was_left() {
+        // Shows that a payload partly acknowledged counts only the rest.
+        let (mut cells, mut queue, mut lost) = (Cells::new(4), SendQueue::EMPTY, Vec::new());
+        cells.push(&mut queue, SeqNum(0), view(b"abcdef", 0), mark::NOTIFY, 3).unwrap();
+        cells.push(&mut queue, SeqNum(6), view(b"gh", 1), 0, 0).unwrap();
+        cells.acknowledge(&mut queue, SeqNum(2), &mut Vec::new(), |_, _| {});
+        cells.clear(&mut queue, |done, bytes| lost.push((done.key.0, done.queue, bytes)));
+        assert_eq!(lost, [(0, 3, 4), (1, 0, 2)]);
+        assert_eq!(cells.live(), 0);
+    }
+}

@@ -1,0 +1,489 @@
+//! What a connection is: two hot cache lines, a cold part, and an active part while something is amiss.
+//! What is done to it lives in `input`, `output`, `timers` and `loss`.
+
+use super::congestion::{Window, algorithm};
+use super::receive::Reassembly;
+use super::rtt::Rtt;
+use super::send::{Cells, Finished, NONE, SendQueue};
+use super::ticks::{Now, Ticks};
+use crate::config::TcpConfig;
+use crate::wire::tcp::SeqNum;
+
+/// The states of RFC 9293 section 3.3.2, in its order.
+///
+/// LISTEN, and SYN_RECEIVED by way of a listener, are compact types in `listen`; TIME_WAIT is one in `time_wait`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum State {
+    /// Waiting for any connection.
+    Listen,
+    /// We sent a SYN.
+    SynSent,
+    /// Both sent a SYN, ours is not acknowledged.
+    SynReceived,
+    /// Open.
+    Established,
+    /// We sent a FIN.
+    FinWait1,
+    /// Our FIN is acknowledged.
+    FinWait2,
+    /// The peer sent a FIN.
+    CloseWait,
+    /// Both sent a FIN, ours is not acknowledged.
+    Closing,
+    /// Both sent a FIN, the peer's first; ours is not acknowledged.
+    LastAck,
+    /// Both are done.
+    TimeWait,
+    /// No connection.
+    #[default]
+    Closed,
+}
+
+impl State {
+    /// Both ends know each other's sequence numbers.
+    pub fn is_synchronized(self) -> bool {
+        self >= State::SynReceived && self < State::Closed
+    }
+
+    /// The peer may still send data.
+    pub fn receives(self) -> bool {
+        matches!(self, State::Established | State::FinWait1 | State::FinWait2)
+    }
+
+    /// We may still send data.
+    pub fn sends(self) -> bool {
+        matches!(self, State::Established | State::CloseWait)
+    }
+}
+
+/// Bits of [`Hot::flags`].
+pub mod flag {
+    /// An acknowledgement is due at once.
+    pub const ACK_NOW: u16 = 1 << 0;
+    /// The application will send no more: FIN follows what is queued.
+    pub const FIN_QUEUED: u16 = 1 << 1;
+    /// The peer's FIN has been taken in.
+    pub const FIN_RECEIVED: u16 = 1 << 2;
+    /// Both ends send timestamps.
+    pub const TIMESTAMPS: u16 = 1 << 3;
+    /// Both ends understand SACK.
+    pub const SACK: u16 = 1 << 4;
+    /// Nagle's algorithm is off.
+    pub const NO_DELAY: u16 = 1 << 5;
+    /// Idle peers are probed.
+    pub const KEEPALIVE: u16 = 1 << 6;
+    /// The application takes what arrives.
+    pub const RECEIVING: u16 = 1 << 7;
+    /// The application has closed: nothing more is delivered.
+    pub const DEAF: u16 = 1 << 8;
+    /// The congestion window held the last output back.
+    pub const CWND_LIMITED: u16 = 1 << 9;
+    /// A window probe is due.
+    pub const PROBE: u16 = 1 << 10;
+    /// A keepalive probe is due.
+    pub const KEEPALIVE_PROBE: u16 = 1 << 11;
+    /// End was told to the application.
+    pub const END_TOLD: u16 = 1 << 12;
+    /// The flow waits in its queue's list for room.
+    pub const WAITING: u16 = 1 << 13;
+    /// On the list of flows with something to say.
+    pub const DIRTY: u16 = 1 << 14;
+    /// The connection has ended and only its last completions are left.
+    pub const DEAD: u16 = 1 << 15;
+}
+
+/// Bits of [`Hot::decline`]: why the fast path must not take a segment of this flow.
+pub mod decline {
+    /// Not in ESTABLISHED, or the application has closed.
+    pub const STATE: u8 = 1 << 0;
+    /// Something waits in reassembly.
+    pub const REASSEMBLY: u8 = 1 << 1;
+    /// Loss recovery, or duplicates were counted.
+    pub const LOSS: u8 = 1 << 2;
+    /// The slow path alone was asked for.
+    pub const OFF: u8 = 1 << 3;
+}
+
+/// What every segment of an established flow touches: two cache lines.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Hot {
+    /// Remote and local IPv4 address; for IPv6 a keyed hash of both.
+    pub key: u64,
+    /// The peer's port.
+    pub remote_port: u16,
+    /// Our port.
+    pub local_port: u16,
+    /// How often the slot was used.
+    pub generation: u32,
+    /// RCV.NXT.
+    pub rcv_nxt: SeqNum,
+    /// RCV.NXT + RCV.WND as last advertised: never taken back.
+    pub rcv_adv: SeqNum,
+    /// SND.UNA.
+    pub snd_una: SeqNum,
+    /// SND.NXT.
+    pub snd_nxt: SeqNum,
+    /// SND.WND, scaled. Units: bytes.
+    pub snd_wnd: u32,
+    /// Congestion window. Units: bytes.
+    pub cwnd: u32,
+    /// TS.Recent.
+    pub ts_recent: u32,
+    /// The send queue's oldest and newest range.
+    pub head: u32,
+    /// See `head`.
+    pub tail: u32,
+    /// Why the fast path declines.
+    pub decline: u8,
+    /// The state.
+    pub state: State,
+    /// See [`flag`].
+    pub flags: u16,
+    /// When to retransmit or probe the window.
+    pub retransmit_at: Ticks,
+    /// Retransmission timeout, not backed off. Units: microseconds.
+    pub rto_us: u32,
+
+    /// The application's word for received data.
+    pub tag: u64,
+    /// Where the wheel has the flow.
+    pub armed_at: Ticks,
+    /// Smoothed round-trip time. Units: microseconds.
+    pub srtt_us: u32,
+    /// Its deviation. Units: microseconds.
+    pub rttvar_us: u32,
+    /// Slow-start threshold. Units: bytes.
+    pub ssthresh: u32,
+    /// Bytes acknowledged since `cwnd` grew.
+    pub bytes_acked: u32,
+    /// Last.ACK.sent.
+    pub last_ack_sent: SeqNum,
+    /// The send queue's oldest range never transmitted.
+    pub unsent: u32,
+    /// What is added to milliseconds to make our timestamps.
+    pub ts_offset: u32,
+    /// Index of the cold part.
+    pub cold: u32,
+    /// Frames held: waiting, with the application, or out of order.
+    pub held: u16,
+    /// Largest payload of a segment without options. Units: bytes.
+    pub mss: u16,
+    /// Index of the path.
+    pub path: u16,
+    /// The peer's window shift and ours.
+    pub snd_scale: u8,
+    /// See `snd_scale`.
+    pub rcv_scale: u8,
+    /// Segments that wait for a delayed acknowledgement.
+    pub unacked: u8,
+    /// Duplicate acknowledgements in a row.
+    pub dup_acks: u8,
+    /// Number of the congestion control.
+    pub congestion: u8,
+    /// Queue that received data go to.
+    pub queue: u8,
+}
+
+const _: () = assert!(size_of::<Hot>() == 128);
+
+/// What a connection needs now and then.
+#[derive(Clone, Debug)]
+pub struct Cold {
+    /// SND.WL1.
+    pub snd_wl1: SeqNum,
+    /// SND.WL2.
+    pub snd_wl2: SeqNum,
+    /// ISS.
+    pub iss: SeqNum,
+    /// IRS.
+    pub irs: SeqNum,
+    /// Highest sequence sent when loss was last found (RFC 6582).
+    pub recover: SeqNum,
+    /// The sequence number of a FIN that came out of order.
+    pub fin_seq: SeqNum,
+    /// MAX.SND.WND of RFC 5961.
+    pub snd_wnd_max: u32,
+    /// When a delayed acknowledgement is due.
+    pub delack_at: Ticks,
+    /// When a keepalive probe is due.
+    pub keepalive_at: Ticks,
+    /// When the connection is given up: connect, FIN_WAIT_2, linger.
+    pub life_at: Ticks,
+    /// Since when the peer owes an acknowledgement.
+    pub unanswered_since: Ticks,
+    /// When TS.Recent was taken. Units: milliseconds.
+    pub ts_recent_at: u32,
+    /// When data was last sent. Units: microseconds.
+    pub sent_us: u32,
+    /// Frames that wait for the application: numbers of the first and the last.
+    pub waiting_head: u32,
+    /// See `waiting_head`.
+    pub waiting_tail: u32,
+    /// Index of the active part, or `NONE`.
+    pub active: u32,
+    /// User timeout (RFC 5482), or zero. Units: milliseconds.
+    pub user_timeout_ms: u32,
+    /// Keepalive's idle time. Units: seconds.
+    pub keepalive_idle_s: u32,
+    /// Slot of the listener it came by, or `NONE`.
+    pub listener: u32,
+    /// Frames the flow may hold.
+    pub frames_max: u16,
+    /// The largest segment the peer has sent: what a held frame stands for.
+    pub rcv_mss: u16,
+    /// MSS the peer announced.
+    pub peer_mss: u16,
+    /// MSS we announce.
+    pub adv_mss: u16,
+    /// Challenges answered in the current second, and whether a FIN is remembered in `fin_seq`.
+    pub challenges: u8,
+    /// `fin_seq` is meant.
+    pub fin_waits: bool,
+    /// Acknowledgements still to send at once.
+    pub quick_acks: u8,
+    /// Timeouts in a row: how often the RTO is doubled.
+    pub backoff: u8,
+    /// Timeouts since the peer last answered: what R2 counts.
+    pub timeouts: u8,
+    /// Keepalive probes in a row.
+    pub probes: u8,
+    /// Why it ended.
+    pub reason: u8,
+}
+
+const _: () = assert!(size_of::<Cold>() <= 96);
+
+/// What a connection needs while segments are missing.
+#[derive(Clone, Debug, Default)]
+pub struct Active {
+    /// What arrived beyond RCV.NXT.
+    pub reassembly: Reassembly,
+    /// What is known of what we sent.
+    pub loss: LossState,
+}
+
+/// Bytes in flight by what is known of them, and whether a loss is being repaired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LossState {
+    /// Said to have arrived by SACK, or counted by duplicates without it.
+    pub sacked: u32,
+    /// Taken for lost.
+    pub lost: u32,
+    /// Sent again since.
+    pub again: u32,
+    /// Repairing: from loss to the acknowledgement of `recover`.
+    pub recovering: bool,
+    /// The repair began with a timeout.
+    pub after_timeout: bool,
+}
+
+/// Active parts of a lane, in a slab.
+#[derive(Debug, Default)]
+pub struct Actives {
+    slots: Vec<Active>,
+    free: Vec<u32>,
+}
+
+impl Actives {
+    /// Parts in use.
+    pub fn live(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The part of an index.
+    pub fn get(&self, index: u32) -> Option<&Active> {
+        self.slots.get(index as usize)
+    }
+
+    fn insert(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Active::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        })
+    }
+
+    /// Give a part back, emptied, its vectors kept for the next.
+    pub fn remove(&mut self, index: u32) {
+        if let Some(active) = self.slots.get_mut(index as usize) {
+            active.loss = LossState::default();
+            active.reassembly.clear(&mut Vec::new());
+            self.free.push(index);
+        }
+    }
+}
+
+/// A connection taken apart, for the length of one event.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    /// Its hot part.
+    pub hot: &'a mut Hot,
+    /// Its cold part.
+    pub cold: &'a mut Cold,
+    /// The lane's active parts.
+    pub actives: &'a mut Actives,
+    /// The lane's send ranges.
+    pub cells: &'a mut Cells,
+    /// Payloads that are done.
+    pub finished: &'a mut Vec<Finished>,
+    /// TCP's settings.
+    pub config: &'a TcpConfig,
+    /// The time.
+    pub now: Now,
+}
+
+impl Connection<'_> {
+    /// A flag is set.
+    #[inline]
+    pub fn is(&self, flag: u16) -> bool {
+        self.hot.flags & flag != 0
+    }
+
+    /// Set a flag.
+    #[inline]
+    pub fn set(&mut self, flag: u16) {
+        self.hot.flags |= flag;
+    }
+
+    /// Clear a flag.
+    #[inline]
+    pub fn clear(&mut self, flag: u16) {
+        self.hot.flags &= !flag;
+    }
+
+    /// Enter a state.
+    pub fn enter(&mut self, state: State) {
+        self.hot.state = state;
+        self.refresh_decline();
+    }
+
+    /// Say anew why the fast path must decline.
+    pub fn refresh_decline(&mut self) {
+        let mut reasons = 0;
+        if self.hot.state != State::Established || self.is(flag::DEAF | flag::FIN_QUEUED) {
+            reasons |= decline::STATE;
+        }
+        if let Some(active) = self.active() {
+            if !active.reassembly.is_empty() {
+                reasons |= decline::REASSEMBLY;
+            }
+            if active.loss != LossState::default() {
+                reasons |= decline::LOSS;
+            }
+        }
+        if self.hot.dup_acks > 0 {
+            reasons |= decline::LOSS;
+        }
+        if !self.config.fast_path {
+            reasons |= decline::OFF;
+        }
+        self.hot.decline = reasons;
+    }
+
+    /// The active part, if there is one.
+    pub fn active(&self) -> Option<&Active> {
+        self.actives.slots.get(self.cold.active as usize)
+    }
+
+    /// The active part, made if there is none.
+    pub fn active_mut(&mut self) -> &mut Active {
+        if self.cold.active == NONE {
+            self.cold.active = self.actives.insert();
+        }
+        &mut self.actives.slots[self.cold.active as usize]
+    }
+
+    /// Give the active part back once nothing is amiss.
+    pub fn settle(&mut self) {
+        let idle = |active: &Active| active.reassembly.is_empty() && active.loss == LossState::default();
+        if self.active().is_some_and(idle) {
+            self.actives.remove(self.cold.active);
+            self.cold.active = NONE;
+        }
+        self.refresh_decline();
+    }
+
+    /// What is known of losses.
+    pub fn loss(&self) -> LossState {
+        self.active().map_or(LossState::default(), |active| active.loss)
+    }
+
+    /// Bytes between SND.UNA and SND.NXT.
+    #[inline]
+    pub fn flight(&self) -> u32 {
+        self.hot.snd_nxt.since(self.hot.snd_una)
+    }
+
+    /// Bytes that are probably in the network (RFC 6675's pipe).
+    pub fn pipe(&self) -> u32 {
+        let LossState { sacked, lost, again, .. } = self.loss();
+        (self.flight() + again).saturating_sub(sacked + lost)
+    }
+
+    /// RCV.WND.
+    #[inline]
+    pub fn rcv_wnd(&self) -> u32 {
+        self.hot.rcv_adv.since(self.hot.rcv_nxt)
+    }
+
+    /// The first sequence number behind everything queued, SYN and FIN included.
+    pub fn queued_end(&self) -> SeqNum {
+        self.cells.get(self.hot.tail).map_or(self.hot.snd_nxt, |cell| cell.end)
+    }
+
+    /// Work on the send queue, whose ends live in the hot part.
+    pub fn queue<R>(&mut self, work: impl FnOnce(&mut Cells, &mut SendQueue, &mut Vec<Finished>) -> R) -> R {
+        let mut queue = self.send_queue();
+        let result = work(self.cells, &mut queue, self.finished);
+        self.hot.head = queue.head;
+        self.hot.tail = queue.tail;
+        self.hot.unsent = queue.unsent;
+        result
+    }
+
+    /// The ends of the send queue.
+    pub fn send_queue(&self) -> SendQueue {
+        SendQueue { head: self.hot.head, tail: self.hot.tail, unsent: self.hot.unsent }
+    }
+
+    /// Largest payload of a segment with the options that every segment has.
+    #[inline]
+    pub fn send_mss(&self) -> u32 {
+        let options = if self.is(flag::TIMESTAMPS) { TIMESTAMPS_LEN } else { 0 };
+        u32::from(self.hot.mss).saturating_sub(options).max(1)
+    }
+
+    /// Let the congestion control change the window.
+    pub fn congestion(&mut self, work: impl FnOnce(&dyn super::congestion::CongestionControl, &mut Window)) {
+        let mss = self.send_mss();
+        let Hot { cwnd, ssthresh, bytes_acked, congestion, .. } = &mut *self.hot;
+        let mut window = Window { cwnd: *cwnd, ssthresh: *ssthresh, bytes_acked: *bytes_acked, mss };
+        work(algorithm(*congestion), &mut window);
+        (*cwnd, *ssthresh, *bytes_acked) = (window.cwnd, window.ssthresh, window.bytes_acked);
+    }
+
+    /// The round-trip estimate.
+    pub fn rtt(&self) -> Rtt {
+        Rtt { srtt_us: self.hot.srtt_us, rttvar_us: self.hot.rttvar_us, rto_us: self.hot.rto_us }
+    }
+
+    /// Take a round-trip measurement in.
+    pub fn measure(&mut self, sample_us: u32) {
+        let mut rtt = self.rtt();
+        rtt.measure(sample_us, self.config);
+        let Rtt { srtt_us, rttvar_us, rto_us } = rtt;
+        self.hot.srtt_us = srtt_us;
+        self.hot.rttvar_us = rttvar_us;
+        self.hot.rto_us = rto_us;
+    }
+
+    /// The earliest of the connection's deadlines.
+    pub fn deadline(&self) -> Ticks {
+        let now = self.now.ticks;
+        let Cold { delack_at, keepalive_at, life_at, .. } = &*self.cold;
+        self.hot.retransmit_at.earlier(*delack_at, now).earlier(*keepalive_at, now).earlier(*life_at, now)
+    }
+}
+
+/// Length of the timestamps option with its padding.
+pub const TIMESTAMPS_LEN: u32 = 12;
