@@ -105,6 +105,7 @@ impl Checksum {
     }
 
     /// Adds bytes that follow those added before.
+    #[inline]
     pub fn add_bytes(&mut self, bytes: &[u8]) {
         let part = sum_of(bytes);
         self.sum = fold_once(self.sum + u32::from(if self.odd { part.swap_bytes() } else { part }));
@@ -138,6 +139,7 @@ impl Checksum {
 
     /// This sum with `bytes` behind it.
     #[must_use]
+    #[inline]
     pub fn with(mut self, bytes: &[u8]) -> Self {
         self.add_bytes(bytes);
         self
@@ -169,12 +171,20 @@ impl Fill {
     #[must_use]
     pub(super) fn value(self, header: &[u8]) -> u16 {
         match self {
+            Self::Full(_) => self.value_with(Checksum::ZERO.with(header)),
+            Self::Zero | Self::Partial(_) => self.value_with(Checksum::ZERO),
+        }
+    }
+
+    /// As `value`, with the header's sum.
+    ///
+    /// Cost: less than `value`, which reads a header back just after it was written in small pieces, and stalls.
+    #[must_use]
+    pub(super) const fn value_with(self, header: Checksum) -> u16 {
+        match self {
             Self::Zero => 0,
             Self::Partial(sum) => sum.partial(),
-            Self::Full(mut sum) => {
-                sum.odd = false;
-                sum.with(header).finish()
-            }
+            Self::Full(sum) => !fold(fold_once(sum.sum + header.sum)),
         }
     }
 }
@@ -207,35 +217,42 @@ const fn fold_once(sum: u32) -> u32 {
 
 /// The folded sum of big-endian words; an odd last byte is the high half of a word.
 ///
-/// Cost: about a quarter of a cycle a byte. RFC 1071 section 2 (B): words may be added in any byte order and
-/// the sum swapped once, so this adds eight bytes at a time as the machine loads them.
+/// RFC 1071 section 2 (B) and (C): words may be added in any byte order and the sum swapped once, and wide words
+/// may be added and folded in the end. So this adds eight bytes at a time as the machine loads them.
+#[inline]
 fn sum_of(bytes: &[u8]) -> u16 {
-    let (chunks, rest) = bytes.as_chunks::<16>();
+    let (pairs, mut rest) = bytes.as_chunks::<16>();
     let (mut even, mut odd) = (0u64, 0u64);
-    for chunk in chunks {
-        let word = u128::from_ne_bytes(*chunk);
-        let [a, b] = halves(word);
-        even = add_with_carry(even, a);
-        odd = add_with_carry(odd, b);
+    for &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] in pairs {
+        even = add_with_carry(even, u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        odd = add_with_carry(odd, u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
     }
-    let mut last = [0u8; 16];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
+    if let Some((word, behind)) = rest.split_first_chunk() {
+        even = add_with_carry(even, u64::from_ne_bytes(*word));
+        rest = behind;
     }
-    let [a, b] = halves(u128::from_ne_bytes(last));
-    let sum = add_with_carry(add_with_carry(even, a), add_with_carry(odd, b));
-    // 64 bits to 33, to 32 at most 17 above 16, and `fold` does the rest.
+    // The rest, at most 4 + 2 + 1 bytes, needs no carries of its own.
+    let mut last = 0u64;
+    if let Some((word, behind)) = rest.split_first_chunk() {
+        last += u64::from(u32::from_ne_bytes(*word));
+        rest = behind;
+    }
+    if let Some((word, behind)) = rest.split_first_chunk() {
+        last += u64::from(u16::from_ne_bytes(*word));
+        rest = behind;
+    }
+    if let Some(byte) = rest.first() {
+        last += u64::from(u16::from_ne_bytes([*byte, 0]));
+    }
+    let sum = add_with_carry(add_with_carry(even, odd), last);
+    // 64 bits to 33, to 18; `fold` does the rest.
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16 >> 16) + ((sum >> 16) & 0xffff) + (sum & 0xffff);
+    let sum = (sum >> 32) + ((sum >> 16) & 0xffff) + (sum & 0xffff);
     let [_, _, _, _, a, b, c, d] = sum.to_be_bytes();
     u16::from_be(fold(u32::from_be_bytes([a, b, c, d])))
 }
 
-fn halves(word: u128) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = word.to_ne_bytes();
-    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
-}
-
+#[inline]
 fn add_with_carry(sum: u64, word: u64) -> u64 {
     let (sum, carry) = sum.overflowing_add(word);
     sum + u64::from(carry)

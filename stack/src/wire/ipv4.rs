@@ -1,7 +1,7 @@
 //! IPv4 headers. Options are read past, not kept; we send none.
 //! Whether a source or destination fits our addresses is decided in `ip::route`.
 
-use super::{Checksum, DropReason, Fill, NoRoom, Protocol};
+use super::{Checksum, DropReason, NoRoom, Protocol};
 use core::net::Ipv4Addr;
 use core::ops::Range;
 
@@ -125,8 +125,14 @@ impl Header {
             z,
         ];
         if with_checksum {
-            let sum = Fill::Full(Checksum::ZERO).value(&header).to_be_bytes();
-            [header[10], header[11]] = sum;
+            let mut sum = Checksum::ZERO;
+            for word in [u16::from_be_bytes([0x45, self.tos]), total, self.identification, flags] {
+                sum.add_u16(word);
+            }
+            sum.add_u16(u16::from_be_bytes([self.ttl, self.protocol.0]));
+            sum.add_u32(u32::from(self.source));
+            sum.add_u32(u32::from(self.destination));
+            [header[10], header[11]] = sum.finish().to_be_bytes();
         }
         *out = header;
         Ok(())

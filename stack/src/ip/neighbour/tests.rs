@@ -261,15 +261,31 @@ fn the_table_is_bounded() {
 
 #[test]
 fn floods_neither_grow_nor_stall() {
-    // Shows 10,000 askers: bounded entries, every index right, and everything gone in the end.
+    // Shows 10,000 askers: the last 64 are known, each with its own station, and go in the end.
     let mut cache = cache(64);
     let mut out: Actions = Vec::new();
-    for n in 0..10_000u32 {
-        let sender = Ipv4Addr::from(0x0a01_0000 + n);
-        cache.receive(&arp(Operation::Request, THEIR_MAC, sender, OURS), at(u64::from(n)), &mut out).unwrap();
-        assert_eq!(cache.resolve(sender.into(), at(u64::from(n))), Some(THEIR_MAC));
+    let address = |n: u16| Ipv4Addr::from(0x0a01_0000 + u32::from(n));
+    let mac = |n: u16| MacAddress([2, 9, 9, 9, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+    for n in 0..10_000 {
+        cache.receive(&arp(Operation::Request, mac(n), address(n), OURS), at(n.into()), &mut out).unwrap();
     }
     assert_eq!((cache.len(), out.len()), (64, 10_000));
+    for n in 0..10_000 {
+        let known = cache.resolve(address(n).into(), at(10_000));
+        assert_eq!(known, (n >= 9936).then(|| mac(n)), "{n}");
+    }
     run_until(&mut cache, at(100_000_000));
     assert!(cache.is_empty());
+}
+
+#[test]
+fn walks_are_apart() {
+    // Shows that deadlines a millisecond apart share a walk, at most ten milliseconds late.
+    let mut cache = cache(64);
+    for n in 0..20u8 {
+        let host = IpAddr::V4(Ipv4Addr::new(10, 0, 1, n));
+        cache.hold(host, US, n.into(), at(n.into()), &mut Vec::new());
+    }
+    let times: Vec<u64> = run_until(&mut cache, at(1500)).into_iter().map(|(millis, _)| millis).collect();
+    assert_eq!(times, [&[1000][..], &[1010; 10], &[1020; 9]].concat());
 }

@@ -166,10 +166,15 @@ impl Segment {
         let words = u8::try_from(header_len / 4).map_err(|_| NoRoom)?;
         let [m, n] = self.window.to_be_bytes();
         let [o, p] = self.urgent.to_be_bytes();
-        *fixed = [a, b, c, d, e, f, g, h, i, j, k, l, words << 4, self.flags.0, m, n, 0, 0, o, p];
-        self.options.emit(options)?;
-        let sum = fill.value(out).to_be_bytes();
-        *out.get_mut(CHECKSUM_OFFSET..).and_then(<[u8]>::first_chunk_mut).ok_or(NoRoom)? = sum;
+        let mut sum = self.options.emit(options)?;
+        for word in [self.source_port, self.destination_port, self.window, self.urgent] {
+            sum.add_u16(word);
+        }
+        sum.add_u32(self.seq.0);
+        sum.add_u32(self.ack.0);
+        sum.add_u16(u16::from_be_bytes([words << 4, self.flags.0]));
+        let [q, r] = fill.value_with(sum).to_be_bytes();
+        *fixed = [a, b, c, d, e, f, g, h, i, j, k, l, words << 4, self.flags.0, m, n, q, r, o, p];
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! Negotiating them is up to `crate::tcp`.
 
 use super::SeqNum;
-use crate::wire::NoRoom;
+use crate::wire::{Checksum, NoRoom};
 
 /// Room for options in a header. Units: bytes. The data offset's four bits allow no more.
 pub const OPTIONS_LEN_MAX: usize = 40;
@@ -198,9 +198,9 @@ impl Options {
         }
     }
 
-    /// Fills `out`, `len()` bytes, in the order that most hosts use, each option on a word of its own.
-    pub(super) fn emit(&self, out: &mut [u8]) -> Result<(), NoRoom> {
-        let mut out = Words(out);
+    /// Fills `out`, `len()` bytes, in the order that most hosts use, aligned to words; gives their sum.
+    pub(super) fn emit(&self, out: &mut [u8]) -> Result<Checksum, NoRoom> {
+        let mut out = Words { out, sum: Checksum::ZERO };
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
             out.put([MSS, 4, a, b])?;
@@ -230,18 +230,22 @@ impl Options {
                 out.put(block.right.0.to_be_bytes())?;
             }
         }
-        Ok(())
+        Ok(out.sum)
     }
 }
 
-/// The part of the header not yet written.
-struct Words<'a>(&'a mut [u8]);
+/// The part of the header not yet written, and the sum of what is.
+struct Words<'a> {
+    out: &'a mut [u8],
+    sum: Checksum,
+}
 
 impl Words<'_> {
     fn put(&mut self, word: [u8; 4]) -> Result<(), NoRoom> {
-        let (front, rest) = core::mem::take(&mut self.0).split_first_chunk_mut::<4>().ok_or(NoRoom)?;
+        let (front, rest) = core::mem::take(&mut self.out).split_first_chunk_mut::<4>().ok_or(NoRoom)?;
         *front = word;
-        self.0 = rest;
+        self.sum.add_u32(u32::from_be_bytes(word));
+        self.out = rest;
         Ok(())
     }
 }

@@ -109,6 +109,7 @@ mod tests {
             prop_assert_eq!(a.lt(b), len > 0);
             prop_assert_eq!(b.gt(a), len > 0);
             prop_assert!(a.le(b) && b.ge(a));
+            prop_assert!(!a.lt(a) && !a.gt(a) && a.le(a) && a.ge(a));
             prop_assert_eq!(b - len, a);
             prop_assert_eq!((a.max(b), a.min(b), b.max(a), b.min(a)), (b, a, b, a));
         }
@@ -125,6 +126,8 @@ mod tests {
         fn a_window_is_its_numbers(start: u32, len: u32, offset: u32) {
             // Shows that the window holds exactly the numbers at offsets below its length.
             prop_assert_eq!((SeqNum(start) + offset).in_window(SeqNum(start), len), offset < len);
+            prop_assert!(!(SeqNum(start) + len).in_window(SeqNum(start), len));
+            prop_assert_eq!((SeqNum(start) + len - 1).in_window(SeqNum(start), len), len > 0);
         }
     }
 }
