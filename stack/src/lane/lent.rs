@@ -7,7 +7,7 @@ use crate::socket::{Completion, Event, Payload, Stream, Tag};
 
 enum Entry {
     Free { next: u32 },
-    Lent { payload: Stored, stream: Option<Stream> },
+    Lent { payload: Stored, stream: Option<Stream>, tag: Tag },
 }
 
 enum Stored {
@@ -39,7 +39,7 @@ impl Default for LentTable {
 
 impl LentTable {
     /// Keep a payload, and give a view of it.
-    pub fn lend(&mut self, payload: Payload, stream: Option<Stream>) -> View {
+    pub fn lend(&mut self, payload: Payload, stream: Option<Stream>, tag: Tag) -> View {
         let (payload, data) = match payload {
             Payload::Inline(len, bytes) => {
                 let len = len.min(u8::try_from(Payload::INLINE_MAX).unwrap_or(u8::MAX));
@@ -59,7 +59,7 @@ impl LentTable {
                 (Stored::Payload(Payload::Received(received)), ViewData::Extent(extent))
             }
         };
-        View { data, key: self.insert(Entry::Lent { payload, stream }) }
+        View { data, key: self.insert(Entry::Lent { payload, stream, tag }) }
     }
 
     fn insert(&mut self, entry: Entry) -> Key {
@@ -79,7 +79,7 @@ impl LentTable {
     fn remove(&mut self, key: Key) -> Option<(Stored, Option<Stream>)> {
         let slot = self.entries.get_mut(key.0 as usize)?;
         match core::mem::replace(slot, Entry::Free { next: self.free }) {
-            Entry::Lent { payload, stream } => {
+            Entry::Lent { payload, stream, .. } => {
                 self.free = key.0;
                 self.count -= 1;
                 Some((payload, stream))
@@ -91,10 +91,10 @@ impl LentTable {
         }
     }
 
-    /// The stream whose send this payload was.
-    pub fn stream(&self, key: Key) -> Option<Stream> {
+    /// The stream whose send this payload was, if it was one's, and the tag of its op.
+    pub fn origin(&self, key: Key) -> Option<(Option<Stream>, Tag)> {
         match self.entries.get(key.0 as usize)? {
-            Entry::Lent { stream, .. } => *stream,
+            Entry::Lent { stream, tag, .. } => Some((*stream, *tag)),
             Entry::Free { .. } => None,
         }
     }

@@ -14,9 +14,10 @@ use drivers::{Block, Region};
 use self::lent::LentTable;
 use self::queues::Queues;
 use self::sends::Sends;
+use crate::counters::Report;
 use crate::mode::{Batch, Crossing, EngineCompletion, EngineOp, LaneWaker, Turn, View};
 use crate::socket::{
-    Action, Completion, Event, LaneId, Op, OpError, QueueId, Received, Returns, SocketId, Stream,
+    Action, Completion, Event, LaneId, Op, OpError, QueueId, Received, Returns, SocketId, Stream, Tag,
 };
 use crate::time::Instant;
 
@@ -179,7 +180,7 @@ impl Lane {
             return Err(Full { op, bound: Bound::Sends });
         }
         let queue = self.queues.index(op.queue);
-        let lowered = lower(&mut self.lent, op.action);
+        let lowered = lower(&mut self.lent, op.action, op.tag);
         self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag });
         Ok(())
     }
@@ -266,6 +267,16 @@ impl Lane {
         self.lent.len()
     }
 
+    /// Everything the lane knows about itself.
+    pub fn report(&self) -> Report {
+        Report { lent: self.lent(), ..self.crossing.report() }
+    }
+
+    /// When the lane next has something to do without being asked, where time is virtual.
+    pub fn next_event(&self) -> Option<Instant> {
+        self.crossing.next_event()
+    }
+
     /// Received frames that the application holds.
     pub fn held_frames(&self) -> usize {
         self.returns.out()
@@ -293,15 +304,18 @@ impl Lane {
     }
 
     fn lift_one(&mut self, completion: EngineCompletion) {
-        let EngineCompletion { event, queue, tag, more } = completion;
+        let EngineCompletion { event, queue, mut tag, more } = completion;
         if let Event::Sent { .. } | Event::SentTo { .. } | Event::Failed { .. } = &event {
             let key = match &event {
                 Event::Sent { payload, .. } | Event::SentTo { payload, .. } => Some(*payload),
                 Event::Failed { payload, .. } => *payload,
                 _ => None,
             };
-            if let Some(stream) = key.and_then(|key| self.lent.stream(key)) {
-                self.sends.give_back(stream);
+            if let Some((stream, own_tag)) = key.and_then(|key| self.lent.origin(key)) {
+                tag = own_tag;
+                if let Some(stream) = stream {
+                    self.sends.give_back(stream);
+                }
             }
         }
         let returns = &self.returns;
@@ -331,8 +345,10 @@ impl Lane {
             Event::Timer => Event::Timer,
             Event::Info { stream, info } => Event::Info { stream, info },
             Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
-            Event::Failed { socket, error, acked, payload } => {
-                Event::Failed { socket, error, acked, payload: payload.and_then(|key| lent.take(key)) }
+            Event::Failed { socket, error, acked: left, payload } => {
+                let payload = payload.and_then(|key| lent.take(key));
+                let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+                Event::Failed { socket, error, acked: whole.saturating_sub(left), payload }
             }
         };
         self.queues.push(queue, Completion { event, tag, more });
@@ -340,17 +356,17 @@ impl Lane {
 }
 
 /// Put an op's payload into the table of lent ones, and give the engine a view of it.
-fn lower(lent: &mut LentTable, action: Action) -> Action<View> {
+fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
     match action {
         Action::Listen { address, options } => Action::Listen { address, options },
         Action::Connect { to, from, timeout } => Action::Connect { to, from, timeout },
         Action::Receive { stream } => Action::Receive { stream },
         Action::Send { stream, payload, notify, more } => {
-            Action::Send { stream, payload: lent.lend(payload, Some(stream)), notify, more }
+            Action::Send { stream, payload: lent.lend(payload, Some(stream), tag), notify, more }
         }
         Action::Bind { address } => Action::Bind { address },
         Action::SendTo { socket, to, payload, notify } => {
-            Action::SendTo { socket, to, payload: lent.lend(payload, None), notify }
+            Action::SendTo { socket, to, payload: lent.lend(payload, None, tag), notify }
         }
         Action::Timer { at } => Action::Timer { at },
         Action::Set { socket, option } => Action::Set { socket, option },

@@ -4,6 +4,7 @@ pub mod run_to_completion;
 
 use drivers::{Extent, Frame};
 
+use crate::counters::Report;
 use crate::socket::{Action, Event, Payload, SocketId, Tag};
 use crate::time::Instant;
 
@@ -56,6 +57,9 @@ pub struct EngineOp {
 }
 
 /// A completion on the engine's side.
+///
+/// Where it names a payload, the tag and the queue of the op are the application's side's to know, and `acked` of
+/// `Failed` is what was **not** acknowledged: the length is known there too.
 #[derive(Debug)]
 pub struct EngineCompletion {
     /// What happened.
@@ -106,6 +110,14 @@ pub trait Crossing {
 
     /// The application has gone: close everything in order, until `turn` says the lane has ended.
     fn leave(&mut self);
+
+    /// Everything the lane knows about itself.
+    fn report(&self) -> Report;
+
+    /// When the lane next has something to do without being asked, where time is virtual.
+    fn next_event(&self) -> Option<Instant> {
+        None
+    }
 
     /// Lets other threads end an idle wait.
     fn waker(&self) -> LaneWaker;

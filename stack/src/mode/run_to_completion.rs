@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Run to completion: `turn` is the lane's turn, on the application's thread. The loop's order is `run`'s.
+
+use super::{Batch, Crossing, LaneWaker, Turn};
+use crate::counters::Report;
+use crate::run::LaneRun;
+use crate::time::Instant;
+
+/// The application and the engine on one thread.
+pub struct RunToCompletion {
+    run: LaneRun,
+    waker: LaneWaker,
+}
+
+impl RunToCompletion {
+    /// The application's end of a lane that runs on its own thread.
+    pub fn new(run: LaneRun) -> RunToCompletion {
+        RunToCompletion { run, waker: LaneWaker::default() }
+    }
+}
+
+impl Crossing for RunToCompletion {
+    fn turn(&mut self, batch: &mut Batch) -> Turn {
+        self.run.turn(batch)
+    }
+
+    fn idle(&mut self, until: Option<Instant>) {
+        self.run.idle(until);
+    }
+
+    fn leave(&mut self) {
+        self.run.stop();
+    }
+
+    fn waker(&self) -> LaneWaker {
+        self.waker.clone()
+    }
+
+    fn report(&self) -> Report {
+        self.run.report()
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        self.run.next_event()
+    }
+}

@@ -216,6 +216,8 @@ pub struct Cold {
     pub ts_recent_at: u32,
     /// When data was last sent. Units: microseconds.
     pub sent_us: u32,
+    /// Bytes that were never acknowledged, once the connection has ended.
+    pub unsent: u32,
     /// Frames that wait for the application: numbers of the first and the last.
     pub waiting_head: u32,
     /// See `waiting_head`.

@@ -1,0 +1,242 @@
+//! What a lane counts, and the report of it that people and programs read.
+
+use core::fmt;
+
+use crate::socket::LaneId;
+use crate::wire::DropReason;
+
+/// A lane's counters. Plain sums since start; the lane alone writes them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counters {
+    /// Frames taken from the port.
+    pub received_frames: u64,
+    /// Frames that did what they came for: delivered, acted on, or answered.
+    pub consumed_frames: u64,
+    /// Received frames that ended otherwise, by reason. With `consumed_frames` they make up `received_frames`.
+    pub drops: [u64; DropReason::COUNT],
+    /// Frames handed to the port.
+    pub sent_frames: u64,
+    /// Our own frames that could not go, by reason.
+    pub unsent: [u64; DropReason::COUNT],
+    /// Payload bytes delivered to sockets.
+    pub delivered_bytes: u64,
+    /// Connections opened by peers.
+    pub accepted: u64,
+    /// Connections opened by us.
+    pub connected: u64,
+    /// Connections that ended.
+    pub closed: u64,
+    /// TCP segments sent.
+    pub segments_sent: u64,
+    /// TCP segments sent again.
+    pub retransmits: u64,
+    /// Retransmission timers that ran out.
+    pub timeouts: u64,
+    /// Resets sent.
+    pub resets_sent: u64,
+    /// Acknowledgements that carried nothing else.
+    pub pure_acks_sent: u64,
+    /// Segments that the fast path took.
+    pub fast_segments: u64,
+    /// Small payloads copied into the frame before, to hold fewer frames.
+    pub merged_segments: u64,
+    /// Out-of-order ranges given up because too many frames were held.
+    pub given_up_ranges: u64,
+    /// Turns that came later than [`STALL_US`] after the one before.
+    pub stalls: u64,
+    /// The longest time between two turns. Units: microseconds.
+    pub stall_us_max: u64,
+}
+
+/// A turn later than this is a stall of the lane, which may explain a retransmission. Units: microseconds.
+pub const STALL_US: u64 = 50_000;
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            received_frames: 0,
+            consumed_frames: 0,
+            drops: [0; DropReason::COUNT],
+            sent_frames: 0,
+            unsent: [0; DropReason::COUNT],
+            delivered_bytes: 0,
+            accepted: 0,
+            connected: 0,
+            closed: 0,
+            segments_sent: 0,
+            retransmits: 0,
+            timeouts: 0,
+            resets_sent: 0,
+            pure_acks_sent: 0,
+            fast_segments: 0,
+            merged_segments: 0,
+            given_up_ranges: 0,
+            stalls: 0,
+            stall_us_max: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Count a received frame that ended for this reason.
+    #[inline]
+    pub fn drop(&mut self, reason: DropReason) {
+        if let Some(count) = self.drops.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Count a frame of ours that could not go.
+    #[inline]
+    pub fn fail(&mut self, reason: DropReason) {
+        if let Some(count) = self.unsent.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Received frames that were dropped, for any reason.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+}
+
+/// A pool's fill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolReport {
+    /// Frames that can be taken.
+    pub available: usize,
+    /// Frames there are.
+    pub capacity: usize,
+}
+
+/// Everything a lane knows about itself, at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Which lane.
+    pub lane: LaneId,
+    /// Connections, half-open and waiting ones excluded.
+    pub flows: usize,
+    /// Half-open connections.
+    pub half_open: usize,
+    /// Connections in TIME_WAIT.
+    pub time_wait: usize,
+    /// Sockets of any kind.
+    pub sockets: usize,
+    /// Promises in the timer wheel, and the application's timers.
+    pub timers: usize,
+    /// Frames that sockets hold for their applications or for reassembly.
+    pub held_frames: usize,
+    /// Ranges in send queues.
+    pub cells: usize,
+    /// Parts of connections that repair losses or reassemble.
+    pub active: usize,
+    /// Payloads the application has lent.
+    pub lent: usize,
+    /// Frames that wait for the port.
+    pub backlog: usize,
+    /// Frames of IP datagrams in reassembly, and packets that wait for a neighbour.
+    pub waiting_packets: usize,
+    /// The receive pool.
+    pub receive: PoolReport,
+    /// The control pool.
+    pub control: PoolReport,
+    /// The pool of headers that carry payload by reference.
+    pub attach: PoolReport,
+    /// Payload bytes copied because the port could not read them.
+    pub copied_bytes: u64,
+    /// Payload bytes sent by reference.
+    pub attached_bytes: u64,
+    /// The sums.
+    pub counters: Counters,
+}
+
+impl Report {
+    /// Every figure by name, in a fixed order; counters of drops that are zero are left out.
+    pub fn figures(&self) -> Vec<(String, u64)> {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let c = &self.counters;
+        let plain = [
+            ("flows", wide(self.flows)),
+            ("half_open", wide(self.half_open)),
+            ("time_wait", wide(self.time_wait)),
+            ("sockets", wide(self.sockets)),
+            ("timers", wide(self.timers)),
+            ("held_frames", wide(self.held_frames)),
+            ("cells", wide(self.cells)),
+            ("active", wide(self.active)),
+            ("lent", wide(self.lent)),
+            ("backlog", wide(self.backlog)),
+            ("waiting_packets", wide(self.waiting_packets)),
+            ("copied_bytes", self.copied_bytes),
+            ("attached_bytes", self.attached_bytes),
+            ("frames.received", c.received_frames),
+            ("frames.consumed", c.consumed_frames),
+            ("frames.sent", c.sent_frames),
+            ("tcp.accepted", c.accepted),
+            ("tcp.connected", c.connected),
+            ("tcp.closed", c.closed),
+            ("tcp.delivered_bytes", c.delivered_bytes),
+            ("tcp.segments_sent", c.segments_sent),
+            ("tcp.retransmits", c.retransmits),
+            ("tcp.timeouts", c.timeouts),
+            ("tcp.resets_sent", c.resets_sent),
+            ("tcp.pure_acks_sent", c.pure_acks_sent),
+            ("tcp.fast_segments", c.fast_segments),
+            ("tcp.merged_segments", c.merged_segments),
+            ("tcp.given_up_ranges", c.given_up_ranges),
+            ("stalls", c.stalls),
+            ("max_stall_us", c.stall_us_max),
+        ];
+        let mut figures: Vec<_> = plain.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let pools = [("receive", self.receive), ("control", self.control), ("attach", self.attach)];
+        for (name, pool) in pools {
+            figures.push((format!("pools.{name}.available"), wide(pool.available)));
+            figures.push((format!("pools.{name}.capacity"), wide(pool.capacity)));
+        }
+        let tables = [("drops", &c.drops), ("unsent", &c.unsent)];
+        for (table, counts) in tables {
+            for (reason, count) in DropReason::ALL.iter().zip(counts).filter(|(_, count)| **count > 0) {
+                figures.push((format!("{table}.{}", reason.name()), *count));
+            }
+        }
+        figures
+    }
+
+    /// The report as one JSON object; figures with a dot in their names become nested objects.
+    pub fn to_json(&self) -> String {
+        let mut json = format!("{{\"lane\":{}", self.lane.0);
+        let mut open: Vec<String> = Vec::new();
+        for (name, value) in self.figures() {
+            let mut parts: Vec<String> = name.split('.').map(str::to_owned).collect();
+            let leaf = parts.pop().unwrap_or_default();
+            let common = open.iter().zip(&parts).take_while(|(a, b)| a == b).count();
+            json.push_str(&"}".repeat(open.len() - common));
+            json.push(',');
+            for part in parts.get(common..).unwrap_or(&[]) {
+                json.push_str(&format!("\"{part}\":{{"));
+            }
+            json.push_str(&format!("\"{leaf}\":{value}"));
+            open = parts;
+        }
+        json.push_str(&"}".repeat(open.len() + 1));
+        ["frames", "tcp", "pools", "drops", "unsent"].iter().fold(json, |json, key| {
+            // A table with nothing in it is still a table.
+            if json.contains(&format!("\"{key}\":{{")) {
+                json
+            } else {
+                let end = json.len() - 1;
+                format!("{},\"{key}\":{{}}}}", &json[..end])
+            }
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.lane)?;
+        for (name, value) in self.figures() {
+            writeln!(f, "  {name:<28} {value}")?;
+        }
+        Ok(())
+    }
+}

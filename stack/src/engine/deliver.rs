@@ -1,0 +1,245 @@
+//! Frames to sockets, and completions to queues that have credit for them. A full queue stops nothing but itself.
+
+use std::collections::VecDeque;
+
+use drivers::Frame;
+
+use super::Engine;
+use super::flows::Kind;
+use crate::mode::{EngineCompletion, Key};
+use crate::socket::{Event, Reason, SocketId, Stream, Tag};
+use crate::tcp::send::Finished;
+use crate::tcp::state::flag;
+
+/// A completion queue as the engine sees it.
+#[derive(Debug, Default)]
+pub struct CompletionQueue {
+    /// Completions it can still take.
+    credit: u32,
+    /// Completions that wait for credit: bounded by what they answer, for each names an op, a payload or a socket.
+    overflow: VecDeque<EngineCompletion>,
+    /// Sockets with data that waits for credit, each once.
+    waiting: VecDeque<u32>,
+}
+
+/// A payload no longer than this is copied into the tail of the frame before, so that it holds no frame of its own.
+/// An eighth of a frame: below it a frame is mostly empty.
+const DUST_BYTES: usize = 256;
+
+impl Engine {
+    /// How many more completions each queue can take.
+    pub(super) fn set_credits(&mut self, credits: &[u32]) {
+        if self.queues.len() < credits.len() {
+            self.queues.resize_with(credits.len(), CompletionQueue::default);
+        }
+        for (queue, credit) in self.queues.iter_mut().zip(credits) {
+            queue.credit = *credit;
+        }
+    }
+
+    /// A data completion may go to the queue now.
+    pub(super) fn has_credit(&self, queue: u8) -> bool {
+        self.queues.get(usize::from(queue)).is_some_and(|queue| queue.credit > 0 && queue.overflow.is_empty())
+    }
+
+    /// Answer an op: now if the queue has credit, else as soon as it has.
+    pub(super) fn complete(&mut self, queue: u8, tag: Tag, more: bool, event: Event<Frame, Key>) {
+        let completion = EngineCompletion { event, queue, tag, more };
+        let Some(state) = self.queues.get_mut(usize::from(queue)) else { return };
+        if state.credit > 0 && state.overflow.is_empty() {
+            state.credit -= 1;
+            self.completions.push(completion);
+        } else {
+            state.overflow.push_back(completion);
+        }
+    }
+
+    /// Use the credit that came with this turn.
+    pub(super) fn serve_queues(&mut self) {
+        for index in 0..self.queues.len() {
+            while let Some(queue) = self.queues.get_mut(index)
+                && queue.credit > 0
+                && let Some(completion) = queue.overflow.pop_front()
+            {
+                queue.credit -= 1;
+                self.completions.push(completion);
+            }
+            let Ok(number) = u8::try_from(index) else { return };
+            self.serve_waiting(number);
+        }
+    }
+
+    fn serve_waiting(&mut self, queue: u8) {
+        let sockets = self.queues.get(usize::from(queue)).map_or(0, |queue| queue.waiting.len());
+        for _ in 0..sockets {
+            if !self.has_credit(queue) {
+                return;
+            }
+            let Some(slot) =
+                self.queues.get_mut(usize::from(queue)).and_then(|queue| queue.waiting.pop_front())
+            else {
+                return;
+            };
+            match self.flows.kind(slot) {
+                Kind::Stream => {
+                    if let Some(hot) = self.flows.hot_mut(slot) {
+                        hot.flags &= !flag::WAITING;
+                    }
+                    self.drain(slot);
+                }
+                Kind::Listener => self.offer_accepted(slot),
+                Kind::Udp => self.drain_datagrams(slot),
+                Kind::Free => {}
+            }
+        }
+    }
+
+    /// Remember that a socket has something for a queue without credit.
+    pub(super) fn wait_for_credit(&mut self, queue: u8, slot: u32) {
+        if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+            queue.waiting.push_back(slot);
+        }
+    }
+
+    fn wait(&mut self, slot: u32) {
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        if hot.flags & flag::WAITING == 0 {
+            hot.flags |= flag::WAITING;
+            let queue = hot.queue;
+            self.wait_for_credit(queue, slot);
+        }
+    }
+
+    /// In-order bytes for a stream.
+    pub(super) fn deliver(&mut self, slot: u32, frame: Frame, held_before: bool) {
+        self.counters.delivered_bytes += frame.len() as u64;
+        let mut waiting = self.flows.waiting(slot);
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        if hot.flags & flag::DEAF != 0 {
+            hot.held -= u16::from(held_before);
+            return;
+        }
+        let receiving = hot.flags & flag::RECEIVING != 0;
+        let (queue, tag) = (hot.queue, hot.tag);
+        if receiving && waiting.is_empty() && self.has_credit(queue) {
+            if !held_before {
+                self.hold(slot);
+            }
+            let stream = Stream(self.flows.id(slot));
+            self.complete(queue, Tag(tag), true, Event::Received { stream, data: frame });
+            return;
+        }
+        if frame.len() <= DUST_BYTES
+            && !waiting.is_empty()
+            && let Some(tail) = self.frames.get_mut(waiting.tail)
+            && let Some(room) = tail.append(frame.len())
+        {
+            room.copy_from_slice(frame.bytes());
+            self.counters.merged_segments += 1;
+            if held_before && let Some(hot) = self.flows.hot_mut(slot) {
+                hot.held -= 1;
+            }
+            return;
+        }
+        if !held_before {
+            self.hold(slot);
+        }
+        self.frames.push(&mut waiting, frame, None);
+        self.flows.set_waiting(slot, waiting);
+        if receiving {
+            self.wait(slot);
+        }
+    }
+
+    /// The stream holds one more frame; a stream whose application keeps up may hold more.
+    fn hold(&mut self, slot: u32) {
+        if let Some(hot) = self.flows.hot_mut(slot) {
+            hot.held = hot.held.saturating_add(1);
+        }
+    }
+
+    /// Hand over what waits, while there is credit: data in order, then `End`, then `Closed`.
+    pub(super) fn drain(&mut self, slot: u32) {
+        let Some(hot) = self.flows.hot(slot) else { return };
+        let (queue, tag, receiving) = (hot.queue, hot.tag, hot.flags & flag::RECEIVING != 0);
+        let mut waiting = self.flows.waiting(slot);
+        if receiving {
+            while !waiting.is_empty() {
+                if !self.has_credit(queue) {
+                    self.flows.set_waiting(slot, waiting);
+                    self.wait(slot);
+                    return;
+                }
+                let Some((frame, _)) = self.frames.pop(&mut waiting) else { break };
+                let stream = Stream(self.flows.id(slot));
+                self.complete(queue, Tag(tag), true, Event::Received { stream, data: frame });
+            }
+            self.flows.set_waiting(slot, waiting);
+        }
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        let ended = hot.flags & flag::FIN_RECEIVED != 0 && hot.flags & (flag::END_TOLD | flag::DEAF) == 0;
+        if ended && receiving && waiting.is_empty() {
+            hot.flags |= flag::END_TOLD;
+            let stream = Stream(self.flows.id(slot));
+            self.complete(queue, Tag(tag), false, Event::End { stream });
+        }
+        self.bury(slot);
+    }
+
+    /// A frame of a socket has come back from the application: its window opens again.
+    pub(super) fn give_back(&mut self, socket: SocketId) {
+        let Ok((slot, kind)) = self.flows.find(socket) else { return };
+        match kind {
+            Kind::Stream => {
+                let Some(mut connection) = self.flows.connection(slot) else { return };
+                connection.hot.held = connection.hot.held.saturating_sub(1);
+                if crate::tcp::output::window_opened(&mut connection) {
+                    self.mark_dirty(slot);
+                }
+            }
+            Kind::Udp => self.udp.give_back(slot),
+            Kind::Free | Kind::Listener => {}
+        }
+    }
+
+    /// Report payloads that TCP is done with.
+    pub(super) fn report_finished(&mut self, slot: u32) {
+        if self.flows.finished.is_empty() {
+            return;
+        }
+        let mut finished = core::mem::take(&mut self.flows.finished);
+        let stream = Stream(self.flows.id(slot));
+        for Finished { key, notify, queue } in finished.drain(..) {
+            if notify {
+                self.complete(queue, Tag(0), false, Event::Sent { stream, payload: key });
+            } else {
+                self.done.push(key);
+            }
+        }
+        self.flows.finished = finished;
+    }
+
+    /// A stream that has ended and has nothing left to hand over says `Closed`, and its slot is free.
+    pub(super) fn bury(&mut self, slot: u32) {
+        let Some(hot) = self.flows.hot(slot) else { return };
+        if hot.flags & flag::DEAD == 0 || self.flows.kind(slot) != Kind::Stream {
+            return;
+        }
+        let deaf = hot.flags & flag::DEAF != 0;
+        let end_due = hot.flags & flag::FIN_RECEIVED != 0 && hot.flags & flag::END_TOLD == 0;
+        if !deaf && (!self.flows.waiting(slot).is_empty() || end_due) {
+            return;
+        }
+        let (queue, tag) = (hot.queue, hot.tag);
+        let Some(cold) = self.flows.cold(slot) else { return };
+        let reason = REASONS.get(usize::from(cold.reason)).copied().unwrap_or(Reason::Done);
+        let unsent = u64::from(cold.unsent);
+        let event = Event::Closed { socket: self.flows.id(slot), reason, unsent };
+        self.complete(queue, Tag(tag), false, event);
+        self.flows.release(slot);
+    }
+}
+
+/// Reasons by the number the cold part keeps.
+pub(super) const REASONS: [Reason; 5] =
+    [Reason::Done, Reason::Aborted, Reason::Reset, Reason::TimedOut, Reason::Stopping];

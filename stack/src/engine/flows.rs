@@ -1,0 +1,412 @@
+//! The slots of sockets, and the parts of connections. What is done to them is the other files' business.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::buffer::Waiting;
+use crate::config::TcpConfig;
+use crate::socket::{LaneId, OpError, SocketId};
+use crate::tcp::isn::Tuple;
+use crate::tcp::rtt::Rtt;
+use crate::tcp::send::{Cells, Finished, NONE};
+use crate::tcp::state::{Actives, Cold, Connection, Hot, State, decline, flag};
+use crate::tcp::ticks::{Now, Ticks};
+use crate::time::Instant;
+use crate::wire::tcp::SeqNum;
+
+/// What a slot is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// Nothing.
+    #[default]
+    Free,
+    /// A TCP connection.
+    Stream,
+    /// A listener.
+    Listener,
+    /// A UDP socket.
+    Udp,
+}
+
+/// The sockets of a lane.
+#[derive(Debug)]
+pub struct Flows {
+    lane: LaneId,
+    hot: Vec<Hot>,
+    kinds: Vec<Kind>,
+    cold: Vec<Cold>,
+    free_cold: Vec<u32>,
+    free: Vec<u32>,
+    max: usize,
+    used: usize,
+    /// Parts for what is amiss.
+    pub actives: Actives,
+    /// Send ranges.
+    pub cells: Cells,
+    /// Payloads that are done; the engine empties it after each event.
+    pub finished: Vec<Finished>,
+    /// Ranges that insertion freed; emptied after each event.
+    pub freed: Vec<u32>,
+    /// Slots the wheel visits this turn; reused.
+    pub visits: Vec<(u32, Ticks)>,
+    /// TCP's settings.
+    pub config: TcpConfig,
+    /// The time of this turn.
+    pub now: Now,
+}
+
+/// What a new connection begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// The two ends.
+    pub tuple: Tuple,
+    /// Our initial sequence number.
+    pub iss: SeqNum,
+    /// What is added to our clock to make timestamps.
+    pub ts_offset: u32,
+    /// MSS we announce, and the most we send.
+    pub mss: u16,
+    /// Index of the path.
+    pub path: u16,
+    /// Where completions go.
+    pub queue: u8,
+    /// Under which tag.
+    pub tag: u64,
+    /// Slot of the listener it came by, or `NONE`.
+    pub listener: u32,
+    /// The state it begins in.
+    pub state: State,
+}
+
+impl Flows {
+    pub fn new(lane: LaneId, max: usize, cells_max: usize, config: TcpConfig, now: Instant) -> Flows {
+        Flows {
+            lane,
+            hot: Vec::new(),
+            kinds: Vec::new(),
+            cold: Vec::new(),
+            free_cold: Vec::new(),
+            free: Vec::new(),
+            max,
+            used: 0,
+            actives: Actives::default(),
+            cells: Cells::new(cells_max),
+            finished: Vec::new(),
+            freed: Vec::new(),
+            visits: Vec::new(),
+            config,
+            now: Now::new(now),
+        }
+    }
+
+    /// Sockets of any kind.
+    pub fn sockets(&self) -> usize {
+        self.used
+    }
+
+    /// Slots that were ever used: for walks over all.
+    pub fn slots(&self) -> u32 {
+        u32::try_from(self.kinds.len()).unwrap_or(NONE)
+    }
+
+    /// Take a free slot; `None` if there are as many sockets as may be.
+    pub fn take(&mut self, kind: Kind) -> Option<u32> {
+        if self.used >= self.max {
+            return None;
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.hot.push(blank_hot());
+                self.kinds.push(Kind::Free);
+                u32::try_from(self.kinds.len() - 1).ok()?
+            }
+        };
+        self.used += 1;
+        if let (Some(hot), Some(slot_kind)) =
+            (self.hot.get_mut(slot as usize), self.kinds.get_mut(slot as usize))
+        {
+            *slot_kind = kind;
+            hot.flags = 0;
+            hot.held = 0;
+            hot.armed_at = Ticks::OFF;
+        }
+        Some(slot)
+    }
+
+    /// Give a slot back: its handle is stale from here on.
+    pub fn release(&mut self, slot: u32) {
+        let Some(kind) = self.kinds.get_mut(slot as usize) else { return };
+        let was = core::mem::take(kind);
+        if was == Kind::Free {
+            return;
+        }
+        self.used -= 1;
+        self.free.push(slot);
+        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        hot.generation = hot.generation.wrapping_add(1);
+        hot.state = State::Closed;
+        hot.armed_at = Ticks::OFF;
+        if was == Kind::Stream {
+            let cold = hot.cold;
+            if let Some(part) = self.cold.get_mut(cold as usize) {
+                self.actives.remove(part.active);
+                part.active = NONE;
+                self.free_cold.push(cold);
+            }
+        }
+    }
+
+    /// What a slot is used for.
+    pub fn kind(&self, slot: u32) -> Kind {
+        self.kinds.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    /// The handle of a slot's socket.
+    pub fn id(&self, slot: u32) -> SocketId {
+        let generation = self.hot.get(slot as usize).map_or(0, |hot| hot.generation);
+        SocketId::new(self.lane, slot, generation)
+    }
+
+    /// The slot of a handle, if it names a living socket of this lane.
+    pub fn find(&self, socket: SocketId) -> Result<(u32, Kind), OpError> {
+        if socket.lane() != self.lane {
+            return Err(OpError::WrongLane(socket.lane()));
+        }
+        let slot = socket.slot();
+        let kind = self.kind(slot);
+        let current = self.hot.get(slot as usize).is_some_and(|hot| hot.generation == socket.generation());
+        if kind == Kind::Free || !current {
+            return Err(OpError::StaleHandle);
+        }
+        Ok((slot, kind))
+    }
+
+    /// Fill a slot with a new connection.
+    pub fn begin(&mut self, slot: u32, birth: &Birth) {
+        let config = self.config;
+        let Rtt { srtt_us, rttvar_us, rto_us } = Rtt::new(&config);
+        let cold_part = Cold {
+            snd_wl1: SeqNum(0),
+            snd_wl2: SeqNum(0),
+            iss: birth.iss,
+            irs: SeqNum(0),
+            recover: birth.iss,
+            fin_seq: SeqNum(0),
+            snd_wnd_max: 0,
+            delack_at: Ticks::OFF,
+            keepalive_at: Ticks::OFF,
+            life_at: Ticks::OFF,
+            unanswered_since: Ticks::OFF,
+            ts_recent_at: self.now.millis,
+            sent_us: self.now.micros,
+            unsent: 0,
+            waiting_head: NONE,
+            waiting_tail: NONE,
+            active: NONE,
+            user_timeout_ms: 0,
+            keepalive_idle_s: u32::try_from(config.keepalive_idle.as_secs()).unwrap_or(u32::MAX),
+            listener: birth.listener,
+            frames_max: config.receive_frames,
+            rcv_mss: crate::tcp::input::MSS_DEFAULT,
+            peer_mss: 0,
+            adv_mss: birth.mss,
+            challenges: 0,
+            fin_waits: false,
+            quick_acks: config.quick_acks,
+            backoff: 0,
+            timeouts: 0,
+            probes: 0,
+            reason: 0,
+        };
+        let cold = match self.free_cold.pop() {
+            Some(index) => {
+                self.cold[index as usize] = cold_part;
+                index
+            }
+            None => {
+                self.cold.push(cold_part);
+                u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
+            }
+        };
+        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        *hot = Hot {
+            key: key_of(&birth.tuple),
+            remote_port: birth.tuple.remote.port(),
+            local_port: birth.tuple.local.port(),
+            snd_una: birth.iss,
+            snd_nxt: birth.iss,
+            cwnd: u32::from(birth.mss),
+            state: birth.state,
+            decline: decline::STATE,
+            rto_us,
+            tag: birth.tag,
+            srtt_us,
+            rttvar_us,
+            ts_offset: birth.ts_offset,
+            cold,
+            mss: birth.mss,
+            path: birth.path,
+            queue: birth.queue,
+            generation: hot.generation,
+            ..blank_hot()
+        };
+    }
+
+    /// The hot part of a slot.
+    #[inline]
+    pub fn hot(&self, slot: u32) -> Option<&Hot> {
+        self.hot.get(slot as usize)
+    }
+
+    /// The hot part of a slot, for changing.
+    #[inline]
+    pub fn hot_mut(&mut self, slot: u32) -> Option<&mut Hot> {
+        self.hot.get_mut(slot as usize)
+    }
+
+    /// The cold part of a stream.
+    pub fn cold(&self, slot: u32) -> Option<&Cold> {
+        self.cold.get(self.hot.get(slot as usize)?.cold as usize)
+    }
+
+    /// The cold part of a stream, for changing.
+    pub fn cold_mut(&mut self, slot: u32) -> Option<&mut Cold> {
+        self.cold.get_mut(self.hot.get(slot as usize)?.cold as usize)
+    }
+
+    /// A stream, for TCP to work on.
+    #[inline]
+    pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
+        let hot = self.hot.get_mut(slot as usize)?;
+        let cold = self.cold.get_mut(hot.cold as usize)?;
+        Some(Connection {
+            hot,
+            cold,
+            actives: &mut self.actives,
+            cells: &mut self.cells,
+            finished: &mut self.finished,
+            config: &self.config,
+            now: self.now,
+        })
+    }
+
+    /// The two ends of a stream.
+    pub fn tuple(&self, slot: u32) -> Option<Tuple> {
+        let hot = self.hot.get(slot as usize)?;
+        Some(tuple_of(hot.key, hot.local_port, hot.remote_port))
+    }
+
+    /// The slot is this tuple's stream.
+    #[inline]
+    pub fn is_tuple(&self, slot: u32, key: u64, ports: u32) -> bool {
+        self.hot.get(slot as usize).is_some_and(|hot| {
+            hot.key == key
+                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
+                && hot.state != State::Closed
+        })
+    }
+
+    /// Note that a stream is on the dirty list; false if it was already, or is no stream.
+    pub fn set_dirty(&mut self, slot: u32) -> bool {
+        if self.kind(slot) != Kind::Stream {
+            return false;
+        }
+        let Some(hot) = self.hot.get_mut(slot as usize) else { return false };
+        let fresh = hot.flags & flag::DIRTY == 0;
+        hot.flags |= flag::DIRTY;
+        fresh
+    }
+
+    /// A stream's deadline, and where the wheel has it.
+    pub fn deadlines(&mut self, slot: u32) -> Option<(Ticks, Ticks)> {
+        if self.kind(slot) != Kind::Stream {
+            return None;
+        }
+        let connection = self.connection(slot)?;
+        Some((connection.deadline(), connection.hot.armed_at))
+    }
+
+    /// Note where the wheel has a stream.
+    pub fn set_armed(&mut self, slot: u32, at: Ticks) {
+        if let Some(hot) = self.hot.get_mut(slot as usize) {
+            hot.armed_at = at;
+        }
+    }
+
+    /// Frames that wait for the application.
+    pub fn waiting(&self, slot: u32) -> Waiting {
+        self.cold(slot)
+            .map_or(Waiting::EMPTY, |cold| Waiting { head: cold.waiting_head, tail: cold.waiting_tail })
+    }
+
+    /// Note the ends of the frames that wait for the application.
+    pub fn set_waiting(&mut self, slot: u32, waiting: Waiting) {
+        if let Some(cold) = self.cold_mut(slot) {
+            cold.waiting_head = waiting.head;
+            cold.waiting_tail = waiting.tail;
+        }
+    }
+}
+
+fn blank_hot() -> Hot {
+    Hot {
+        key: 0,
+        remote_port: 0,
+        local_port: 0,
+        generation: 0,
+        rcv_nxt: SeqNum(0),
+        rcv_adv: SeqNum(0),
+        snd_una: SeqNum(0),
+        snd_nxt: SeqNum(0),
+        snd_wnd: 0,
+        cwnd: 0,
+        ts_recent: 0,
+        head: NONE,
+        tail: NONE,
+        decline: decline::STATE,
+        state: State::Closed,
+        flags: 0,
+        retransmit_at: Ticks::OFF,
+        rto_us: 0,
+        tag: 0,
+        armed_at: Ticks::OFF,
+        srtt_us: 0,
+        rttvar_us: 0,
+        ssthresh: u32::MAX,
+        bytes_acked: 0,
+        last_ack_sent: SeqNum(0),
+        unsent: NONE,
+        ts_offset: 0,
+        cold: NONE,
+        held: 0,
+        mss: 0,
+        path: 0,
+        snd_scale: 0,
+        rcv_scale: 0,
+        unacked: 0,
+        dup_acks: 0,
+        congestion: 0,
+        queue: 0,
+    }
+}
+
+/// Remote and local IPv4 address in one word. Streams over IPv6 are refused where they begin.
+pub fn key_of(tuple: &Tuple) -> u64 {
+    let word = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        IpAddr::V6(_) => 0,
+    };
+    word(tuple.remote.ip()) << 32 | word(tuple.local.ip())
+}
+
+/// The ports in one word, as `is_tuple` compares them.
+pub fn ports_of(tuple: &Tuple) -> u32 {
+    u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port())
+}
+
+fn tuple_of(key: u64, local_port: u16, remote_port: u16) -> Tuple {
+    #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
+    let (remote, local) = ((key >> 32) as u32, key as u32);
+    let end = |ip: u32, port| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), port);
+    Tuple { local: end(local, local_port), remote: end(remote, remote_port) }
+}

@@ -1,0 +1,405 @@
+//! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::Engine;
+use super::flows::{Birth, Kind, key_of, ports_of};
+use super::segments::Arrived;
+use crate::ip::KeyedHash;
+use crate::socket::{Event, ListenOptions, Listener, Reason, Stream, Tag};
+use crate::tcp::input;
+use crate::tcp::isn::Tuple;
+use crate::tcp::listen::{self, Half, HalfOpen, Listening};
+use crate::tcp::send::mark;
+use crate::tcp::state::{State, flag};
+use crate::tcp::time_wait::Waiting;
+use crate::wire::DropReason;
+use crate::wire::tcp::{Flags, SeqNum};
+use drivers::Frame;
+
+/// One listener.
+#[derive(Debug)]
+pub struct ListenerState {
+    address: SocketAddr,
+    options: ListenOptions,
+    queue: u8,
+    tag: Tag,
+    half_open: u32,
+    /// Established connections that the application has not been told of.
+    unoffered: VecDeque<u32>,
+}
+
+/// The listeners of a lane.
+#[derive(Debug)]
+pub struct Listeners {
+    by_address: HashMap<SocketAddr, u32, KeyedHash>,
+    states: Vec<Option<ListenerState>>,
+}
+
+impl Listeners {
+    pub fn new(hash: KeyedHash) -> Listeners {
+        Listeners { by_address: HashMap::with_hasher(hash), states: Vec::new() }
+    }
+
+    /// Something listens on exactly this address.
+    pub fn is_taken(&self, address: SocketAddr) -> bool {
+        self.by_address.contains_key(&address)
+    }
+
+    /// The listener for a destination: of that very address, else of every address.
+    fn find(&self, local: SocketAddr) -> Option<u32> {
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
+        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {
+        self.states.get_mut(slot as usize)?.as_mut()
+    }
+
+    fn get(&self, slot: u32) -> Option<&ListenerState> {
+        self.states.get(slot as usize)?.as_ref()
+    }
+
+    /// Where the completions of a listener go.
+    pub fn reports(&self, slot: u32) -> Option<(u8, Tag)> {
+        self.get(slot).map(|state| (state.queue, state.tag))
+    }
+}
+
+impl Engine {
+    /// Open a listener in a slot taken for it.
+    pub(super) fn open_listener(
+        &mut self,
+        slot: u32,
+        address: SocketAddr,
+        options: ListenOptions,
+        queue: u8,
+        tag: Tag,
+    ) {
+        let state = ListenerState { address, options, queue, tag, half_open: 0, unoffered: VecDeque::new() };
+        if self.listeners.states.len() <= slot as usize {
+            self.listeners.states.resize_with(slot as usize + 1, || None);
+        }
+        self.listeners.states[slot as usize] = Some(state);
+        self.listeners.by_address.insert(address, slot);
+        let listener = Listener(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Listening { listener, local: address });
+    }
+
+    /// Close a listener: half-open connections are forgotten, those nobody was told of are reset.
+    pub(super) fn close_listener(&mut self, slot: u32, reason: Reason) {
+        let Some(state) = self.listeners.states.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.listeners.by_address.remove(&state.address);
+        self.half_opens.remove_listener(slot);
+        for stream in state.unoffered {
+            self.send_abort(stream);
+            if let Some(connection) = self.flows.connection(stream) {
+                connection.cold.listener = UNOFFERED;
+            }
+            self.bring_down(stream, Reason::Aborted);
+        }
+        let socket = self.flows.id(slot);
+        self.complete(state.queue, state.tag, false, Event::Closed { socket, reason, unsent: 0 });
+        self.flows.release(slot);
+    }
+
+    /// Close every listener.
+    pub(super) fn close_listeners(&mut self) {
+        for slot in 0..self.flows.slots() {
+            if self.flows.kind(slot) == Kind::Listener {
+                self.close_listener(slot, Reason::Stopping);
+            }
+        }
+    }
+
+    /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
+    pub(super) fn on_stray(&mut self, arrived: &Arrived, frame: Frame) {
+        if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
+            match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
+                Waiting::Drop(reason) => self.counters.drop(reason),
+                Waiting::Acknowledge(reason) => {
+                    self.counters.drop(reason);
+                    self.answer_time_wait(arrived);
+                }
+                Waiting::Restart => {
+                    self.counters.consumed_frames += 1;
+                    let now = self.flows.now;
+                    self.time_waits.insert(arrived.tuple, rest, &now);
+                    self.answer_time_wait(arrived);
+                }
+                Waiting::Reuse(beyond) => {
+                    if self.listeners.find(arrived.tuple.local).is_some() {
+                        self.time_waits.remove(&arrived.tuple);
+                    }
+                    self.on_listen(arrived, Some(beyond));
+                }
+            }
+            return;
+        }
+        if let Some(half) = self.half_opens.get(&arrived.tuple).copied() {
+            self.on_half_open(&half, arrived, frame);
+            return;
+        }
+        self.on_listen(arrived, None);
+    }
+
+    fn answer_time_wait(&mut self, arrived: &Arrived) {
+        let now = self.flows.now;
+        if let Some(rest) = self.time_waits.get(&arrived.tuple) {
+            let segment = rest.acknowledgement(&arrived.tuple, &now);
+            self.send_unpathed(&arrived.tuple, &segment);
+        }
+    }
+
+    /// RFC 9293 sections 3.10.7.1 and 3.10.7.2: LISTEN, or CLOSED where nobody listens.
+    fn on_listen(&mut self, arrived: &Arrived, beyond: Option<SeqNum>) {
+        let Some(slot) = self.listeners.find(arrived.tuple.local) else {
+            self.counters.drop(DropReason::TcpNoListener);
+            self.send_reset(arrived);
+            return;
+        };
+        match listen::on_listen(&arrived.segment) {
+            Listening::Drop(reason) => self.counters.drop(reason),
+            Listening::Reset => {
+                self.counters.drop(DropReason::TcpNotAcceptable);
+                self.send_reset(arrived);
+            }
+            Listening::Answer => self.answer_syn(slot, arrived, beyond),
+        }
+    }
+
+    fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
+        let Some(state) = self.listeners.get(slot) else { return };
+        let backlog = state.options.backlog as usize;
+        let full = state.half_open as usize + state.unoffered.len() >= backlog.max(1);
+        if (full || self.half_opens.is_full()) && !self.evict_half_open() {
+            self.counters.drop(DropReason::TcpBacklogFull);
+            return;
+        }
+        self.counters.consumed_frames += 1;
+        let now = self.flows.now;
+        let iss = self.secret.isn(&arrived.tuple, now.instant);
+        let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
+        let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
+        let half = HalfOpen {
+            adv_mss: self.mss_to(arrived.tuple.remote.ip()),
+            window: self.first_window(),
+            ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
+        };
+        if self.half_opens.insert(half, &self.flows.config, &now)
+            && let Some(state) = self.listeners.get_mut(slot)
+        {
+            state.half_open += 1;
+        }
+        self.send_syn_ack(&half);
+    }
+
+    fn send_syn_ack(&mut self, half: &HalfOpen) {
+        let segment = half.syn_ack(&self.flows.config, &self.flows.now);
+        self.send_unpathed(&half.tuple, &segment);
+    }
+
+    fn evict_half_open(&mut self) -> bool {
+        let evicted = self.half_opens.evict();
+        if let Some(half) = &evicted {
+            self.uncount_half_open(half.listener);
+        }
+        evicted.is_some()
+    }
+
+    fn uncount_half_open(&mut self, listener: u32) {
+        if let Some(state) = self.listeners.get_mut(listener) {
+            state.half_open = state.half_open.saturating_sub(1);
+        }
+    }
+
+    fn on_half_open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
+        let (config, now) = (self.flows.config, self.flows.now);
+        match half.on_segment(&arrived.segment, u32::from(arrived.len), &config) {
+            Half::Drop(reason) => self.counters.drop(reason),
+            Half::Reset => {
+                self.counters.drop(DropReason::TcpNotAcceptable);
+                self.send_reset(arrived);
+            }
+            Half::Challenge(reason) => {
+                self.counters.drop(reason);
+                self.send_unpathed(&half.tuple, &half.challenge(&config, &now));
+            }
+            Half::Again => {
+                self.counters.consumed_frames += 1;
+                self.send_syn_ack(half);
+            }
+            Half::Forget(reason) => {
+                self.counters.drop(reason);
+                self.half_opens.remove(&half.tuple);
+                self.uncount_half_open(half.listener);
+            }
+            Half::Open => self.open(half, arrived, frame),
+        }
+    }
+
+    /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment.
+    fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
+        let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
+        let Some(path) = self.paths.take(&self.routes, half.tuple.remote.ip()) else {
+            self.counters.drop(DropReason::NoRoute);
+            return;
+        };
+        // Without a slot the acknowledgement counts as lost: the peer's data, or our SYN-ACK again, brings another.
+        let Some(slot) = self.flows.take(Kind::Stream) else {
+            self.paths.release(path);
+            self.counters.drop(DropReason::TcpBacklogFull);
+            return;
+        };
+        let birth = Birth {
+            tuple: half.tuple,
+            iss: half.iss,
+            ts_offset: half.ts_offset,
+            mss: half.adv_mss,
+            path,
+            queue,
+            tag: tag.0,
+            listener: half.listener,
+            state: State::SynReceived,
+        };
+        self.flows.begin(slot, &birth);
+        let begun = self.flows.connection(slot).is_some_and(|mut connection| {
+            connection.cold.irs = half.irs;
+            connection.hot.rcv_nxt = half.irs + 1;
+            connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
+            connection.hot.last_ack_sent = half.irs + 1;
+            input::negotiate(&mut connection, &half.syn);
+            let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+            connection.hot.unsent = crate::tcp::send::NONE;
+            connection.hot.snd_nxt = half.iss + 1;
+            if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
+                cell.marks |= mark::SENT;
+                cell.sent_us = half.sent_us;
+                cell.retransmits = half.retries;
+            }
+            queued
+        });
+        let hash = self.secret.flow_hash(key_of(&half.tuple), ports_of(&half.tuple));
+        if !begun || !self.table.insert(hash, slot) {
+            self.paths.release(path);
+            self.flows.release(slot);
+            self.counters.drop(DropReason::NoRoom);
+            return;
+        }
+        self.half_opens.remove(&half.tuple);
+        self.uncount_half_open(half.listener);
+        self.on_segment(slot, arrived, frame);
+        self.arm(slot);
+    }
+
+    /// A connection by way of a listener is established: tell the application, or let it wait its turn.
+    pub(super) fn on_accepted(&mut self, slot: u32, listener: u32) {
+        let eager = self.listeners.get(listener).is_some_and(|state| state.options.eager);
+        if let Some(hot) = self.flows.hot_mut(slot)
+            && eager
+        {
+            hot.flags |= flag::RECEIVING;
+        }
+        let Some(state) = self.listeners.get_mut(listener) else { return };
+        let first = state.unoffered.is_empty();
+        state.unoffered.push_back(slot);
+        let queue = state.queue;
+        if first {
+            self.offer_accepted(listener);
+        }
+        debug_assert!(usize::from(queue) < self.queues.len());
+    }
+
+    /// Tell the application of connections that wait, while its queue has credit.
+    pub(super) fn offer_accepted(&mut self, listener: u32) {
+        while let Some((queue, tag)) = self.listeners.reports(listener) {
+            let Some(slot) = self.listeners.get(listener).and_then(|state| state.unoffered.front().copied())
+            else {
+                return;
+            };
+            if !self.has_credit(queue) {
+                self.wait_for_credit(queue, listener);
+                return;
+            }
+            if let Some(state) = self.listeners.get_mut(listener) {
+                state.unoffered.pop_front();
+            }
+            let Some(tuple) = self.flows.tuple(slot) else { continue };
+            if let Some(cold) = self.flows.cold_mut(slot) {
+                cold.listener = crate::tcp::send::NONE;
+            }
+            let (listener, stream) = (Listener(self.flows.id(listener)), Stream(self.flows.id(slot)));
+            self.complete(queue, tag, true, Event::Accepted { listener, stream, peer: tuple.remote });
+            self.drain(slot);
+        }
+    }
+
+    /// Take a dead stream off its listener's list if the application was never told of it; true if so.
+    pub(super) fn forget_unoffered(&mut self, slot: u32) -> bool {
+        let Some(listener) = self.flows.cold(slot).map(|cold| cold.listener) else { return false };
+        if listener == UNOFFERED {
+            return true;
+        }
+        let Some(state) = self.listeners.get_mut(listener) else { return false };
+        let before = state.unoffered.len();
+        state.unoffered.retain(|waiting| *waiting != slot);
+        state.unoffered.len() < before
+    }
+
+    /// Send SYN-ACKs again, and forget who does not answer.
+    pub(super) fn advance_half_opens(&mut self) {
+        let (config, now) = (self.flows.config, self.flows.now);
+        for _ in 0..crate::timer::VISITS_MAX {
+            match self.half_opens.next_due(&config, &now) {
+                Some((half, true)) => {
+                    self.counters.retransmits += 1;
+                    self.send_syn_ack(&half);
+                }
+                Some((half, false)) => self.uncount_half_open(half.listener),
+                None => return,
+            }
+        }
+    }
+
+    /// The window a SYN announces: what the first frames stand for.
+    pub(super) fn first_window(&self) -> u16 {
+        let config = &self.flows.config;
+        let bytes = u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT);
+        u16::try_from(bytes).unwrap_or(u16::MAX)
+    }
+
+    /// A flow's tuple is free: no flow, no half-open connection, no listener's.
+    pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
+        let (key, ports) = (key_of(tuple), ports_of(tuple));
+        let hash = self.secret.flow_hash(key, ports);
+        self.find_flow(hash, key, ports).is_none()
+            && self.half_opens.get(tuple).is_none()
+            && self.time_waits.get(tuple).is_none()
+    }
+}
+
+/// In a connection's `listener`: its listener closed before the application was told of the connection.
+const UNOFFERED: u32 = u32::MAX - 1;
+
+/// The reset of RFC 9293 section 3.10.7.1.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.1
+//# If the ACK bit is off, sequence number zero is used,
+//# <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
+//# If the ACK bit is on, <SEQ=SEG.ACK><CTL=RST>
+pub(super) fn reset_for(arrived: &Arrived) -> Option<crate::wire::tcp::Segment> {
+    let segment = &arrived.segment;
+    if segment.flags.contains(Flags::RST) {
+        return None;
+    }
+    let (local, remote) = (arrived.tuple.local.port(), arrived.tuple.remote.port());
+    let answer = if segment.flags.contains(Flags::ACK) {
+        crate::wire::tcp::Segment::new(local, remote, segment.ack, SeqNum(0), Flags::RST)
+    } else {
+        let behind = segment.seq + segment.seq_len(u32::from(arrived.len));
+        crate::wire::tcp::Segment::new(local, remote, SeqNum(0), behind, Flags::RST | Flags::ACK)
+    };
+    Some(answer)
+}

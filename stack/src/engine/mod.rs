@@ -1,0 +1,436 @@
+//! One lane's engine: flows, neighbours, routes, timers, counters. Sans-IO: frames, ops and the time go in; frames,
+//! completions and the next deadline come out.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `flows` | the slots of sockets and the parts of connections |
+//! | `receive` | batches of frames to segments, segments to flows |
+//! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
+//! | `listeners` | SYNs, half-open connections, TIME_WAIT |
+//! | `deliver` | frames to sockets, completions to queues with credit |
+//! | `ops` | what applications ask |
+//! | `transmit` | segments to frames, frames to neighbours |
+//! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+
+mod deliver;
+mod flows;
+mod listeners;
+mod ops;
+mod packets;
+mod receive;
+mod segments;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use drivers::{Capabilities, Composer, Frame, Pool, Pools};
+
+use self::deliver::CompletionQueue;
+use self::flows::Flows;
+use self::listeners::Listeners;
+use self::ops::AppTimers;
+use self::packets::UdpSockets;
+use self::receive::Parsed;
+use self::transmit::Paths;
+use crate::buffer::FrameSlab;
+use crate::config::EngineConfig;
+use crate::counters::{Counters, PoolReport, Report, STALL_US};
+use crate::flow::FlowTable;
+use crate::ip::fragment::Reassembler;
+use crate::ip::icmp::Responder;
+use crate::ip::neighbour;
+use crate::ip::route::{self, LocalAddress, Route};
+use crate::ip::{KeyedHash, fragment};
+use crate::mode::{Batch, EngineCompletion, Key};
+use crate::socket::LaneId;
+use crate::tcp::isn::Secret;
+use crate::tcp::listen::HalfOpens;
+use crate::tcp::ticks::{Now, Ticks};
+use crate::tcp::time_wait::TimeWaits;
+use crate::time::{Instant, nanoseconds};
+use crate::timer::Wheel;
+use crate::wire::MacAddress;
+use crate::wire::ethernet::Vlan;
+
+/// Frames of one burst: the passes of `receive` work on no more at a time.
+pub const BURST_MAX: usize = 32;
+
+/// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
+const LARGE_FRAMES: usize = 16;
+
+/// What the engine must know of the port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// The port's Ethernet address.
+    pub mac: [u8; 6],
+    /// Largest IP packet. Units: bytes.
+    pub mtu: u16,
+    /// 802.1Q VLAN all frames are in, if any.
+    pub vlan: Option<u16>,
+    /// What the port can do.
+    pub capabilities: Capabilities,
+}
+
+/// One lane's engine.
+pub struct Engine {
+    lane: LaneId,
+    config: EngineConfig,
+    mac: MacAddress,
+    mtu: u16,
+    vlan: Option<Vlan>,
+    capabilities: Capabilities,
+    secret: Secret,
+    started: bool,
+    turn: u64,
+
+    flows: Flows,
+    table: FlowTable,
+    wheel: Wheel,
+    half_opens: HalfOpens,
+    time_waits: TimeWaits,
+    listeners: Listeners,
+    udp: UdpSockets,
+    app_timers: AppTimers,
+    frames: FrameSlab,
+    dirty: Vec<u32>,
+
+    neighbours: neighbour::Cache<Frame>,
+    neighbour_actions: Vec<neighbour::Action<Frame>>,
+    routes: route::Table,
+    paths: Paths,
+    fragments: Reassembler<Frame>,
+    fragment_output: fragment::Output<Frame>,
+    identifications: fragment::Identifications,
+    responder: Responder,
+    large: Pool,
+
+    composer: Composer,
+    urgent: Vec<Frame>,
+    data: Vec<Frame>,
+    parsed: Vec<Parsed>,
+
+    queues: Vec<CompletionQueue>,
+    completions: Vec<EngineCompletion>,
+    done: Vec<Key>,
+    stopping: Option<Instant>,
+    counters: Counters,
+}
+
+/// Why an engine cannot be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A route or an address is wrong.
+    #[error(transparent)]
+    Route(#[from] route::RouteError),
+    /// More sockets than handles have room for.
+    #[error("a lane has at most 16,777,216 sockets: lower `sockets` from {0}")]
+    Sockets(usize),
+    /// A gateway is on no subnet of ours.
+    #[error("gateway {0} is on no subnet of this host: add an address in its subnet, or correct it")]
+    Gateway(IpAddr),
+}
+
+impl Engine {
+    /// An engine that answers nothing yet: the first call of `receive` or `turn` starts it.
+    ///
+    /// Errors: an address or route is malformed, or bounds are beyond what handles can name.
+    pub fn new(
+        lane: LaneId,
+        config: EngineConfig,
+        interface: Interface,
+        pools: Pools,
+        now: Instant,
+    ) -> Result<Engine, EngineError> {
+        if config.sockets > crate::socket::SocketId::SLOTS_MAX {
+            return Err(EngineError::Sockets(config.sockets));
+        }
+        let [a, b, c, d] = config.secret;
+        let hash = KeyedHash::new([c, d]);
+        let mac = MacAddress(interface.mac);
+        let mut engine = Engine {
+            lane,
+            mac,
+            mtu: interface.mtu,
+            vlan: interface.vlan.map(|id| Vlan { tci: id & 0xfff }),
+            capabilities: interface.capabilities,
+            secret: Secret::new([a, b, c, d]),
+            started: false,
+            turn: 0,
+            flows: Flows::new(lane, config.sockets, config.cells_max, config.tcp, now),
+            table: FlowTable::new(config.sockets),
+            wheel: Wheel::new(now),
+            half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
+            time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000, hash),
+            listeners: Listeners::new(hash),
+            udp: UdpSockets::new(hash),
+            app_timers: AppTimers::default(),
+            frames: FrameSlab::default(),
+            dirty: Vec::new(),
+            neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
+            neighbour_actions: Vec::new(),
+            routes: route::Table::new(),
+            paths: Paths::new(hash),
+            fragments: Reassembler::new(),
+            fragment_output: fragment::Output::default(),
+            identifications: fragment::Identifications::new(hash),
+            responder: Responder::default(),
+            large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            composer: Composer::new(pools, &interface.capabilities),
+            urgent: Vec::new(),
+            data: Vec::new(),
+            parsed: Vec::with_capacity(BURST_MAX),
+            queues: vec![CompletionQueue::default()],
+            completions: Vec::new(),
+            done: Vec::new(),
+            stopping: None,
+            counters: Counters::default(),
+            config,
+        };
+        engine.configure()?;
+        Ok(engine)
+    }
+
+    fn configure(&mut self) -> Result<(), EngineError> {
+        for address in &self.config.addresses {
+            let local = LocalAddress { address: address.ip, prefix_len: address.prefix, interface: 0 };
+            self.routes.add_address(local, self.mtu)?;
+        }
+        for way in &self.config.gateways {
+            if self.routes.next_hop(way.gateway).is_none_or(|hop| hop.gateway_or_dst != way.gateway) {
+                return Err(EngineError::Gateway(way.gateway));
+            }
+            self.routes.add_route(Route {
+                destination: way.destination.ip,
+                prefix_len: way.destination.prefix,
+                gateway: Some(way.gateway),
+                interface: 0,
+                source: None,
+                mtu: self.mtu,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Announce our addresses, once.
+    fn start(&mut self) {
+        self.started = true;
+        for address in &self.config.addresses {
+            if let IpAddr::V4(ip) = address.ip {
+                self.neighbours.add_address(ip, &mut self.neighbour_actions);
+            }
+        }
+        for (ip, mac) in &self.config.neighbours {
+            let now = self.flows.now.instant;
+            self.neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
+        }
+        self.act_on_neighbours();
+    }
+
+    /// A new turn at a new time: every figure derived from the time is derived here, once.
+    pub fn begin_turn(&mut self, now: Instant) {
+        let before = self.flows.now.instant;
+        self.flows.now = Now::new(now);
+        self.turn += 1;
+        let pause_us = now.0.saturating_sub(before.0) / 1_000;
+        if self.turn > 1 {
+            self.counters.stall_us_max = self.counters.stall_us_max.max(pause_us);
+            self.counters.stalls += u64::from(pause_us > STALL_US);
+        }
+        if !self.started {
+            self.start();
+        }
+    }
+
+    /// The lane slept on purpose until now: what passed was no stall.
+    pub fn rested(&mut self, now: Instant) {
+        self.flows.now = Now::new(now);
+    }
+
+    /// Take the application's half of a batch in: credit, returned frames, ops.
+    pub fn take_batch(&mut self, batch: &mut Batch) -> bool {
+        let busy = !batch.ops.is_empty() || !batch.returned.is_empty();
+        self.set_credits(&batch.credits);
+        for socket in batch.returned.drain(..) {
+            self.give_back(socket);
+        }
+        for op in batch.ops.drain(..) {
+            self.apply(op);
+        }
+        self.serve_queues();
+        busy
+    }
+
+    /// Give the engine's half of a batch out: completions and finished sends.
+    pub fn give_batch(&mut self, batch: &mut Batch) -> bool {
+        let busy = !self.completions.is_empty() || !self.done.is_empty();
+        batch.completions.append(&mut self.completions);
+        batch.done.append(&mut self.done);
+        busy
+    }
+
+    /// Do what is due by the clock.
+    pub fn advance(&mut self) -> bool {
+        let now = self.flows.now;
+        let mut due = Vec::new();
+        core::mem::swap(&mut due, &mut self.flows.visits);
+        self.wheel.advance(now.ticks, |slot, at| due.push((slot, at)));
+        let busy = !due.is_empty();
+        for (slot, at) in due.drain(..) {
+            self.visit(slot, at);
+        }
+        self.flows.visits = due;
+        self.advance_half_opens();
+        self.time_waits.advance(now.ticks, crate::timer::VISITS_MAX);
+        self.neighbours.advance(now.instant, &mut self.neighbour_actions);
+        self.act_on_neighbours();
+        self.advance_fragments();
+        self.advance_app_timers();
+        if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
+            self.reset_all();
+        }
+        busy
+    }
+
+    /// When `advance` next has something to do, if ever.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let now = self.flows.now;
+        let wheel = self.wheel.next_deadline();
+        let half = self.half_opens.next_deadline(now.ticks);
+        let waits = self.time_waits.next_deadline();
+        let ticks = wheel.earlier(half, now.ticks).earlier(waits, now.ticks);
+        let ticks = ticks.is_on().then(|| ticks.instant(now.instant));
+        [
+            ticks,
+            self.neighbours.next_deadline(),
+            self.fragments.next_deadline(),
+            self.app_timers.next(),
+            self.stopping,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Frames for the port, most urgent first. What the port does not take stays.
+    pub fn transmit(&mut self, mut send: impl FnMut(&mut Vec<Frame>) -> usize) -> usize {
+        let mut sent = 0;
+        for queue in [&mut self.urgent, &mut self.data] {
+            if !queue.is_empty() {
+                sent += send(queue);
+            }
+            if !queue.is_empty() {
+                break;
+            }
+        }
+        self.counters.sent_frames += sent as u64;
+        sent
+    }
+
+    /// Frames that wait for the port.
+    pub fn backlog(&self) -> usize {
+        self.urgent.len() + self.data.len()
+    }
+
+    /// Stop in order: listeners and UDP sockets close now, streams may finish until `within` has passed.
+    pub fn stop(&mut self, within: Duration) {
+        if self.stopping.is_none() {
+            self.stopping = Some(self.flows.now.instant.saturating_add(within));
+            self.close_listeners();
+            self.close_udp();
+            self.app_timers.clear();
+        }
+    }
+
+    /// Told to stop, and nothing is left: no socket, no frame that waits for the port.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping.is_some() && self.flows.sockets() == 0 && self.backlog() == 0
+    }
+
+    /// Told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Forget everything that is no socket: connections in TIME_WAIT, half-open ones, waiting packets.
+    pub fn clear(&mut self) {
+        self.time_waits.clear();
+        self.neighbours.clear(&mut self.neighbour_actions);
+        self.neighbour_actions.clear();
+        self.fragments.clear(&mut self.fragment_output);
+        self.fragment_output.complete.clear();
+        self.fragment_output.dropped.clear();
+        self.fragment_output.expired.clear();
+        self.urgent.clear();
+        self.data.clear();
+        self.wheel = Wheel::new(self.flows.now.instant);
+    }
+
+    /// The lane's clock, as of this turn.
+    pub fn now(&self) -> Instant {
+        self.flows.now.instant
+    }
+
+    /// The lane's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Everything the engine knows about itself.
+    pub fn report(&self) -> Report {
+        let pools = self.composer.pools();
+        let fill = |pool: &Pool| PoolReport { available: pool.available(), capacity: pool.capacity() };
+        Report {
+            lane: self.lane,
+            flows: self.table.len(),
+            half_open: self.half_opens.len(),
+            time_wait: self.time_waits.len(),
+            sockets: self.flows.sockets(),
+            timers: self.wheel.len() + self.app_timers.len(),
+            held_frames: self.frames.live(),
+            cells: self.flows.cells.live(),
+            active: self.flows.actives.live(),
+            lent: 0,
+            backlog: self.backlog(),
+            waiting_packets: self.fragments.len(),
+            receive: fill(&pools.receive),
+            control: fill(&pools.control),
+            attach: fill(&pools.attach),
+            copied_bytes: self.composer.copied_bytes(),
+            attached_bytes: self.composer.attached_bytes(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Put a flow on the list of those with something to say.
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        if self.flows.set_dirty(slot) {
+            self.dirty.push(slot);
+        }
+    }
+
+    /// See that the wheel visits a flow no later than its deadline.
+    pub(crate) fn arm(&mut self, slot: u32) {
+        let now = self.flows.now.ticks;
+        if let Some((deadline, armed)) = self.flows.deadlines(slot)
+            && deadline.is_on()
+            && (!armed.is_on() || deadline.until(now) < armed.until(now))
+        {
+            self.wheel.insert(slot, deadline);
+            self.flows.set_armed(slot, deadline);
+        }
+    }
+
+    /// The wheel's visit: act if something is due, and promise the next visit.
+    fn visit(&mut self, slot: u32, at: Ticks) {
+        if self.flows.deadlines(slot).is_none_or(|(_, armed)| armed != at) {
+            return;
+        }
+        self.flows.set_armed(slot, Ticks::OFF);
+        self.expire(slot);
+        self.arm(slot);
+    }
+}

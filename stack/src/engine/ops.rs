@@ -1,0 +1,440 @@
+//! What applications ask. Each op is applied in order, and answers once at its end.
+
+use core::cmp::Reverse;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BinaryHeap;
+
+use super::Engine;
+use super::flows::{Birth, Kind, key_of, ports_of};
+use crate::mode::{EngineOp, View};
+use crate::socket::{
+    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
+};
+use crate::tcp::isn::Tuple;
+use crate::tcp::send::{NONE, mark};
+use crate::tcp::state::{State, flag};
+use crate::tcp::timers;
+use crate::time::{Instant, nanoseconds};
+
+/// The application's timers.
+#[derive(Debug, Default)]
+pub struct AppTimers {
+    heap: BinaryHeap<Reverse<(Instant, u64, u8, Tag)>>,
+    count: u64,
+}
+
+impl AppTimers {
+    /// Timers that have not fired.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// When the next one fires.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Forget all.
+    pub fn clear(&mut self) {
+        self.heap.clear();
+    }
+}
+
+/// First and last port that `connect` chooses from: RFC 6056 section 3.2's range, as Linux narrows it.
+const PORTS: core::ops::RangeInclusive<u16> = 32_768..=60_999;
+
+/// Application timers a lane keeps at once.
+const APP_TIMERS_MAX: usize = 65_536;
+
+impl Engine {
+    /// Apply one op.
+    pub(super) fn apply(&mut self, op: EngineOp) {
+        let EngineOp { action, queue, tag } = op;
+        match action {
+            Action::Listen { address, options } => self.listen(address, options, queue, tag),
+            Action::Connect { to, from, timeout } => self.connect(to, from, timeout, queue, tag),
+            Action::Receive { stream } => self.receive_op(stream, queue, tag),
+            Action::Send { stream, payload, notify, more } => {
+                self.send_op(stream, payload, notify, more, queue, tag);
+            }
+            Action::Bind { address } => self.bind(address, queue, tag),
+            Action::SendTo { socket, to, payload, notify } => {
+                self.send_to(socket, to, payload, notify, queue, tag)
+            }
+            Action::Timer { at } => self.timer(at, queue, tag),
+            Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
+            Action::Inspect { stream } => self.inspect(stream, queue, tag),
+            Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
+            Action::Close { socket, within } => self.close(socket, within, queue, tag),
+            Action::Abort { socket } => self.abort(socket, queue, tag),
+            Action::Cancel { of } => self.cancel(of, queue),
+        }
+    }
+
+    pub(super) fn fail(&mut self, socket: Option<SocketId>, error: OpError, queue: u8, tag: Tag) {
+        self.complete(queue, tag, false, Event::Failed { socket, error, acked: 0, payload: None });
+    }
+
+    fn fail_send(&mut self, socket: SocketId, error: OpError, view: &View, queue: u8, tag: Tag) {
+        let (payload, left) = (Some(view.key), u64::from(view.data.len()));
+        self.complete(queue, tag, false, Event::Failed { socket: Some(socket), error, acked: left, payload });
+    }
+
+    /// The slot of a handle that must be of a kind.
+    fn slot_of(&self, socket: SocketId, wanted: Kind) -> Result<u32, OpError> {
+        match self.flows.find(socket)? {
+            (slot, kind) if kind == wanted => Ok(slot),
+            _ => Err(OpError::WrongKind),
+        }
+    }
+
+    /// An address to listen or bind on is ours, or any.
+    pub(super) fn is_bindable(&self, ip: IpAddr) -> bool {
+        ip.is_ipv4() && (ip.is_unspecified() || self.routes.is_local(ip))
+    }
+
+    fn listen(&mut self, address: SocketAddr, options: ListenOptions, queue: u8, tag: Tag) {
+        if self.stopping.is_some() {
+            return self.fail(None, OpError::Cancelled, queue, tag);
+        }
+        if !self.is_bindable(address.ip()) {
+            return self.fail(None, OpError::AddressNotAvailable, queue, tag);
+        }
+        let free = |port: &u16| !self.listeners.is_taken(SocketAddr::new(address.ip(), *port));
+        let port = if address.port() == 0 { PORTS.into_iter().find(free) } else { Some(address.port()) };
+        let Some(port) = port.filter(free) else {
+            return self.fail(None, OpError::AddressInUse, queue, tag);
+        };
+        match self.flows.take(Kind::Listener) {
+            Some(slot) => self.open_listener(slot, SocketAddr::new(address.ip(), port), options, queue, tag),
+            None => self.fail(None, OpError::NoRoom, queue, tag),
+        }
+    }
+
+    fn connect(&mut self, to: SocketAddr, from: Option<SocketAddr>, timeout: Duration, queue: u8, tag: Tag) {
+        let (tuple, path) = match self.choose_tuple(to, from) {
+            Ok(chosen) => chosen,
+            Err(error) => return self.fail(None, error, queue, tag),
+        };
+        let Some(slot) = self.flows.take(Kind::Stream) else {
+            self.paths.release(path);
+            return self.fail(None, OpError::NoRoom, queue, tag);
+        };
+        let now = self.flows.now;
+        let iss = self.secret.isn(&tuple, now.instant);
+        let birth = Birth {
+            tuple,
+            iss,
+            ts_offset: self.secret.timestamp_offset(&tuple),
+            mss: self.mss_to(to.ip()),
+            path,
+            queue,
+            tag: tag.0,
+            listener: NONE,
+            state: State::SynSent,
+        };
+        self.flows.begin(slot, &birth);
+        let us = nanoseconds(timeout) / 1_000;
+        let queued = self.flows.connection(slot).is_some_and(|mut connection| {
+            connection.cold.life_at = connection.now.after(us);
+            connection.queue(|cells, queue, _| cells.push_control(queue, iss))
+        });
+        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
+        if !queued || !self.table.insert(hash, slot) {
+            self.paths.release(path);
+            self.flows.release(slot);
+            return self.fail(None, OpError::NoRoom, queue, tag);
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// Both ends of a connection we open, and its path.
+    //= https://www.rfc-editor.org/rfc/rfc6056#section-3.3.3
+    //# Algorithm 3: Simple Hash-Based Port Selection Algorithm
+    fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
+        if !to.is_ipv4() || to.port() == 0 {
+            return Err(OpError::AddressNotAvailable);
+        }
+        let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
+        let ip = from.map(|from| from.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(hop.source);
+        if !self.routes.is_local(ip) || self.routes.is_local(to.ip()) {
+            return Err(OpError::AddressNotAvailable);
+        }
+        let wanted = from.map_or(0, |from| from.port());
+        let tuple = |port| Tuple { local: SocketAddr::new(ip, port), remote: to };
+        let chosen = if wanted == 0 {
+            let count = u32::from(PORTS.end() - PORTS.start()) + 1;
+            let offset = self.secret.port_offset(&tuple(0)).wrapping_add(self.listeners_next_port());
+            (0..count)
+                .map(|step| PORTS.start() + u16::try_from(offset.wrapping_add(step) % count).unwrap_or(0))
+                .map(tuple)
+                .find(|tuple| self.is_tuple_free(tuple))
+                .ok_or(OpError::NoPorts)?
+        } else {
+            Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
+        };
+        let path = self.paths.take(&self.routes, to.ip()).ok_or(OpError::Unreachable)?;
+        Ok((chosen, path))
+    }
+
+    /// A counter that moves on with every connection, so that ports are not used again at once.
+    fn listeners_next_port(&mut self) -> u32 {
+        self.app_timers.count = self.app_timers.count.wrapping_add(1);
+        u32::try_from(self.app_timers.count & 0xffff_ffff).unwrap_or(0)
+    }
+
+    fn receive_op(&mut self, stream: Stream, queue: u8, tag: Tag) {
+        let slot = match self.slot_of(stream.0, Kind::Stream) {
+            Ok(slot) => slot,
+            Err(error) => return self.fail(Some(stream.0), error, queue, tag),
+        };
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        if hot.flags & flag::DEAF != 0 {
+            return self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
+        }
+        hot.flags |= flag::RECEIVING;
+        hot.queue = queue;
+        hot.tag = tag.0;
+        self.drain(slot);
+    }
+
+    fn send_op(&mut self, stream: Stream, view: View, notify: bool, more: bool, queue: u8, tag: Tag) {
+        let slot = match self.slot_of(stream.0, Kind::Stream) {
+            Ok(slot) => slot,
+            Err(error) => return self.fail_send(stream.0, error, &view, queue, tag),
+        };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
+        if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
+            return self.fail_send(stream.0, OpError::NotOpen, &view, queue, tag);
+        }
+        if view.data.is_empty() {
+            connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
+            return self.report_finished(slot);
+        }
+        let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
+        let end = connection.queued_end();
+        match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {
+            Ok(()) => self.mark_dirty(slot),
+            Err(view) => self.fail_send(stream.0, OpError::NoRoom, &view, queue, tag),
+        }
+    }
+
+    fn timer(&mut self, at: Instant, queue: u8, tag: Tag) {
+        if self.app_timers.heap.len() >= APP_TIMERS_MAX {
+            return self.fail(None, OpError::NoRoom, queue, tag);
+        }
+        self.app_timers.count += 1;
+        let order = self.app_timers.count;
+        self.app_timers.heap.push(Reverse((at, order, queue, tag)));
+    }
+
+    /// Tell of the timers that are due.
+    pub(super) fn advance_app_timers(&mut self) {
+        while let Some(Reverse((at, _, queue, tag))) = self.app_timers.heap.peek().copied() {
+            if at > self.flows.now.instant {
+                return;
+            }
+            self.app_timers.heap.pop();
+            self.complete(queue, tag, false, Event::Timer);
+        }
+    }
+
+    fn set_option(&mut self, socket: SocketId, option: SocketOption, queue: u8, tag: Tag) {
+        let slot = match self.slot_of(socket, Kind::Stream) {
+            Ok(slot) => slot,
+            Err(error) => return self.fail(Some(socket), error, queue, tag),
+        };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        match option {
+            SocketOption::NoDelay(on) => {
+                connection.clear(flag::NO_DELAY);
+                if on {
+                    connection.set(flag::NO_DELAY);
+                }
+            }
+            SocketOption::KeepAlive(idle) => {
+                connection.clear(flag::KEEPALIVE);
+                if let Some(idle) = idle {
+                    connection.set(flag::KEEPALIVE);
+                    connection.cold.keepalive_idle_s =
+                        u32::try_from(idle.as_secs().max(1)).unwrap_or(u32::MAX);
+                }
+                timers::heard(&mut connection);
+            }
+            SocketOption::UserTimeout(after) => {
+                connection.cold.user_timeout_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+            }
+            SocketOption::ReceiveFrames(frames) => {
+                let max = connection.config.receive_frames_max;
+                connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
+            }
+        }
+        self.mark_dirty(slot);
+    }
+
+    fn inspect(&mut self, stream: Stream, queue: u8, tag: Tag) {
+        let slot = match self.slot_of(stream.0, Kind::Stream) {
+            Ok(slot) => slot,
+            Err(error) => return self.fail(Some(stream.0), error, queue, tag),
+        };
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let hot = &*connection.hot;
+        let info = TcpInfo {
+            rtt_us: hot.srtt_us,
+            rttvar_us: hot.rttvar_us,
+            rto_us: hot.rto_us,
+            cwnd: hot.cwnd,
+            ssthresh: hot.ssthresh,
+            snd_wnd: hot.snd_wnd,
+            rcv_wnd: connection.rcv_wnd(),
+            mss: u16::try_from(connection.send_mss()).unwrap_or(u16::MAX),
+            in_flight: connection.flight(),
+            retransmits: u32::from(connection.cold.timeouts),
+            held_frames: u32::from(hot.held),
+        };
+        self.complete(queue, tag, false, Event::Info { stream, info });
+    }
+
+    fn shutdown(&mut self, stream: Stream, queue: u8, tag: Tag) {
+        let slot = match self.slot_of(stream.0, Kind::Stream) {
+            Ok(slot) => slot,
+            Err(error) => return self.fail(Some(stream.0), error, queue, tag),
+        };
+        if !self.queue_fin(slot) {
+            self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
+        }
+    }
+
+    /// FIN follows what is queued. False if that direction is not open, or there is no room for the FIN.
+    fn queue_fin(&mut self, slot: u32) -> bool {
+        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let state = connection.hot.state;
+        if connection.is(flag::FIN_QUEUED | flag::DEAD) || !(state.sends() || state == State::SynReceived) {
+            return false;
+        }
+        let end = connection.queued_end();
+        if !connection.queue(|cells, queue, _| cells.push_control(queue, end)) {
+            return false;
+        }
+        connection.set(flag::FIN_QUEUED);
+        match state {
+            State::Established => connection.enter(State::FinWait1),
+            State::CloseWait => connection.enter(State::LastAck),
+            _ => {}
+        }
+        self.mark_dirty(slot);
+        true
+    }
+
+    fn close(&mut self, socket: SocketId, within: Option<Duration>, queue: u8, tag: Tag) {
+        match self.flows.find(socket) {
+            Ok((slot, Kind::Stream)) => self.close_stream(slot, within, queue, tag),
+            Ok((slot, Kind::Listener)) => self.close_listener(slot, Reason::Done),
+            Ok((slot, _)) => self.close_udp_socket(slot, Reason::Done),
+            Err(error) => self.fail(Some(socket), error, queue, tag),
+        }
+    }
+
+    fn close_stream(&mut self, slot: u32, within: Option<Duration>, queue: u8, tag: Tag) {
+        let unread = !self.flows.waiting(slot).is_empty();
+        let Some(connection) = self.flows.connection(slot) else { return };
+        if connection.is(flag::DEAF) && !connection.is(flag::DEAD) {
+            let socket = Some(self.flows.id(slot));
+            return self.fail(socket, OpError::NotOpen, queue, tag);
+        }
+        match connection.hot.state {
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.4
+            //# SYN-SENT STATE: Delete the TCB and return "error: closing" responses to any queued SENDs, or RECEIVEs.
+            State::SynSent => return self.fail_connect(slot, OpError::Cancelled),
+            _ if unread => {
+                //= https://www.rfc-editor.org/rfc/rfc2525#section-2.17
+                //# When an application closes a connection in such a way that it can no
+                //# longer read any received data, the TCP SHOULD, per section 4.2.2.13
+                //# of RFC 1122, send a RST if there is any unread received data
+                self.send_abort(slot);
+                return self.bring_down(slot, Reason::Done);
+            }
+            _ => {}
+        }
+        connection.hot.flags |= flag::DEAF;
+        if let Some(within) = within {
+            connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
+        } else if connection.hot.state == State::FinWait2 {
+            let us = nanoseconds(connection.config.fin_timeout) / 1_000;
+            connection.cold.life_at = connection.now.after(us);
+        }
+        if connection.is(flag::DEAD) {
+            self.drop_waiting(slot);
+            return self.bury(slot);
+        }
+        if let Some(mut connection) = self.flows.connection(slot) {
+            connection.refresh_decline();
+        }
+        self.queue_fin(slot);
+        self.mark_dirty(slot);
+        self.arm(slot);
+    }
+
+    fn abort(&mut self, socket: SocketId, queue: u8, tag: Tag) {
+        match self.flows.find(socket) {
+            Ok((slot, Kind::Stream)) => {
+                let dead = self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::DEAD != 0);
+                if !dead {
+                    self.send_abort(slot);
+                    return self.bring_down(slot, Reason::Aborted);
+                }
+                self.drop_waiting(slot);
+                if let Some(hot) = self.flows.hot_mut(slot) {
+                    hot.flags |= flag::DEAF;
+                }
+                self.bury(slot);
+            }
+            Ok((slot, Kind::Listener)) => self.close_listener(slot, Reason::Aborted),
+            Ok((slot, _)) => self.close_udp_socket(slot, Reason::Aborted),
+            Err(error) => self.fail(Some(socket), error, queue, tag),
+        }
+    }
+
+    /// End what was asked under a tag: timers, listeners, connects, receives, bound sockets.
+    fn cancel(&mut self, of: Tag, queue: u8) {
+        let mut kept = BinaryHeap::with_capacity(self.app_timers.heap.len());
+        for Reverse(timer) in core::mem::take(&mut self.app_timers.heap).into_sorted_vec().into_iter().rev() {
+            let (_, _, its_queue, its_tag) = timer;
+            if (its_queue, its_tag) == (queue, of) {
+                self.fail(None, OpError::Cancelled, queue, of);
+            } else {
+                kept.push(Reverse(timer));
+            }
+        }
+        self.app_timers.heap = kept;
+        for slot in 0..self.flows.slots() {
+            match self.flows.kind(slot) {
+                Kind::Listener if self.listeners.reports(slot) == Some((queue, of)) => {
+                    self.close_listener(slot, Reason::Aborted);
+                }
+                Kind::Udp if self.udp.reports(slot) == Some((queue, of)) => {
+                    self.close_udp_socket(slot, Reason::Aborted);
+                }
+                Kind::Stream => self.cancel_stream(slot, of, queue),
+                _ => {}
+            }
+        }
+    }
+
+    fn cancel_stream(&mut self, slot: u32, of: Tag, queue: u8) {
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        if hot.queue != queue || hot.tag != of.0 {
+            return;
+        }
+        if hot.state == State::SynSent {
+            return self.fail_connect(slot, OpError::Cancelled);
+        }
+        if hot.flags & flag::RECEIVING != 0 {
+            hot.flags &= !flag::RECEIVING;
+            let socket = Some(self.flows.id(slot));
+            self.fail(socket, OpError::Cancelled, queue, of);
+        }
+    }
+}

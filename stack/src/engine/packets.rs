@@ -1,0 +1,523 @@
+//! Everything that is not TCP: ARP, fragments, ICMP, UDP.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::Range;
+
+use drivers::{Checksum as Verdict, Frame};
+use hashbrown::HashMap;
+
+use super::Engine;
+use super::flows::{Kind, key_of, ports_of};
+use super::receive::Parsed;
+use crate::buffer::Waiting;
+use crate::ip::KeyedHash;
+use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
+use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
+use crate::ip::route::Class;
+use crate::mode::{View, ViewData};
+use crate::socket::{Event, OpError, Reason, Tag, Udp};
+use crate::tcp::isn::Tuple;
+use crate::tcp::state::State;
+use crate::wire::checksum::Tail;
+use crate::wire::icmp::{Message, Quoted, Unreachable};
+use crate::wire::tcp::SeqNum;
+use crate::wire::{Checksum, DropReason, Fill, Protocol, Verify, arp, icmp, ipv4, udp};
+
+/// An IPv4 packet that is no whole TCP segment.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Its header.
+    pub header: ipv4::Header,
+    /// Where the IP header begins in the frame.
+    pub link: usize,
+    /// Where its payload lies in the frame.
+    pub payload: Range<usize>,
+    /// What its destination is to us.
+    pub to: Class,
+    /// It came in a frame to a group or to all stations.
+    pub group: bool,
+}
+
+/// One UDP socket.
+#[derive(Debug)]
+struct UdpState {
+    address: SocketAddr,
+    queue: u8,
+    tag: Tag,
+    waiting: Waiting,
+    held: usize,
+    queued: bool,
+}
+
+/// The UDP sockets of a lane.
+#[derive(Debug)]
+pub struct UdpSockets {
+    by_address: HashMap<SocketAddr, u32, KeyedHash>,
+    states: Vec<Option<UdpState>>,
+}
+
+impl UdpSockets {
+    pub fn new(hash: KeyedHash) -> UdpSockets {
+        UdpSockets { by_address: HashMap::with_hasher(hash), states: Vec::new() }
+    }
+
+    fn get_mut(&mut self, slot: u32) -> Option<&mut UdpState> {
+        self.states.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Where a socket's completions go.
+    pub fn reports(&self, slot: u32) -> Option<(u8, Tag)> {
+        self.states.get(slot as usize)?.as_ref().map(|state| (state.queue, state.tag))
+    }
+
+    /// A datagram has come back from the application.
+    pub fn give_back(&mut self, slot: u32) {
+        if let Some(state) = self.get_mut(slot) {
+            state.held = state.held.saturating_sub(1);
+        }
+    }
+
+    fn find(&self, local: SocketAddr) -> Option<u32> {
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
+        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+    }
+}
+
+impl Engine {
+    /// An ARP packet.
+    pub(super) fn on_arp(&mut self, frame: &Frame, offset: usize) {
+        let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
+        let now = self.flows.now.instant;
+        let result = arp::parse(bytes)
+            .and_then(|packet| self.neighbours.receive(&packet, now, &mut self.neighbour_actions));
+        match result {
+            Ok(()) => self.counters.consumed_frames += 1,
+            Err(reason) => self.counters.drop(reason),
+        }
+        self.act_on_neighbours();
+    }
+
+    /// An IPv4 packet that is no whole TCP segment.
+    pub(super) fn on_packet(&mut self, frame: Frame, packet: &Packet) {
+        if packet.header.is_fragment() {
+            return self.on_fragment(frame, packet);
+        }
+        let result = match packet.header.protocol {
+            Protocol::ICMP => self.on_icmp(&frame, packet),
+            Protocol::UDP => self.on_udp(frame, packet),
+            _ => self.refuse(&frame, packet, Unreachable::PROTOCOL, DropReason::Ipv4Protocol),
+        };
+        match result {
+            Ok(()) => self.counters.consumed_frames += 1,
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    fn on_fragment(&mut self, mut frame: Frame, packet: &Packet) {
+        let header = &packet.header;
+        let key = DatagramKey {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol,
+            identification: header.identification,
+        };
+        let len = u16::try_from(packet.payload.len()).unwrap_or(u16::MAX);
+        let span = Span { offset: header.fragment_offset, len, more: header.more_fragments };
+        // The holder begins with the IP header, for the first one's is the datagram's.
+        frame.truncate(packet.payload.end);
+        frame.trim_front(packet.link);
+        let held = frame.len() + frame.tailroom() + frame.headroom();
+        let now = self.flows.now.instant;
+        let mut output = core::mem::take(&mut self.fragment_output);
+        if self.fragments.insert(key, span, frame, held, now, &mut output) {
+            self.on_complete(&mut output.complete, packet);
+        }
+        self.settle_fragments(&mut output);
+        self.fragment_output = output;
+    }
+
+    fn settle_fragments(&mut self, output: &mut crate::ip::fragment::Output<Frame>) {
+        for (reason, _) in output.dropped.drain(..) {
+            self.counters.drop(reason);
+        }
+        for (_, first) in output.expired.drain(..) {
+            self.counters.drop(DropReason::FragmentTimeout);
+            self.report_expired(&first);
+        }
+    }
+
+    /// A datagram is whole: one frame of it, and once more through the receive path.
+    fn on_complete(&mut self, pieces: &mut Vec<crate::ip::fragment::Piece<Frame>>, packet: &Packet) {
+        let whole = self.join_pieces(pieces);
+        // All but one of the frames have done what they came for; the last one's end is the datagram's.
+        self.counters.consumed_frames += (pieces.len() as u64).saturating_sub(1);
+        pieces.clear();
+        let Some((frame, header)) = whole else { return self.counters.drop(DropReason::NoRoom) };
+        let payload = header.header_len()..frame.len();
+        let whole = Packet { header, link: 0, payload, to: packet.to, group: packet.group };
+        if header.protocol == Protocol::TCP {
+            return self.on_whole_segment(frame, &whole);
+        }
+        self.on_packet(frame, &whole);
+    }
+
+    /// A TCP segment that came in fragments: rare, and none of the fast passes' business.
+    fn on_whole_segment(&mut self, frame: Frame, packet: &Packet) {
+        match self.parse_segment(&frame, packet) {
+            Ok(Parsed::Tcp { arrived, key, ports, hash }) => match self.find_flow(hash, key, ports) {
+                Some(slot) => {
+                    self.on_segment(slot, &arrived, frame);
+                    self.arm(slot);
+                }
+                None => self.on_stray(&arrived, frame),
+            },
+            Ok(_) => self.counters.drop(DropReason::Ipv4Protocol),
+            Err(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// One frame with the header of the first piece and the payload of all.
+    fn join_pieces(&mut self, pieces: &[crate::ip::fragment::Piece<Frame>]) -> Option<(Frame, ipv4::Header)> {
+        let first = pieces.first()?.holder.bytes();
+        let (header, _) = ipv4::parse(first, true).ok()?;
+        let mut whole = self.large.take()?;
+        let mut len = 0;
+        whole.append(ipv4::HEADER_LEN)?;
+        for piece in pieces {
+            let bytes = piece.holder.bytes();
+            let (_, payload) = ipv4::parse(bytes, true).ok()?;
+            let part = bytes.get(payload)?;
+            whole.append(part.len())?.copy_from_slice(part);
+            len += part.len();
+        }
+        let whole_header = ipv4::Header {
+            more_fragments: false,
+            fragment_offset: 0,
+            header_len: u8::try_from(ipv4::HEADER_LEN).ok()?,
+            total_len: u16::try_from(ipv4::HEADER_LEN + len).ok()?,
+            ..header
+        };
+        whole_header.emit(whole.bytes_mut()?, len, true).ok()?;
+        Some((whole, whole_header))
+    }
+
+    /// Give up on datagrams whose time is over.
+    pub(super) fn advance_fragments(&mut self) {
+        let now = self.flows.now.instant;
+        if self.fragments.next_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let mut output = core::mem::take(&mut self.fragment_output);
+        self.fragments.advance(now, &mut output);
+        self.settle_fragments(&mut output);
+        self.fragment_output = output;
+    }
+
+    fn report_expired(&mut self, first: &Frame) {
+        let bytes = first.bytes();
+        let Ok((header, _)) = ipv4::parse(bytes, true) else { return };
+        let source = self.routes.classify(IpAddr::V4(header.source));
+        let destination = self.routes.classify(IpAddr::V4(header.destination));
+        let about = Offender { header: &header, bytes, source, destination, link_broadcast: false };
+        let message = Message::TimeExceeded { reassembly: true };
+        let now = self.flows.now.instant;
+        if self.responder.may_report(&about, DropReason::FragmentTimeout, now).is_ok() {
+            self.send_icmp(header.destination, header.source, message, quote(&about));
+        }
+    }
+
+    /// Say that a packet could not be delivered; `Err` with the reason it is dropped for either way.
+    fn refuse(
+        &mut self,
+        frame: &Frame,
+        packet: &Packet,
+        code: Unreachable,
+        reason: DropReason,
+    ) -> Result<(), DropReason> {
+        let bytes = frame.bytes().get(packet.link..packet.payload.end).unwrap_or(&[]);
+        let source = self.routes.classify(IpAddr::V4(packet.header.source));
+        let about = Offender {
+            header: &packet.header,
+            bytes,
+            source,
+            destination: packet.to,
+            link_broadcast: packet.group,
+        };
+        let now = self.flows.now.instant;
+        self.responder.may_report(&about, reason, now)?;
+        let message = Message::DestinationUnreachable { code, next_hop_mtu: 0 };
+        self.send_icmp(packet.header.destination, packet.header.source, message, quote(&about));
+        Err(reason)
+    }
+
+    fn on_icmp(&mut self, frame: &Frame, packet: &Packet) -> Result<(), DropReason> {
+        let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
+        let (message, offset) = icmp::parse(bytes, Verify::Sum(Checksum::ZERO))?;
+        let data = bytes.get(offset..).unwrap_or(&[]);
+        if message.is_error() {
+            let error = IcmpError::parse(message, data)?;
+            return self.on_icmp_error(&error);
+        }
+        let reply = self.responder.echo(message, packet.to)?;
+        let from = match packet.to {
+            Class::Local => packet.header.destination,
+            _ => self.address_towards(packet.header.source).ok_or(DropReason::NoRoute)?,
+        };
+        self.send_icmp(from, packet.header.source, reply, data);
+        Ok(())
+    }
+
+    fn address_towards(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        match self.routes.next_hop(IpAddr::V4(to))?.source {
+            IpAddr::V4(source) => Some(source),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn send_icmp(&mut self, from: Ipv4Addr, to: Ipv4Addr, message: Message, data: &[u8]) {
+        let mut front = [0; icmp::HEADER_LEN];
+        let sum = Checksum::ZERO.with(data);
+        if message.emit(&mut front, Fill::Full(sum)).is_ok() {
+            self.send_datagram(from, to, Protocol::ICMP, &front, data);
+        }
+    }
+
+    /// Send an IP packet of two parts, in fragments if it is larger than the MTU.
+    fn send_datagram(&mut self, from: Ipv4Addr, to: Ipv4Addr, protocol: Protocol, front: &[u8], data: &[u8]) {
+        let Some(hop) = self.hop(u16::MAX, IpAddr::V4(to)) else {
+            return self.counters.fail(DropReason::NoRoute);
+        };
+        let mtu = self.routes.next_hop(IpAddr::V4(to)).map_or(self.mtu, |hop| hop.mtu);
+        let Some(plan) = Plan::new(front.len() + data.len(), mtu) else {
+            return self.counters.fail(DropReason::PacketTooBig);
+        };
+        let mut header = ipv4::Header::new(from, to, protocol, 64);
+        if front.len() + data.len() + ipv4::HEADER_LEN > usize::from(mtu) {
+            header.dont_fragment = false;
+            header.identification = self.identifications.next(from, to, protocol);
+        }
+        for Span { offset, len, more } in plan {
+            let range = usize::from(offset)..usize::from(offset) + usize::from(len);
+            let Some(frame) = self.copy_range(front, data, range) else {
+                return self.counters.fail(DropReason::NoRoom);
+            };
+            header.more_fragments = more;
+            header.fragment_offset = offset;
+            self.send_ip(frame, &header, None, 0, true, Some(hop));
+        }
+    }
+
+    /// A frame with the bytes of a range over two slices, one behind the other.
+    fn copy_range(&self, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
+        let mut frame = self.composer.header().ok()?;
+        let split = front.len();
+        let head = front.get(range.start.min(split)..range.end.min(split))?;
+        frame.append(head.len())?.copy_from_slice(head);
+        let tail = data.get(range.start.saturating_sub(split)..range.end.saturating_sub(split))?;
+        frame.append(tail.len())?.copy_from_slice(tail);
+        Some(frame)
+    }
+
+    /// An ICMP error: for the flow it names, if what it quotes is in flight.
+    fn on_icmp_error(&mut self, error: &IcmpError) -> Result<(), DropReason> {
+        if error.quoted.protocol != Protocol::TCP {
+            return Err(DropReason::IcmpNoFlow);
+        }
+        let slot = self.find_quoted(&error.quoted).ok_or(DropReason::IcmpNoFlow)?;
+        let connection = self.flows.connection(slot).ok_or(DropReason::IcmpNoFlow)?;
+        //= https://www.rfc-editor.org/rfc/rfc5927#section-4.1
+        //# TCP SHOULD check that the TCP sequence number contained in the payload
+        //# of the ICMP error message is within the range SND.UNA =< SEG.SEQ < SND.NXT.
+        let seq = SeqNum(error.quoted.seq);
+        if !(seq.ge(connection.hot.snd_una) && seq.lt(connection.hot.snd_nxt)) {
+            return Err(DropReason::IcmpSequence);
+        }
+        let connecting = connection.hot.state == State::SynSent;
+        match error.kind {
+            ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
+            //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
+            //# hosts SHOULD NOT abort the corresponding connection when in any of the
+            //# synchronized states
+            ErrorKind::Unreachable { code } if connecting => {
+                let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
+                self.fail_connect(slot, error);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
+        let tuple = Tuple {
+            local: SocketAddr::new(quoted.local, quoted.local_port),
+            remote: SocketAddr::new(quoted.remote, quoted.remote_port),
+        };
+        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
+        let hash = self.secret.flow_hash(key, ports);
+        self.find_flow(hash, key, ports)
+    }
+
+    /// The path takes less than we thought: send smaller segments, and what was too big again.
+    fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let mss = mtu.saturating_sub(40).max(crate::tcp::input::MSS_MIN);
+        if mss < connection.hot.mss {
+            connection.hot.mss = mss;
+            connection.set(crate::tcp::state::flag::PROBE);
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// A packet of ours waited for a neighbour in vain: a connect that it was for fails.
+    pub(super) fn on_unreachable(&mut self, packet: &Frame) {
+        let Ok(quoted) = icmp::parse_quoted(packet.bytes()) else { return };
+        if let Some(slot) = self.find_quoted(&quoted)
+            && quoted.protocol == Protocol::TCP
+            && self.flows.hot(slot).is_some_and(|hot| hot.state == State::SynSent)
+        {
+            self.fail_connect(slot, OpError::Unreachable);
+        }
+    }
+
+    fn on_udp(&mut self, mut frame: Frame, packet: &Packet) -> Result<(), DropReason> {
+        let verdict = frame.verdicts().transport;
+        if verdict == Verdict::Bad {
+            return Err(DropReason::UdpChecksum);
+        }
+        let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
+        let (source, destination) = (IpAddr::V4(packet.header.source), IpAddr::V4(packet.header.destination));
+        let good = matches!(verdict, Verdict::Good | Verdict::Partial);
+        let (header, data) = udp::parse(bytes, Tail::NONE, source, destination, good)?;
+        let local = SocketAddr::new(destination, header.destination_port);
+        let Some(slot) = self.udp.find(local) else {
+            return self.refuse(&frame, packet, Unreachable::PORT, DropReason::UdpNoListener);
+        };
+        let max = self.config.datagrams_max;
+        let state = self.udp.get_mut(slot).ok_or(DropReason::UdpNoListener)?;
+        if state.held >= max {
+            return Err(DropReason::UdpQueueFull);
+        }
+        state.held += 1;
+        frame.trim_front(packet.payload.start + data.start);
+        frame.truncate(data.len());
+        let from = SocketAddr::new(source, header.source_port);
+        self.frames.push(&mut state.waiting, frame, Some(from));
+        self.drain_datagrams(slot);
+        Ok(())
+    }
+
+    /// Hand datagrams over, while there is credit.
+    pub(super) fn drain_datagrams(&mut self, slot: u32) {
+        let Some((queue, tag)) = self.udp.reports(slot) else { return };
+        loop {
+            let credit = self.has_credit(queue);
+            let Some(state) = self.udp.get_mut(slot) else { return };
+            state.queued &= !credit;
+            if state.waiting.is_empty() {
+                return;
+            }
+            if !credit {
+                if !core::mem::replace(&mut state.queued, true) {
+                    self.wait_for_credit(queue, slot);
+                }
+                return;
+            }
+            let Some((data, Some(from))) = self.frames.pop(&mut state.waiting) else { return };
+            let socket = Udp(self.flows.id(slot));
+            self.complete(queue, tag, true, Event::Datagram { socket, from, data });
+        }
+    }
+
+    pub(super) fn bind(&mut self, address: SocketAddr, queue: u8, tag: Tag) {
+        if self.stopping.is_some() {
+            return self.fail(None, OpError::Cancelled, queue, tag);
+        }
+        if !self.is_bindable(address.ip()) {
+            return self.fail(None, OpError::AddressNotAvailable, queue, tag);
+        }
+        let free = |port: &u16| !self.udp.by_address.contains_key(&SocketAddr::new(address.ip(), *port));
+        let port = if address.port() == 0 { (32_768..61_000).find(free) } else { Some(address.port()) };
+        let Some(port) = port.filter(free) else {
+            return self.fail(None, OpError::AddressInUse, queue, tag);
+        };
+        let Some(slot) = self.flows.take(Kind::Udp) else {
+            return self.fail(None, OpError::NoRoom, queue, tag);
+        };
+        let local = SocketAddr::new(address.ip(), port);
+        let state = UdpState { address: local, queue, tag, waiting: Waiting::EMPTY, held: 0, queued: false };
+        if self.udp.states.len() <= slot as usize {
+            self.udp.states.resize_with(slot as usize + 1, || None);
+        }
+        self.udp.states[slot as usize] = Some(state);
+        self.udp.by_address.insert(local, slot);
+        let socket = Udp(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Bound { socket, local });
+    }
+
+    pub(super) fn send_to(
+        &mut self,
+        socket: Udp,
+        to: SocketAddr,
+        view: View,
+        notify: bool,
+        queue: u8,
+        tag: Tag,
+    ) {
+        let (key, left) = (view.key, u64::from(view.data.len()));
+        match self.try_send_to(socket, to, &view) {
+            Ok(()) if notify => self.complete(queue, tag, false, Event::SentTo { socket, payload: key }),
+            Ok(()) => self.done.push(key),
+            Err(error) => {
+                let event = Event::Failed { socket: Some(socket.0), error, acked: left, payload: Some(key) };
+                self.complete(queue, tag, false, event);
+            }
+        }
+    }
+
+    fn try_send_to(&mut self, socket: Udp, to: SocketAddr, view: &View) -> Result<(), OpError> {
+        let (slot, kind) = self.flows.find(socket.0)?;
+        if kind != Kind::Udp {
+            return Err(OpError::WrongKind);
+        }
+        let local = self.udp.get_mut(slot).map(|state| state.address).ok_or(OpError::StaleHandle)?;
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), to.ip()) else {
+            return Err(OpError::AddressNotAvailable);
+        };
+        let source = if source.is_unspecified() {
+            self.address_towards(destination).ok_or(OpError::Unreachable)?
+        } else {
+            source
+        };
+        let data = match &view.data {
+            ViewData::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
+            ViewData::Extent(extent) => extent.bytes(),
+        };
+        let len = u16::try_from(udp::HEADER_LEN + data.len()).map_err(|_| OpError::TooLong)?;
+        let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::UDP.0, len);
+        sum.append(Checksum::ZERO.with(data));
+        let header = udp::Header { source_port: local.port(), destination_port: to.port() };
+        let mut front = [0; udp::HEADER_LEN];
+        header.emit(&mut front, data.len(), Fill::Full(sum)).map_err(|_| OpError::TooLong)?;
+        self.send_datagram(source, destination, Protocol::UDP, &front, data);
+        Ok(())
+    }
+
+    /// Close a UDP socket: what waits in it goes.
+    pub(super) fn close_udp_socket(&mut self, slot: u32, reason: Reason) {
+        let Some(mut state) = self.udp.states.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.udp.by_address.remove(&state.address);
+        while self.frames.pop(&mut state.waiting).is_some() {}
+        let socket = self.flows.id(slot);
+        self.complete(state.queue, state.tag, false, Event::Closed { socket, reason, unsent: 0 });
+        self.flows.release(slot);
+    }
+
+    /// Close every UDP socket.
+    pub(super) fn close_udp(&mut self) {
+        for slot in 0..self.flows.slots() {
+            if self.flows.kind(slot) == Kind::Udp {
+                self.close_udp_socket(slot, Reason::Stopping);
+            }
+        }
+    }
+}

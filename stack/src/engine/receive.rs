@@ -1,0 +1,185 @@
+//! From a burst of frames to segments of flows, in passes: parse all and prefetch their buckets, find candidates and
+//! prefetch their hot lines, then process in order.
+
+use core::net::{IpAddr, SocketAddr};
+
+use drivers::{Checksum as Verdict, Frame};
+
+use super::flows::{key_of, ports_of};
+use super::packets::Packet;
+use super::segments::Arrived;
+use super::{BURST_MAX, Engine};
+use crate::ip::route::Class;
+use crate::tcp::isn::Tuple;
+use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
+
+/// What the first pass made of a frame.
+#[derive(Debug)]
+pub enum Parsed {
+    /// A whole TCP segment: how the table finds its flow, and the segment.
+    Tcp {
+        /// The segment and where its payload lies.
+        arrived: Arrived,
+        /// The addresses as one word.
+        key: u64,
+        /// The ports as one word.
+        ports: u32,
+        /// The table's hash.
+        hash: u32,
+    },
+    /// Anything else over IPv4.
+    Packet(Packet),
+    /// ARP; the payload begins at this byte.
+    Arp(usize),
+    /// Nothing to work on.
+    Drop(DropReason),
+}
+
+impl Engine {
+    /// Take a burst of frames in. At most [`BURST_MAX`] at a time are in the passes.
+    pub fn receive(&mut self, frames: &mut Vec<Frame>) {
+        while !frames.is_empty() {
+            let rest = frames.split_off(frames.len().min(BURST_MAX));
+            self.receive_burst(frames);
+            *frames = rest;
+        }
+    }
+
+    fn receive_burst(&mut self, frames: &mut Vec<Frame>) {
+        self.counters.received_frames += frames.len() as u64;
+        let mut parsed = core::mem::take(&mut self.parsed);
+        for frame in frames.iter_mut() {
+            let result = self.parse(frame);
+            if let Parsed::Tcp { hash, .. } = &result {
+                self.table.prefetch(*hash);
+            }
+            parsed.push(result);
+        }
+        for result in &parsed {
+            if let Parsed::Tcp { hash, .. } = result
+                && let Some(slot) = self.table.candidates(*hash).next()
+                && let Some(hot) = self.flows.hot(slot)
+            {
+                drivers::prefetch(hot);
+                drivers::prefetch(&hot.tag);
+            }
+        }
+        for (frame, result) in frames.drain(..).zip(parsed.drain(..)) {
+            self.process(frame, result);
+        }
+        self.parsed = parsed;
+    }
+
+    fn process(&mut self, frame: Frame, parsed: Parsed) {
+        match parsed {
+            Parsed::Tcp { arrived, key, ports, hash } => match self.find_flow(hash, key, ports) {
+                Some(slot) => {
+                    if let Some(frame) = self.on_fast(slot, &arrived, frame) {
+                        self.on_segment(slot, &arrived, frame);
+                    }
+                    self.arm(slot);
+                }
+                None => self.on_stray(&arrived, frame),
+            },
+            Parsed::Packet(packet) => self.on_packet(frame, &packet),
+            Parsed::Arp(offset) => self.on_arp(&frame, offset),
+            Parsed::Drop(reason) => self.counters.drop(reason),
+        }
+    }
+
+    /// The flow of a tuple, if there is one.
+    #[inline]
+    pub(super) fn find_flow(&self, hash: u32, key: u64, ports: u32) -> Option<u32> {
+        self.table.candidates(hash).find(|&slot| self.flows.is_tuple(slot, key, ports))
+    }
+
+    /// Read the headers of a frame.
+    fn parse(&mut self, frame: &mut Frame) -> Parsed {
+        if frame.segment_count() > 1 && !self.join(frame) {
+            return Parsed::Drop(DropReason::NoRoom);
+        }
+        match self.parse_link(frame) {
+            Ok((EtherType::IPV4, offset, group)) => match self.parse_network(frame, offset, group) {
+                Ok(parsed) => parsed,
+                Err(reason) => Parsed::Drop(reason),
+            },
+            Ok((EtherType::ARP, offset, _)) => Parsed::Arp(offset),
+            Ok((EtherType::IPV6, ..)) => Parsed::Drop(DropReason::Ipv6Unsupported),
+            Ok(_) => Parsed::Drop(DropReason::EtherTypeUnknown),
+            Err(reason) => Parsed::Drop(reason),
+        }
+    }
+
+    /// Make a frame of several segments one: into a frame that has room for all of it.
+    fn join(&mut self, frame: &mut Frame) -> bool {
+        let Some(mut whole) = self.large.take() else { return false };
+        for segment in frame.segments() {
+            let Some(room) = whole.append(segment.len()) else { return false };
+            room.copy_from_slice(segment);
+        }
+        whole.set_verdicts(frame.verdicts());
+        *frame = whole;
+        true
+    }
+
+    /// The Ethernet header: what follows, where, and whether the frame went to a group.
+    fn parse_link(&self, frame: &Frame) -> Result<(EtherType, usize, bool), DropReason> {
+        let (header, len) = ethernet::parse(frame.bytes())?;
+        if header.destination != self.mac && header.destination.is_unicast() {
+            return Err(DropReason::EthernetNotForUs);
+        }
+        let tag =
+            header.vlan.map(|vlan| vlan.id()).or(frame.stripped_vlan().map(|tci| tci & 0xfff)).unwrap_or(0);
+        // A priority tag (VLAN 0) names no VLAN.
+        if tag != self.vlan.map_or(0, |vlan| vlan.id()) {
+            return Err(DropReason::VlanUnknown);
+        }
+        Ok((header.ether_type, len, !header.destination.is_unicast()))
+    }
+
+    fn parse_network(&self, frame: &Frame, link: usize, group: bool) -> Result<Parsed, DropReason> {
+        let verdicts = frame.verdicts();
+        if verdicts.ip == Verdict::Bad {
+            return Err(DropReason::Ipv4Checksum);
+        }
+        let bytes = frame.bytes().get(link..).unwrap_or(&[]);
+        let (header, payload) = ipv4::parse(bytes, verdicts.ip == Verdict::Good)?;
+        let (source, destination) = (IpAddr::V4(header.source), IpAddr::V4(header.destination));
+        let to = self.routes.accept(source, destination)?;
+        let packet = Packet { header, link, payload: link + payload.start..link + payload.end, to, group };
+        if header.protocol != Protocol::TCP || header.is_fragment() {
+            return Ok(Parsed::Packet(packet));
+        }
+        self.parse_segment(frame, &packet)
+    }
+
+    /// Read the TCP header of a whole packet.
+    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Packet) -> Result<Parsed, DropReason> {
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
+        //# A TCP implementation MUST silently discard an incoming SYN segment that
+        //# is addressed to a broadcast or multicast address (MUST-57).
+        if packet.to != Class::Local || packet.group {
+            return Err(DropReason::TcpNotUnicast);
+        }
+        let Packet { header, payload, .. } = packet;
+        let segment = frame.bytes().get(payload.clone()).unwrap_or(&[]);
+        let verify = match frame.verdicts().transport {
+            Verdict::Bad => return Err(DropReason::TcpChecksum),
+            Verdict::Good | Verdict::Partial => Verify::Trusted,
+            Verdict::Unknown => {
+                let len = u16::try_from(segment.len()).unwrap_or(u16::MAX);
+                Verify::Sum(Checksum::pseudo_ipv4(header.source, header.destination, Protocol::TCP.0, len))
+            }
+        };
+        let (parsed, data) = tcp::parse(segment, verify)?;
+        let tuple = Tuple {
+            local: SocketAddr::new(IpAddr::V4(header.destination), parsed.destination_port),
+            remote: SocketAddr::new(IpAddr::V4(header.source), parsed.source_port),
+        };
+        let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
+        let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
+        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
+        let hash = self.secret.flow_hash(key, ports);
+        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, offset, len }, key, ports, hash })
+    }
+}

@@ -1,0 +1,344 @@
+//! What a verdict of TCP means for frames, sockets and the other tables. The verdicts themselves are `tcp`'s.
+
+use drivers::Frame;
+
+use super::Engine;
+use super::deliver::REASONS;
+use super::flows::{Kind, ports_of};
+use crate::buffer::Waiting;
+use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::tcp::input::{self, Accept, End, Verdict};
+use crate::tcp::isn::Tuple;
+use crate::tcp::send::NONE;
+use crate::tcp::state::{State, flag};
+use crate::tcp::ticks::Ticks;
+use crate::tcp::time_wait::Rest;
+use crate::tcp::timers::{self, Expiry};
+use crate::wire::tcp::Segment;
+
+/// A TCP segment that was parsed out of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// The header.
+    pub segment: Segment,
+    /// The two ends.
+    pub tuple: Tuple,
+    /// Where the payload lies in the frame.
+    pub offset: u16,
+    /// Bytes of payload.
+    pub len: u16,
+}
+
+impl Engine {
+    /// The fast path: `None` if it took the segment, else the frame back, and nothing has changed.
+    pub(super) fn on_fast(&mut self, _slot: u32, _arrived: &Arrived, frame: Frame) -> Option<Frame> {
+        Some(frame)
+    }
+
+    /// A segment of a stream.
+    pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
+        let len = u32::from(arrived.len);
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let verdict = input::input(&mut connection, &arrived.segment, len);
+        self.act(slot, arrived, frame, verdict);
+    }
+
+    /// Do what a verdict says.
+    fn act(&mut self, slot: u32, arrived: &Arrived, frame: Frame, verdict: Verdict) {
+        match verdict.drop {
+            Some(reason) => self.counters.drop(reason),
+            None => self.counters.consumed_frames += 1,
+        }
+        if verdict.reset {
+            self.send_reset(arrived);
+        }
+        self.report_finished(slot);
+        if verdict.connected {
+            self.on_connected(slot);
+        }
+        if let Some(end) = verdict.end {
+            self.end(slot, end);
+            return;
+        }
+        if let Some(accept) = verdict.accept {
+            self.accept(slot, arrived, frame, accept);
+        }
+        if self.flows.connection(slot).is_some_and(|connection| connection.cold.fin_waits)
+            && let Some(mut connection) = self.flows.connection(slot)
+        {
+            let end = input::finish(&mut connection);
+            if connection.is(flag::FIN_RECEIVED) {
+                self.drain(slot);
+            }
+            if let Some(end) = end {
+                self.end(slot, end);
+                return;
+            }
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// Keep what is wanted of a payload.
+    fn accept(&mut self, slot: u32, arrived: &Arrived, mut frame: Frame, accept: Accept) {
+        let (offset, skip) = (usize::from(arrived.offset), accept.skip as usize);
+        frame.trim_front(offset + skip);
+        frame.truncate(accept.len as usize);
+        if accept.in_order {
+            self.deliver(slot, frame, false);
+            self.deliver_reassembled(slot);
+            self.tune_receive(slot);
+            return;
+        }
+        let start = arrived.segment.seq
+            + u32::from(arrived.segment.flags.contains(crate::wire::tcp::Flags::SYN))
+            + accept.skip;
+        self.keep_out_of_order(slot, frame, start, accept.len);
+    }
+
+    fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: crate::wire::tcp::SeqNum, len: u32) {
+        let held = self.frames.insert(frame, None);
+        let mut freed = core::mem::take(&mut self.flows.freed);
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let place = connection.active_mut().reassembly.insert(start, len, held, &mut freed);
+        if place.is_some() {
+            connection.hot.held = connection.hot.held.saturating_add(1);
+        }
+        connection.hot.held =
+            connection.hot.held.saturating_sub(u16::try_from(freed.len()).unwrap_or(u16::MAX));
+        // As a last resort, what nobody has acknowledged goes: the peer still has it.
+        let over = connection.hot.held > connection.cold.frames_max.saturating_mul(2);
+        let given_up = if over { connection.active_mut().reassembly.give_up_last() } else { None };
+        if given_up.is_some() {
+            connection.hot.held -= 1;
+        }
+        connection.settle();
+        match place {
+            Some(place) => {
+                if let Some(frame) = self.frames.get_mut(held) {
+                    frame.trim_front(place.skip as usize);
+                    frame.truncate(place.len as usize);
+                }
+            }
+            None => freed.push(held),
+        }
+        if let Some(range) = given_up {
+            self.counters.given_up_ranges += 1;
+            freed.push(range.held);
+        }
+        for held in freed.drain(..) {
+            self.frames.remove(held);
+        }
+        self.flows.freed = freed;
+    }
+
+    /// Deliver what a filled hole has made deliverable.
+    fn deliver_reassembled(&mut self, slot: u32) {
+        while let Some(mut connection) = self.flows.connection(slot)
+            && let Some((range, skip)) = input::pull(&mut connection)
+        {
+            let Some((mut frame, _)) = self.frames.remove(range.held) else { continue };
+            frame.trim_front(skip as usize);
+            if frame.is_empty() {
+                connection.hot.held = connection.hot.held.saturating_sub(1);
+                continue;
+            }
+            self.deliver(slot, frame, true);
+        }
+    }
+
+    /// A stream whose application keeps up while its window fills may hold more.
+    fn tune_receive(&mut self, slot: u32) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let (max, limit) = (connection.cold.frames_max, connection.config.receive_frames_max);
+        let keeps_up = connection.hot.held < max / 4;
+        let filled = connection.rcv_wnd() < crate::tcp::output::window_room(&connection) / 2;
+        if keeps_up && filled && max < limit {
+            connection.cold.frames_max = max.saturating_mul(2).min(limit);
+        }
+    }
+
+    fn on_connected(&mut self, slot: u32) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        if listener != NONE {
+            self.counters.accepted += 1;
+            self.on_accepted(slot, listener);
+            return;
+        }
+        self.counters.connected += 1;
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        let stream = Stream(self.flows.id(slot));
+        self.complete(queue, Tag(tag), false, Event::Connected { stream, local: tuple.local });
+    }
+
+    /// A segment has ended a connection.
+    fn end(&mut self, slot: u32, end: End) {
+        match end {
+            End::Refused => self.fail_connect(slot, OpError::Refused),
+            End::Reset | End::DataAfterClose => self.bring_down(slot, Reason::Reset),
+            End::Done => self.bring_down(slot, Reason::Done),
+            End::TimeWait => {
+                self.enter_time_wait(slot);
+                self.bring_down(slot, Reason::Done);
+            }
+        }
+    }
+
+    fn enter_time_wait(&mut self, slot: u32) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let hot = &connection.hot;
+        let rest = Rest {
+            snd_nxt: hot.snd_nxt,
+            rcv_nxt: hot.rcv_nxt,
+            ts_recent: hot.ts_recent,
+            ts_offset: hot.ts_offset,
+            due: Ticks::OFF,
+            window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
+            timestamps: connection.is(flag::TIMESTAMPS),
+        };
+        let (path, now) = (connection.hot.path, self.flows.now);
+        self.time_waits.insert(tuple, rest, &now);
+        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now));
+    }
+
+    /// A connection that never was: its connect fails, or nobody hears of it.
+    pub(super) fn fail_connect(&mut self, slot: u32, error: OpError) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        self.detach(slot);
+        if listener == NONE {
+            let socket = Some(self.flows.id(slot));
+            self.complete(queue, Tag(tag), false, Event::Failed { socket, error, acked: 0, payload: None });
+        }
+        self.flows.release(slot);
+    }
+
+    /// End a stream. What was delivered in order may still be handed over if it ended well.
+    pub(super) fn bring_down(&mut self, slot: u32, reason: Reason) {
+        if self.flows.kind(slot) != Kind::Stream {
+            return;
+        }
+        let unacked = self.detach(slot);
+        self.counters.closed += 1;
+        let never_offered = self.forget_unoffered(slot);
+        if let Some(connection) = self.flows.connection(slot) {
+            connection.hot.flags |= flag::DEAD;
+            if reason != Reason::Done {
+                connection.hot.flags |= flag::DEAF;
+            }
+            connection.hot.state = State::Closed;
+            let number = REASONS.iter().position(|known| *known == reason).unwrap_or(0);
+            connection.cold.reason = u8::try_from(number).unwrap_or(0);
+            connection.cold.unsent = u32::try_from(unacked).unwrap_or(u32::MAX);
+        }
+        if never_offered {
+            self.drop_waiting(slot);
+            self.flows.release(slot);
+            return;
+        }
+        if reason != Reason::Done {
+            self.drop_waiting(slot);
+        }
+        self.drain(slot);
+    }
+
+    /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.
+    fn detach(&mut self, slot: u32) -> u64 {
+        let Some(tuple) = self.flows.tuple(slot) else { return 0 };
+        let hash = self.secret.flow_hash(super::flows::key_of(&tuple), ports_of(&tuple));
+        self.table.remove(hash, slot);
+        let socket = self.flows.id(slot);
+        let Some(mut connection) = self.flows.connection(slot) else { return 0 };
+        connection.hot.retransmit_at = Ticks::OFF;
+        connection.cold.delack_at = Ticks::OFF;
+        connection.cold.keepalive_at = Ticks::OFF;
+        connection.cold.life_at = Ticks::OFF;
+        let path = connection.hot.path;
+        let (mut answers, mut unacked) = (Vec::new(), 0);
+        connection.queue(|cells, queue, _| {
+            cells.clear(queue, |finished, bytes| {
+                unacked += bytes;
+                answers.push((finished, bytes));
+            });
+        });
+        let mut freed = core::mem::take(&mut self.flows.freed);
+        if let Some(mut connection) = self.flows.connection(slot)
+            && connection.cold.active != NONE
+        {
+            connection.active_mut().reassembly.clear(&mut freed);
+            let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
+            connection.hot.held = connection.hot.held.saturating_sub(gone);
+            connection.active_mut().loss = crate::tcp::state::LossState::default();
+            connection.settle();
+        }
+        for held in freed.drain(..) {
+            self.frames.remove(held);
+        }
+        self.flows.freed = freed;
+        self.paths.release(path);
+        for (finished, left) in answers {
+            if finished.notify {
+                let (socket, payload) = (Some(socket), Some(finished.key));
+                let event = Event::Failed { socket, error: OpError::Reset, acked: left, payload };
+                self.complete(finished.queue, Tag(0), false, event);
+            } else {
+                self.done.push(finished.key);
+            }
+        }
+        unacked
+    }
+
+    /// Drop frames that the application will not get.
+    pub(super) fn drop_waiting(&mut self, slot: u32) {
+        let mut waiting = self.flows.waiting(slot);
+        while let Some((_, _)) = self.frames.pop(&mut waiting) {
+            if let Some(hot) = self.flows.hot_mut(slot) {
+                hot.held = hot.held.saturating_sub(1);
+            }
+        }
+        self.flows.set_waiting(slot, Waiting::EMPTY);
+    }
+
+    /// The wheel's visit.
+    pub(super) fn expire(&mut self, slot: u32) {
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let timeouts = connection.cold.timeouts;
+        let expiry = timers::expire(&mut connection);
+        self.counters.timeouts += u64::from(connection.cold.timeouts > timeouts);
+        let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        match expiry {
+            None => self.mark_dirty(slot),
+            Some(Expiry::TimedOut) if connecting => self.fail_connect(slot, OpError::TimedOut),
+            Some(Expiry::TimedOut) => {
+                self.send_abort(slot);
+                self.bring_down(slot, Reason::TimedOut);
+            }
+            Some(Expiry::Done) => self.bring_down(slot, Reason::Done),
+            Some(Expiry::Linger) => {
+                self.send_abort(slot);
+                self.bring_down(slot, Reason::TimedOut);
+            }
+        }
+    }
+
+    /// Reset every stream: the time to stop in order is over.
+    pub(super) fn reset_all(&mut self) {
+        for slot in 0..self.flows.slots() {
+            if self.flows.kind(slot) != Kind::Stream {
+                continue;
+            }
+            let dead = self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::DEAD != 0);
+            if dead {
+                self.drop_waiting(slot);
+                if let Some(hot) = self.flows.hot_mut(slot) {
+                    hot.flags |= flag::DEAF;
+                }
+                self.bury(slot);
+            } else {
+                self.send_abort(slot);
+                self.bring_down(slot, Reason::Stopping);
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! From segments to frames, and from frames to the neighbours they go to. What is said is decided in `tcp::output`.
+
+use core::net::IpAddr;
+
+use drivers::{Checksums, Frame, NoFrames, Offload, Transport};
+use hashbrown::HashMap;
+
+use super::Engine;
+use super::listeners::reset_for;
+use super::segments::Arrived;
+use crate::ip::{KeyedHash, neighbour, route};
+use crate::tcp::isn::Tuple;
+use crate::tcp::output::{self, Emit};
+use crate::tcp::send::Data;
+use crate::tcp::state::{State, flag};
+use crate::wire::tcp::{Flags, Segment};
+use crate::wire::{Checksum, DropReason, EtherType, Fill, MacAddress, Protocol, ethernet, ipv4};
+
+/// Where the packets of a flow go first.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    next_hop: IpAddr,
+    /// The next hop's station, as the neighbour table had it in turn `turn`.
+    mac: Option<MacAddress>,
+    turn: u64,
+    mtu: u16,
+    flows: u32,
+}
+
+/// Next hops of living flows, each once.
+#[derive(Debug)]
+pub struct Paths {
+    paths: Vec<Path>,
+    free: Vec<u16>,
+    by_hop: HashMap<IpAddr, u16, KeyedHash>,
+}
+
+/// In place of a path's number: look the way up.
+const NO_PATH: u16 = u16::MAX;
+
+/// Our packets' time to live (RFC 1700's value, and Linux's).
+const TTL: u8 = 64;
+
+/// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
+const SEGMENTS_A_TURN: usize = 64;
+
+impl Paths {
+    pub fn new(hash: KeyedHash) -> Paths {
+        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash) }
+    }
+
+    /// The path to a destination, counted until `release`. `None` without a route, or with 65,535 paths in use.
+    pub fn take(&mut self, routes: &route::Table, destination: IpAddr) -> Option<u16> {
+        let hop = routes.next_hop(destination)?;
+        if let Some(&index) = self.by_hop.get(&hop.gateway_or_dst) {
+            self.paths.get_mut(usize::from(index))?.flows += 1;
+            return Some(index);
+        }
+        let path = Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, mtu: hop.mtu, flows: 1 };
+        let index = match self.free.pop() {
+            Some(index) => {
+                *self.paths.get_mut(usize::from(index))? = path;
+                index
+            }
+            None => {
+                let index = u16::try_from(self.paths.len()).ok().filter(|index| *index < NO_PATH)?;
+                self.paths.push(path);
+                index
+            }
+        };
+        self.by_hop.insert(path.next_hop, index);
+        Some(index)
+    }
+
+    /// A flow that used the path has ended.
+    pub fn release(&mut self, index: u16) {
+        let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
+        path.flows = path.flows.saturating_sub(1);
+        if path.flows == 0 {
+            self.by_hop.remove(&path.next_hop);
+            self.free.push(index);
+        }
+    }
+}
+
+impl Engine {
+    /// Let every flow with something to say say it.
+    pub fn output(&mut self) -> bool {
+        let mut dirty = core::mem::take(&mut self.dirty);
+        let busy = !dirty.is_empty();
+        for slot in dirty.drain(..) {
+            if let Some(hot) = self.flows.hot_mut(slot) {
+                hot.flags &= !flag::DIRTY;
+            }
+            self.output_flow(slot);
+            self.arm(slot);
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+        busy
+    }
+
+    fn output_flow(&mut self, slot: u32) {
+        for _ in 0..SEGMENTS_A_TURN {
+            if self.backlog() >= self.config.transmit_backlog_max {
+                // The port is behind: say it on a later turn, when it may have been said better.
+                self.mark_dirty(slot);
+                return;
+            }
+            let Ok(frame) = self.composer.header() else {
+                self.counters.fail(DropReason::NoRoom);
+                self.mark_dirty(slot);
+                return;
+            };
+            let Some(mut connection) = self.flows.connection(slot) else { return };
+            let nxt = connection.hot.snd_nxt;
+            let Some(emit) = output::next(&mut connection) else { return };
+            let path = connection.hot.path;
+            let again = emit.segment.seq.lt(nxt) && emit.segment.seq_len(emit.len) > 0;
+            self.counters.segments_sent += 1;
+            self.counters.retransmits += u64::from(again);
+            self.counters.pure_acks_sent += u64::from(emit.len == 0 && emit.segment.flags == Flags::ACK);
+            let Some(tuple) = self.flows.tuple(slot) else { return };
+            let mut frame = frame;
+            if self.attach(&mut frame, &emit).is_err() {
+                // What could not be built counts as lost on the way: the retransmission timer is armed.
+                self.counters.fail(DropReason::NoRoom);
+                return;
+            }
+            self.send_tcp(frame, path, &tuple, &emit.segment);
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// Put a segment's payload into its frame.
+    fn attach(&mut self, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
+        let (mut index, mut left) = (emit.first, emit.len);
+        while left > 0 {
+            let Some(cell) = self.flows.cells.get(index) else { return Err(NoFrames) };
+            let len = cell.payload_len().min(left);
+            match &cell.data {
+                Data::None => {}
+                Data::Inline(bytes) => {
+                    let bytes = bytes.get(..len as usize).ok_or(NoFrames)?;
+                    self.composer.inline(frame, bytes)?;
+                }
+                Data::Extent(extent) => {
+                    if extent.len() == len {
+                        self.composer.payload(frame, extent)?;
+                    } else {
+                        let part = extent.slice(0..len).ok_or(NoFrames)?;
+                        self.composer.payload(frame, &part)?;
+                    }
+                }
+            }
+            left -= len;
+            index = cell.next;
+        }
+        Ok(())
+    }
+
+    /// Reset a stream's peer, if there is one that could care.
+    pub(super) fn send_abort(&mut self, slot: u32) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let hot = &*connection.hot;
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.5
+        //# Send a reset segment:
+        //# <SEQ=SND.NXT><CTL=RST>
+        if !hot.state.is_synchronized() || hot.state == State::TimeWait {
+            return;
+        }
+        let flags = Flags::RST | Flags::ACK;
+        let segment = Segment::new(hot.local_port, hot.remote_port, hot.snd_nxt, hot.rcv_nxt, flags);
+        let path = hot.path;
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        self.counters.resets_sent += 1;
+        self.send_segment(path, &tuple, &segment);
+    }
+
+    /// Answer a segment with a reset.
+    pub(super) fn send_reset(&mut self, arrived: &Arrived) {
+        if let Some(segment) = reset_for(arrived) {
+            self.counters.resets_sent += 1;
+            self.send_unpathed(&arrived.tuple, &segment);
+        }
+    }
+
+    /// Send a segment without payload to where no flow leads.
+    pub(super) fn send_unpathed(&mut self, tuple: &Tuple, segment: &Segment) {
+        self.send_segment(NO_PATH, tuple, segment);
+    }
+
+    /// Send a segment without payload.
+    pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment) {
+        self.counters.segments_sent += 1;
+        match self.composer.header() {
+            Ok(frame) => self.send_tcp(frame, path, tuple, segment),
+            Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
+        }
+    }
+
+    /// Put TCP's and IP's headers in front of a payload, and send it on its way.
+    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment) {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
+            return self.counters.fail(DropReason::Ipv6Unsupported);
+        };
+        let payload = frame.total_len();
+        let header_len = segment.header_len();
+        let Ok(len) = u16::try_from(payload + header_len) else {
+            return self.counters.fail(DropReason::PacketTooBig);
+        };
+        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, len);
+        let offload = self.capabilities.transmit_tcp_checksum;
+        let fill = if offload {
+            Fill::Partial(pseudo)
+        } else {
+            let sum = frame.segments().fold(Checksum::ZERO, Checksum::with);
+            let mut all = pseudo;
+            all.append(sum);
+            Fill::Full(all)
+        };
+        let done = frame.prepend(header_len).is_some_and(|room| segment.emit(room, fill).is_ok());
+        if !done {
+            return self.counters.fail(DropReason::NoRoom);
+        }
+        let transport = offload.then_some(Transport::Tcp);
+        let header = ipv4::Header::new(source, destination, Protocol::TCP, TTL);
+        let urgent = payload == 0;
+        let hop = self.hop(path, tuple.remote.ip());
+        self.send_ip(frame, &header, transport, header_len, urgent, hop);
+    }
+
+    /// Put IP's header in front, and send it to a next hop.
+    pub(super) fn send_ip(
+        &mut self,
+        mut frame: Frame,
+        header: &ipv4::Header,
+        transport: Option<Transport>,
+        transport_len: usize,
+        urgent: bool,
+        hop: Option<(IpAddr, Option<MacAddress>)>,
+    ) {
+        let Some((next_hop, mac)) = hop else { return self.counters.fail(DropReason::NoRoute) };
+        let payload = frame.total_len();
+        let offload = self.capabilities.transmit_ipv4_checksum && transport.is_some();
+        let done = frame
+            .prepend(header.header_len())
+            .is_some_and(|room| header.emit(room, payload, !offload).is_ok());
+        if !done {
+            return self.counters.fail(DropReason::NoRoom);
+        }
+        if transport.is_some() {
+            frame.set_offload(Offload {
+                ipv6: false,
+                checksums: Checksums { ipv4: offload, transport },
+                link_bytes: u8::try_from(self.link_len()).unwrap_or(14),
+                network_bytes: u16::try_from(header.header_len()).unwrap_or(20),
+                transport_bytes: u8::try_from(transport_len).unwrap_or(0),
+                segment_bytes: 0,
+            });
+        }
+        match mac {
+            Some(mac) => self.send_link(frame, mac, EtherType::IPV4, urgent),
+            None => {
+                let (source, now) = (IpAddr::V4(header.source), self.flows.now.instant);
+                self.neighbours.hold(next_hop, source, frame, now, &mut self.neighbour_actions);
+                self.act_on_neighbours();
+            }
+        }
+    }
+
+    fn link_len(&self) -> usize {
+        if self.vlan.is_some() { ethernet::HEADER_LEN + ethernet::VLAN_LEN } else { ethernet::HEADER_LEN }
+    }
+
+    /// Put the Ethernet header in front, and leave the frame for the port.
+    fn send_link(&mut self, mut frame: Frame, to: MacAddress, ether_type: EtherType, urgent: bool) {
+        let header = ethernet::Header { destination: to, source: self.mac, vlan: self.vlan, ether_type };
+        let done = frame.prepend(header.header_len()).is_some_and(|room| header.emit(room).is_ok());
+        if !done || self.backlog() >= 2 * self.config.transmit_backlog_max {
+            return self.counters.fail(DropReason::NoRoom);
+        }
+        if urgent {
+            self.urgent.push(frame);
+        } else {
+            self.data.push(frame);
+        }
+    }
+
+    /// The next hop of a path, or of a destination; with its station if that is known.
+    pub(super) fn hop(&mut self, path: u16, destination: IpAddr) -> Option<(IpAddr, Option<MacAddress>)> {
+        let (turn, now) = (self.turn, self.flows.now.instant);
+        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
+            let hop = self.routes.next_hop(destination)?.gateway_or_dst;
+            return Some((hop, self.neighbours.resolve(hop, now)));
+        };
+        if path.turn != turn || path.mac.is_none() {
+            path.mac = self.neighbours.resolve(path.next_hop, now);
+            path.turn = turn;
+        }
+        Some((path.next_hop, path.mac))
+    }
+
+    /// The MSS of connections to a host: what an IP packet without options holds beside the headers.
+    //= https://www.rfc-editor.org/rfc/rfc6691#section-2
+    //# the MSS value to be sent in an MSS option must be equal to the size of
+    //# the largest datagram that can be received, minus the fixed IP and TCP header sizes
+    pub(super) fn mss_to(&self, destination: IpAddr) -> u16 {
+        let mtu = self.routes.next_hop(destination).map_or(self.mtu, |hop| hop.mtu);
+        mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// Do what the neighbour table asks.
+    pub(super) fn act_on_neighbours(&mut self) {
+        let mut actions = core::mem::take(&mut self.neighbour_actions);
+        for action in actions.drain(..) {
+            match action {
+                neighbour::Action::Transmit { to, packet } => {
+                    let built = self.composer.header().ok().and_then(|mut frame| {
+                        packet.emit(frame.append(packet.header_len())?).ok()?;
+                        Some(frame)
+                    });
+                    match built {
+                        Some(frame) => self.send_link(frame, to, EtherType::ARP, true),
+                        None => self.counters.fail(DropReason::NoRoom),
+                    }
+                }
+                neighbour::Action::Release { packet, to } => {
+                    self.send_link(packet, to, EtherType::IPV4, true)
+                }
+                neighbour::Action::Failed { packet, reason, .. } => {
+                    self.counters.fail(reason);
+                    if reason == DropReason::NeighbourFailed {
+                        self.on_unreachable(&packet);
+                    }
+                }
+            }
+        }
+        self.neighbour_actions = actions;
+    }
+}

@@ -1,0 +1,184 @@
+//! The loop of one lane: the only place that touches a port. What is done with frames is the engine's.
+
+use core::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use drivers::clock::Clock;
+use drivers::{Frame, Queue};
+
+use crate::counters::Report;
+use crate::engine::{BURST_MAX, Engine};
+use crate::mode::{Batch, Turn};
+use crate::time::Instant;
+
+/// Where a lane's time comes from.
+#[derive(Clone, Debug)]
+pub enum TimeSource {
+    /// The machine's clock.
+    Real(Clock),
+    /// A simulation's: whoever holds the cell moves it.
+    Virtual(Rc<core::cell::Cell<u64>>),
+}
+
+impl TimeSource {
+    /// Nanoseconds since the runtime started.
+    pub fn now(&self) -> Instant {
+        match self {
+            TimeSource::Real(clock) => Instant(clock.nanoseconds()),
+            TimeSource::Virtual(cell) => Instant(cell.get()),
+        }
+    }
+}
+
+/// Tells lanes, from any thread, to stop in order. Clones tell the same lanes.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// Stop: listeners close now, and streams have until the runtime's deadline.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether `stop` was called.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// How a lane behaves when there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Look again at once: the core is the lane's alone.
+    Poll,
+    /// Yield for a while, then sleep briefly: cores are shared.
+    Yield,
+}
+
+/// Turns without work before a yielding lane sleeps.
+const YIELDS: u32 = 64;
+
+/// The longest sleep. Latency after idling is at most this and the scheduler's wake-up.
+const SLEEP_MAX: Duration = Duration::from_micros(100);
+
+/// A burst may follow a burst within a turn, up to this many frames: applications get their turn too.
+const FRAMES_A_TURN: usize = 4 * BURST_MAX;
+
+/// One lane: an engine and its queue pair.
+pub struct LaneRun {
+    engine: Engine,
+    queue: Box<dyn Queue>,
+    time: TimeSource,
+    stop: StopFlag,
+    stop_within: Duration,
+    idle: Idle,
+    idle_turns: u32,
+    frames: Vec<Frame>,
+}
+
+impl LaneRun {
+    /// A lane that polls `queue` for `engine`.
+    pub fn new(
+        engine: Engine,
+        queue: Box<dyn Queue>,
+        time: TimeSource,
+        stop: StopFlag,
+        stop_within: Duration,
+        idle: Idle,
+    ) -> LaneRun {
+        let frames = Vec::with_capacity(FRAMES_A_TURN);
+        LaneRun { engine, queue, time, stop, stop_within, idle, idle_turns: 0, frames }
+    }
+
+    /// One turn: what the application asked, output, transmit; then receive, timers, and what to tell it.
+    pub fn turn(&mut self, batch: &mut Batch) -> Turn {
+        self.engine.begin_turn(self.time.now());
+        if self.stop.is_set() {
+            self.engine.stop(self.stop_within);
+        }
+        let mut busy = self.engine.take_batch(batch);
+        busy |= self.speak();
+        busy |= self.listen();
+        busy |= self.engine.advance();
+        busy |= self.engine.give_batch(batch);
+        if !busy {
+            self.queue.reclaim();
+        }
+        let running = !self.engine.is_stopped();
+        if !running {
+            self.engine.clear();
+        }
+        let now = self.engine.now();
+        Turn { now, running, stopping: self.engine.is_stopping(), busy }
+    }
+
+    fn speak(&mut self) -> bool {
+        let busy = self.engine.output();
+        let (queue, now) = (&mut self.queue, self.engine.now().0);
+        self.engine.transmit(|frames| queue.transmit(now, frames)) > 0 || busy
+    }
+
+    fn listen(&mut self) -> bool {
+        let now = self.engine.now().0;
+        let mut received = 0;
+        while received < FRAMES_A_TURN {
+            let count = self.queue.receive(now, &mut self.frames, BURST_MAX);
+            received += count;
+            self.engine.receive(&mut self.frames);
+            if count < BURST_MAX {
+                break;
+            }
+        }
+        received > 0
+    }
+
+    /// Nothing is to be done before `until`: let others have the core.
+    pub fn idle(&mut self, until: Option<Instant>) {
+        // Whatever is waiting to go out goes before the lane rests.
+        if self.speak() || self.idle == Idle::Poll {
+            self.idle_turns = 0;
+            return;
+        }
+        let TimeSource::Real(clock) = &self.time else { return };
+        self.idle_turns = self.idle_turns.saturating_add(1);
+        if self.idle_turns < YIELDS {
+            std::thread::yield_now();
+            return;
+        }
+        let now = Instant(clock.nanoseconds());
+        let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
+        let left = deadline.map_or(SLEEP_MAX, |deadline| deadline.saturating_since(now));
+        let left = left.min(SLEEP_MAX);
+        if !left.is_zero() {
+            std::thread::sleep(left);
+        }
+    }
+
+    /// Work was done: the next idle turn begins to count anew.
+    pub fn woken(&mut self) {
+        self.idle_turns = 0;
+    }
+
+    /// Stop in order.
+    pub fn stop(&mut self) {
+        self.engine.stop(self.stop_within);
+    }
+
+    /// When the lane next has something to do without being asked.
+    pub fn next_event(&self) -> Option<Instant> {
+        let frame = self.queue.next_event().map(Instant);
+        [frame, self.engine.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Everything the lane knows about itself.
+    pub fn report(&self) -> Report {
+        self.engine.report()
+    }
+}
