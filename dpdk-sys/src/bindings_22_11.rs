@@ -446,6 +446,7 @@ unsafe extern "C" {
     pub fn rte_socket_id() -> ::core::ffi::c_uint;
     pub fn rte_thread_register() -> ::core::ffi::c_int;
     pub fn rte_thread_unregister();
+    pub fn rte_mem_virt2iova(virt: *const ::core::ffi::c_void) -> rte_iova_t;
     pub fn rte_extmem_register(
         va_addr: *mut ::core::ffi::c_void,
         len: usize,
@@ -478,7 +479,6 @@ unsafe extern "C" {
         params: *const rte_mbuf_dynfield,
         offset: usize,
     ) -> ::core::ffi::c_int;
-    pub fn rte_eth_find_next(port_id: u16) -> u16;
     pub fn rte_eth_dev_count_avail() -> u16;
     pub fn rte_eth_dev_socket_id(port_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_start(port_id: u16) -> ::core::ffi::c_int;
@@ -498,6 +498,7 @@ unsafe extern "C" {
         xstats: *mut rte_eth_xstat,
         n: ::core::ffi::c_uint,
     ) -> ::core::ffi::c_int;
+    pub fn rte_eth_xstats_reset(port_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_macaddr_get(port_id: u16, mac_addr: *mut rte_ether_addr) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_get_mtu(port_id: u16, mtu: *mut u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_mtu(port_id: u16, mtu: u16) -> ::core::ffi::c_int;
@@ -512,14 +513,13 @@ unsafe extern "C" {
         port_id: *mut u16,
     ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_get_name_by_port(port_id: u16, name: *mut ::core::ffi::c_char) -> ::core::ffi::c_int;
-    pub fn rte_malloc_socket(
+    pub fn rte_zmalloc_socket(
         type_: *const ::core::ffi::c_char,
         size: usize,
         align: ::core::ffi::c_uint,
         socket: ::core::ffi::c_int,
     ) -> *mut ::core::ffi::c_void;
     pub fn rte_free(ptr: *mut ::core::ffi::c_void);
-    pub fn rte_malloc_virt2iova(addr: *const ::core::ffi::c_void) -> rte_iova_t;
     pub fn rte_version() -> *const ::core::ffi::c_char;
     pub fn corelane_errno() -> ::core::ffi::c_int;
     pub fn corelane_lcore_id() -> ::core::ffi::c_uint;
