@@ -8,9 +8,9 @@ use rte_ring::RingError;
 
 fn start_eal() {
     let words =
-        ["rte-ring", "--no-huge", "-m", "64", "--no-pci", "--no-telemetry", "--log-level=4", "-l", "0"];
-    let words = words.iter().chain(&["--file-prefix=corelane-ring-test"]);
-    let mut pointers: Vec<_> = words.map(|word| CString::new(*word).expect("plain").into_raw()).collect();
+        ["rte-ring", "--no-huge", "-m", "64", "--no-shconf", "--no-pci", "--no-telemetry", "--log-level=4"];
+    let mut pointers: Vec<_> =
+        words.iter().map(|word| CString::new(*word).expect("plain").into_raw()).collect();
     let count = i32::try_from(pointers.len()).expect("few");
     pointers.push(std::ptr::null_mut());
     let pointers = pointers.leak();

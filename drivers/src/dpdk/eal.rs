@@ -18,8 +18,8 @@ pub struct EalOptions {
     pub huge_mib_min: Option<u32>,
     /// Shares memory and sockets with DPDK's tools under this name; without one nothing is left on disk.
     pub file_prefix: Option<String>,
-    /// NICs to claim. Without any, the PCI bus is left alone.
-    pub nics: Vec<PciAddress>,
+    /// Devices that will be opened: looked at before DPDK starts. Without a NIC among them the PCI bus is left alone.
+    pub devices: Vec<Device>,
     /// Arguments in DPDK's own words, behind and above all others.
     pub raw: Vec<String>,
     /// Leave DPDK's log to go where it goes, with what it does.
@@ -30,13 +30,16 @@ pub struct EalOptions {
 pub const HUGE_MIB_MIN: u32 = 32;
 
 impl EalOptions {
-    /// Options that claim the NICs among `devices`.
+    /// The defaults, for these devices.
     pub fn for_devices<'d>(devices: impl IntoIterator<Item = &'d Device>) -> EalOptions {
-        let nics = devices.into_iter().filter_map(|device| match device {
-            Device::Pci(address) => Some(*address),
+        EalOptions { devices: devices.into_iter().cloned().collect(), ..EalOptions::default() }
+    }
+
+    fn nics(&self) -> impl Iterator<Item = &PciAddress> {
+        self.devices.iter().filter_map(|device| match device {
+            Device::Pci(address) => Some(address),
             _ => None,
-        });
-        EalOptions { nics: nics.collect(), ..EalOptions::default() }
+        })
     }
 
     /// Whether huge pages are left out, here or in DPDK's own words.
@@ -80,8 +83,8 @@ impl EalOptions {
         if !self.names_prefix() {
             words.push("--no-telemetry".to_owned());
         }
-        words.extend(self.nics.iter().map(|nic| format!("--allow={nic}")));
-        if self.nics.is_empty() && !self.says(&["-a", "--allow", "-b", "--block"]) {
+        words.extend(self.nics().map(|nic| format!("--allow={nic}")));
+        if self.nics().next().is_none() && !self.says(&["-a", "--allow", "-b", "--block"]) {
             words.push("--no-pci".to_owned());
             if !self.says(&["--iova-mode"]) {
                 // No device needs physical addresses, and only root may learn them.
@@ -146,6 +149,9 @@ impl Eal {
 }
 
 fn start(options: &EalOptions) -> Result<Eal, SetupError> {
+    for device in &options.devices {
+        surroundings::check_device(device)?;
+    }
     if !options.is_without_huge_pages() {
         let needed = options.huge_mib_min.unwrap_or(HUGE_MIB_MIN);
         surroundings::check_huge_pages(u64::from(needed), options.names_prefix())?;

@@ -66,6 +66,9 @@ const SEGMENTATION_MAX: u32 = 65_535 - 120;
 /// AF_PACKET sends no more than this, whatever its interface's MTU.
 const AF_PACKET_MTU_MAX: u16 = 1500;
 
+/// AF_PACKET's driver has no more rings (`RTE_PMD_AF_PACKET_MAX_RINGS`).
+const AF_PACKET_QUEUES_MAX: u16 = 16;
+
 const RECEIVE_OFFLOADS: u64 = ffi::RTE_ETH_RX_OFFLOAD_IPV4_CKSUM
     | ffi::RTE_ETH_RX_OFFLOAD_UDP_CKSUM
     | ffi::RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
@@ -109,6 +112,7 @@ impl Port<Configured> {
     ///
     /// Errors: see [`SetupError`]; nothing is left behind.
     pub fn open(_eal: &Eal, device: &Device, options: &OpenOptions) -> Result<Port<Configured>, SetupError> {
+        check_before_probe(device, options)?;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
         let port = probe(device, options.queues);
         // The port's own drop takes the lock, should a step below fail.
@@ -204,6 +208,22 @@ impl<State> Port<State> {
     pub fn mtu(&self) -> u16 {
         self.mtu
     }
+}
+
+/// Checks what AF_PACKET's port would be refused for.
+///
+/// Its driver closes its sockets as a started port stops and at no other time: those of a port that was never
+/// started would stay, and take frames away from the next.
+fn check_before_probe(device: &Device, options: &OpenOptions) -> Result<(), SetupError> {
+    let Device::AfPacket(interface) = device else { return Ok(()) };
+    if let Some(current) = kernel_mtu(interface) {
+        mtu(device, options, &ffi::corelane_port_info::default(), current)?;
+    }
+    if !(1..=AF_PACKET_QUEUES_MAX).contains(&options.queues) {
+        let (device, asked) = (device.to_string(), options.queues);
+        return Err(SetupError::Queues { device, asked, offered: AF_PACKET_QUEUES_MAX });
+    }
+    descriptors(device, options, &ffi::corelane_port_info::default()).map(drop)
 }
 
 impl Plan {

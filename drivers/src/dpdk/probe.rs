@@ -25,9 +25,12 @@ unsafe impl Send for OwnedPort {}
 // SAFETY: `&OwnedPort` reads the number alone.
 unsafe impl Sync for OwnedPort {}
 
-/// AF_PACKET's ring: six frames to a block of 64 KiB. The kernel joins fragments before it hands them over, and a
-/// joined datagram that is longer than a frame arrives cut.
-const AF_PACKET_FRAME_BYTES: u16 = 10_912;
+/// Bytes of a frame in AF_PACKET's rings. The kernel joins fragments before it hands them over, and a joined
+/// datagram that is longer than this arrives cut.
+const AF_PACKET_FRAME_BYTES: u16 = 12_288;
+
+/// Whole pages and whole frames: the driver takes the ring's frames to lie without gaps.
+const AF_PACKET_BLOCK_BYTES: u32 = 5 * AF_PACKET_FRAME_BYTES as u32;
 
 /// Frames of each ring of AF_PACKET's: with fewer, bursts spill to the other queues.
 const AF_PACKET_FRAMES: u32 = 1020;
@@ -101,7 +104,7 @@ fn text(device: &Device, queues: u16) -> String {
     };
     match device {
         Device::AfPacket(interface) => format!(
-            "net_af_packet_c{number},iface={interface},qpairs={queues},blocksz=65536,\
+            "net_af_packet_c{number},iface={interface},qpairs={queues},blocksz={AF_PACKET_BLOCK_BYTES},\
              framesz={AF_PACKET_FRAME_BYTES},framecnt={AF_PACKET_FRAMES}"
         ),
         Device::Null => format!("net_null_c{number}"),
