@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 
 use bytes::Bytes;
-use common::{RawSocket, eal, enter_namespace, ethernet, frame, may_make_interfaces, receive_ours};
+use common::{RawSocket, bytes, eal, enter_namespace, ethernet, frame, may_make_interfaces, receive_ours};
 use drivers::{Composer, Device, Extent, OpenOptions, Queue, Region, SetupError, open};
 
 fn is_there(interface: &str) -> bool {
@@ -82,8 +82,8 @@ fn payload_by_reference(queue: &mut dyn Queue, mut composer: Composer, kernel: &
     let region = Region::new(2, 1024);
     let mut first = composer.header().expect("a frame");
     first.append(14).expect("room").copy_from_slice(&ethernet(0, 0));
-    for bytes in [region.store(&[1; 500]).expect("a block"), Bytes::from(vec![2; 300])] {
-        let extent = Extent::of_bytes(&bytes).expect("an extent");
+    for stored in [region.store(&[1; 500]).expect("a block"), Bytes::from(vec![2; 300])] {
+        let extent = Extent::of_bytes(&stored).expect("an extent");
         composer.payload(&mut first, &extent).expect("a frame");
     }
     assert_eq!((composer.copied_bytes(), first.segment_count()), (0, 3));
@@ -94,4 +94,42 @@ fn payload_by_reference(queue: &mut dyn Queue, mut composer: Composer, kernel: &
     assert_eq!(kernel.receive_ours(), expected);
     assert_eq!(region.available(), 2);
     composer
+}
+
+#[test]
+fn two_queues_share_a_tap() {
+    // Shows two queue pairs with pools of their own: each sends, and what the kernel sends arrives on one of them.
+    if !may_make_interfaces("the TAP with two queues") {
+        return;
+    }
+    enter_namespace();
+    eal();
+    let device: Device = "tap:clt2".parse().expect("a name");
+    let options =
+        OpenOptions { queues: 2, receive_frames: 512, control_frames: 256, ..OpenOptions::default() };
+    let mut port = open(&device, &options).expect("the TAP");
+    assert_eq!(port.queues.len(), 2);
+    let kernel = RawSocket::new("clt2");
+    let (mut frames, mut arrived) = (Vec::new(), Vec::new());
+    for turn in 0..50_u8 {
+        let parts = &mut port.queues[usize::from(turn % 2)];
+        frames.push(frame(&parts.pools.control, &ethernet(turn, 60)));
+        assert_eq!(parts.queue.transmit(0, &mut frames), 1);
+        assert_eq!(kernel.receive_ours(), ethernet(turn, 60));
+        kernel.send(&ethernet(turn, 70));
+        let start = std::time::Instant::now();
+        while arrived.len() <= usize::from(turn) {
+            for parts in &mut port.queues {
+                parts.queue.receive(0, &mut frames, 32);
+            }
+            arrived.extend(
+                frames.drain(..).map(|frame| bytes(&frame)).filter(|bytes| bytes[12..14] == [0x88, 0xb5]),
+            );
+            assert!(start.elapsed().as_secs() < 5, "no frame arrived");
+        }
+    }
+    assert!(arrived.iter().zip(0..).all(|(bytes, turn)| *bytes == ethernet(turn, 70)));
+    for parts in &port.queues {
+        assert_eq!(parts.pools.control.available(), 256);
+    }
 }

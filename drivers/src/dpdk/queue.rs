@@ -137,10 +137,20 @@ impl PortQueue {
     /// Makes a frame fit for C: as it is where the port can send it so, else as a copy.
     #[inline]
     fn fit(&self, frame: Frame) -> Result<NonNull<Header>, Unfit> {
-        if !self.fits_length(&frame) {
+        let header = frame.segment();
+        let (mut bytes, mut segments, mut tags) = (frame.len(), 1, header.pool);
+        let mut next = header.next;
+        // SAFETY: segments of an owned chain are alive; the chain ends with null.
+        while let Some(segment) = unsafe { next.as_ref() } {
+            bytes += usize::from(segment.data_len);
+            segments += 1;
+            tags |= segment.pool;
+            next = segment.next;
+        }
+        if !self.fits_length(header, bytes) {
             return Err(Unfit::Refused);
         }
-        if self.fits_memory(&frame) {
+        if tags & HEAP_TAG == 0 && segments <= self.segments_max && frame.is_unique() {
             return Ok(frame.into_raw());
         }
         self.copy(frame)
@@ -148,30 +158,14 @@ impl PortQueue {
 
     /// The driver sends as much. Too long a frame would block the queue (TAP) or vanish (AF_PACKET).
     #[inline]
-    fn fits_length(&self, frame: &Frame) -> bool {
-        let header = frame.segment();
+    fn fits_length(&self, header: &Header, bytes: usize) -> bool {
         if header.ol_flags & tx::TCP_SEGMENTATION == 0 {
-            return frame.total_len() <= self.frame_bytes_max;
+            return bytes <= self.frame_bytes_max;
         }
         let field = |shift: u32, bits: u32| header.tx_offload >> shift & ((1 << bits) - 1);
         // Of each segment: link, network and transport header, and payload (rte_mbuf's tx_offload).
         let segment = field(0, 7) + field(7, 9) + field(16, 8) + field(24, 16);
-        segment <= self.frame_bytes_max as u64 && frame.total_len() <= usize::from(u16::MAX)
-    }
-
-    #[inline]
-    fn fits_memory(&self, frame: &Frame) -> bool {
-        let mut segments = 0;
-        let mut next: *const Header = frame.segment();
-        // SAFETY: segments of an owned chain are alive; the chain ends with null.
-        while let Some(segment) = unsafe { next.as_ref() } {
-            if segment.pool & HEAP_TAG != 0 {
-                return false;
-            }
-            segments += 1;
-            next = segment.next;
-        }
-        segments <= self.segments_max && frame.is_unique()
+        segment <= self.frame_bytes_max as u64 && bytes <= usize::from(u16::MAX)
     }
 
     /// Copies a frame into one of the control pool's, with what the port is to do to it.
