@@ -4,17 +4,25 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use dpdk_sys as ffi;
 
 /// The reading end. A full pipe drops further lines (it does not block), so this is bounded by its 64 KiB.
 static READER: Mutex<Option<File>> = Mutex::new(None);
 
+/// The writing end, for [`Muffled`]. Empty with verbose logs.
+static WRITER: OnceLock<OwnedFd> = OnceLock::new();
+
 /// Directs DPDK's log into the pipe, from now to the end of the process. Without a pipe it stays where it was.
 ///
-/// Call it once, before the EAL starts. Returns the writing end, for [`Muffled`].
-pub(super) fn capture() -> Option<OwnedFd> {
+/// Call it once, before the EAL starts.
+pub(super) fn capture() {
+    // Fails if descriptors are used up; the log then goes where it went.
+    let _ = try_capture();
+}
+
+fn try_capture() -> Option<()> {
     let (reader, writer) = pipe()?;
     let for_log = writer.try_clone().ok()?;
     // SAFETY: the mode is a C string; the descriptor is open and, being given up here, the stream's alone.
@@ -31,7 +39,7 @@ pub(super) fn capture() -> Option<OwnedFd> {
         return None;
     }
     *READER.lock().unwrap_or_else(PoisonError::into_inner) = Some(File::from(reader));
-    Some(writer)
+    WRITER.set(writer).ok()
 }
 
 fn pipe() -> Option<(OwnedFd, OwnedFd)> {
@@ -64,8 +72,15 @@ pub(super) fn take() -> String {
 /// DPDK logs the cause first, then each level of callers that fails because of it.
 pub(super) fn cause(said: &str) -> Option<String> {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling = lines()
-        .find(|line| !line.starts_with("TELEMETRY:") && !line.contains("No free") && !line.ends_with(':'));
+    // Lines of libraries below a driver, of things that do not matter here, and headings of lists.
+    let aside = |line: &str| {
+        line.starts_with("libbpf:")
+            || line.starts_with("libxdp:")
+            || line.starts_with("TELEMETRY:")
+            || line.contains("No free")
+            || line.ends_with(':')
+    };
+    let telling = lines().find(|line| !aside(line));
     let line = telling.or_else(|| lines().next_back())?;
     // `EAL: `, `ETHDEV: ` or a function's name in front says nothing to the reader.
     let line = line.split_once(": ").map_or(line, |(_, rest)| rest);
@@ -73,27 +88,30 @@ pub(super) fn cause(said: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
-/// While it lives, standard output and error go to the pipe too: the EAL prints some errors past its own log.
+/// While it lives, some of this process's standard streams go to the pipe too: the EAL and the libraries below
+/// drivers print errors past DPDK's log.
 ///
-/// What other threads print meanwhile is lost with it, so it lives for one call only.
+/// What other threads print there meanwhile is lost with it, so it lives for one call only.
 pub(super) struct Muffled {
-    saved: [(i32, OwnedFd); 2],
+    saved: Vec<(i32, OwnedFd)>,
 }
 
 impl Muffled {
-    pub(super) fn new(into: &OwnedFd) -> Option<Muffled> {
-        let save = |fd: i32| {
+    /// Muffles these descriptors, unless logs are verbose.
+    pub(super) fn new(streams: &[i32]) -> Muffled {
+        let Some(pipe) = WRITER.get() else { return Muffled { saved: Vec::new() } };
+        let save = |fd: &i32| {
             // SAFETY: duplicating a descriptor touches no memory; a closed one is answered with an error.
-            let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+            let copy = unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 3) };
             // SAFETY: fcntl has just opened it, and nobody else has it.
-            (copy >= 0).then(|| (fd, unsafe { OwnedFd::from_raw_fd(copy) }))
+            (copy >= 0).then(|| (*fd, unsafe { OwnedFd::from_raw_fd(copy) }))
         };
-        let saved = [save(1)?, save(2)?];
+        let saved: Vec<(i32, OwnedFd)> = streams.iter().filter_map(save).collect();
         for (fd, _) in &saved {
             // SAFETY: both descriptors are open.
-            unsafe { libc::dup2(into.as_raw_fd(), *fd) };
+            unsafe { libc::dup2(pipe.as_raw_fd(), *fd) };
         }
-        Some(Muffled { saved })
+        Muffled { saved }
     }
 }
 
@@ -118,6 +136,8 @@ mod tests {
         // Shows which of DPDK's lines an error carries.
         let said = "EAL: failed to parse device \"net_tab0\"\nEAL: Cannot probe devices.\n";
         assert_eq!(cause(said).as_deref(), Some("failed to parse device \"net_tab0\""));
+        let said = "libxdp: No bpffs found\nxsk_configure(): Failed to create xsk socket.\n";
+        assert_eq!(cause(said).as_deref(), Some("Failed to create xsk socket"));
         assert_eq!(cause("\n"), None);
     }
 }

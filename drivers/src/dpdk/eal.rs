@@ -167,9 +167,11 @@ fn start(options: &EalOptions) -> Result<Eal, SetupError> {
     let count = i32::try_from(pointers.len()).unwrap_or(i32::MAX);
     pointers.push(std::ptr::null_mut());
     let pointers = pointers.leak();
-    let pipe = if options.verbose { None } else { chatter::capture() };
+    if !options.verbose {
+        chatter::capture();
+    }
     let status = {
-        let _muffled = pipe.as_ref().and_then(chatter::Muffled::new);
+        let _muffled = chatter::Muffled::new(&[libc::STDOUT_FILENO, libc::STDERR_FILENO]);
         // SAFETY: `pointers` holds `count` leaked C strings and a null pointer, itself leaked; `STARTING` is held.
         unsafe { ffi::eal_init(count, pointers.as_mut_ptr()) }
     };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dpdk_sys as ffi;
 
 use super::pool::{DpdkPool, PoolShape};
-use super::probe::{CONTROL, OwnedPort, Traits, probe};
+use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
 use super::queue::PortQueue;
 use super::{Eal, chatter, error_text};
 use crate::device::Device;
@@ -123,7 +123,9 @@ impl Port<Configured> {
         let traits = Traits::of(device);
         let plan = Plan::new(device, options, &info, traits, current_mtu(device, port.id))?;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+        let muffled = muffled(device);
         let pools = set_up(&port, &failure, &plan, options, traits);
+        drop(muffled);
         drop(control);
         let pools = pools?;
         let mac = mac(port.id, traits);

@@ -132,8 +132,11 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
         };
     }
     let text = CString::new(text.as_str()).map_err(|_| failed("its text holds a zero byte".to_owned()))?;
-    // SAFETY: the EAL is up, as every caller holds an `Eal`; the text is a C string, which DPDK copies.
-    let status = unsafe { ffi::rte_dev_probe(text.as_ptr()) };
+    let status = {
+        let _muffled = muffled(device);
+        // SAFETY: the EAL is up, as every caller holds an `Eal`; the text is a C string, which DPDK copies.
+        unsafe { ffi::rte_dev_probe(text.as_ptr()) }
+    };
     if status != 0 {
         return Err(failed(chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status))));
     }
@@ -141,6 +144,11 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
         Some(id) => Ok(OwnedPort { id, device: None }),
         None => Err(failed("it is no network device".to_owned())),
     }
+}
+
+/// Keeps what libraries below some drivers (AF_XDP's) print from the user.
+pub(super) fn muffled(device: &Device) -> chatter::Muffled {
+    chatter::Muffled::new(if matches!(device, Device::Vdev(_)) { &[libc::STDERR_FILENO] } else { &[] })
 }
 
 fn find(name: &CString) -> Option<u16> {
