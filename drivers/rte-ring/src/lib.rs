@@ -1,6 +1,6 @@
 //! Bounded rings from one thread to another: DPDK's `rte_ring`, and the same ring without DPDK.
 //!
-//! [`heap`] and [`dpdk`] make the two ends; which ring is underneath shows nowhere else. An end can be
+//! [`heap`] and `dpdk` make the two ends; which ring is underneath shows nowhere else. An end can be
 //! sent to a thread once and cannot be copied, so «single producer, single consumer» holds by type.
 //! Items are moved, whatever their size; what is left when both ends have gone is dropped.
 //! The ring on the heap is in `heap.rs`, DPDK's in `dpdk.rs`.

@@ -30,7 +30,7 @@ mod probe;
 mod queue;
 mod surroundings;
 
-pub use eal::{Eal, EalOptions, split_arguments};
+pub use eal::{Eal, EalOptions, HUGE_MIB_MIN, split_arguments};
 pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
 pub use port::{Configured, Port, PortControl, Started};
