@@ -10,6 +10,7 @@
 //! | `memory.rs` | [`Region`], [`Block`], [`Extent`]: memory that frames carry by reference |
 //! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
 //! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
+//! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |
@@ -23,17 +24,25 @@
 
 pub mod clock;
 mod compose;
+mod device;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 mod frame;
 mod mbuf;
 pub mod memory;
+mod open;
 mod pool;
 mod port;
 mod prefetch;
+mod setup;
 pub mod soft;
 
 pub use compose::{Composer, NoFrames};
+pub use device::{Device, DeviceNameError, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
 pub use memory::{Block, Class, Extent, Lent, Region};
+pub use open::{OpenOptions, SPARE_FRAMES, open};
 pub use pool::{Pool, Pools};
 pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
 pub use prefetch::prefetch;
+pub use setup::SetupError;

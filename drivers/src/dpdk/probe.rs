@@ -1,0 +1,208 @@
+//! From a device's name to one of DPDK's ports, and back to nothing. What the port then does is `port.rs`'s.
+
+use std::ffi::CString;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use dpdk_sys as ffi;
+
+use super::{chatter, error_text, surroundings};
+use crate::device::Device;
+use crate::setup::SetupError;
+
+/// DPDK's lists of devices have no lock of their own.
+pub(super) static CONTROL: Mutex<()> = Mutex::new(());
+
+/// One of DPDK's ports, owned: dropping it closes the port and removes the device.
+pub(super) struct OwnedPort {
+    pub id: u16,
+    device: Option<NonNull<ffi::rte_device>>,
+}
+
+// SAFETY: the device is touched only by the drop, under `CONTROL`.
+unsafe impl Send for OwnedPort {}
+// SAFETY: `&OwnedPort` reads the number alone.
+unsafe impl Sync for OwnedPort {}
+
+/// Bytes of a frame in AF_PACKET's rings. The kernel joins fragments before it hands them over, and a joined
+/// datagram that is longer than this arrives cut.
+const AF_PACKET_FRAME_BYTES: u16 = 12_288;
+
+/// Whole pages and whole frames: the driver takes the ring's frames to lie without gaps.
+const AF_PACKET_BLOCK_BYTES: u32 = 5 * AF_PACKET_FRAME_BYTES as u32;
+
+/// Frames of each ring of AF_PACKET's: with fewer, bursts spill to the other queues.
+const AF_PACKET_FRAMES: u32 = 1020;
+
+/// What a kind of device is known to do, where DPDK's own answers do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// Data room of receive frames.
+    pub receive_room: u16,
+    /// Frames are copied by the CPU, so any memory of the process can be sent from.
+    pub reads_heap: bool,
+    /// Frames that are sent come back as they are: flags, references and all.
+    pub loops: bool,
+    /// Sends each frame of several segments whole.
+    pub gathers: bool,
+    /// Cuts TCP payload into segments well enough to rely on.
+    pub segments_tcp: bool,
+    /// Steers by a hash of its own and says which.
+    pub steers: bool,
+    /// The kernel's end of the link has the port's address, so ours must be another.
+    pub shares_mac: bool,
+}
+
+impl Traits {
+    pub(super) fn of(device: &Device) -> Traits {
+        let copying = Traits {
+            receive_room: crate::pool::RECEIVE_ROOM,
+            reads_heap: true,
+            loops: false,
+            gathers: true,
+            // TAP cuts in software, and frames it cannot cut vanish.
+            segments_tcp: false,
+            steers: false,
+            shares_mac: false,
+        };
+        match driver(device) {
+            "net_tap" => Traits { shares_mac: true, ..copying },
+            "net_af_packet" => Traits { receive_room: AF_PACKET_FRAME_BYTES + 128, ..copying },
+            "net_pcap" => copying,
+            "net_null" => Traits { gathers: false, ..copying },
+            "net_ring" => Traits { loops: true, ..copying },
+            // What is not known to copy may read memory by DMA.
+            _ => Traits { reads_heap: false, segments_tcp: true, steers: true, ..copying },
+        }
+    }
+}
+
+/// The name of DPDK's driver, as far as the device's name tells.
+fn driver(device: &Device) -> &str {
+    match device {
+        Device::AfPacket(_) => "net_af_packet",
+        Device::Null => "net_null",
+        Device::Pcap { .. } => "net_pcap",
+        Device::Pci(_) => "",
+        Device::Ring => "net_ring",
+        Device::Tap(_) => "net_tap",
+        Device::Vdev(text) => {
+            let name = text.split_once(',').map_or(text.as_str(), |(name, _)| name);
+            name.trim_end_matches(|last: char| last.is_ascii_digit())
+        }
+    }
+}
+
+static NEXT_DEVICE: AtomicU32 = AtomicU32::new(0);
+
+/// DPDK's text for a device that is to have `queues` queues.
+fn text(device: &Device, queues: u16) -> String {
+    let number = match device {
+        Device::Pci(_) | Device::Vdev(_) => 0,
+        _ => NEXT_DEVICE.fetch_add(1, Ordering::Relaxed),
+    };
+    match device {
+        Device::AfPacket(interface) => format!(
+            "net_af_packet_c{number},iface={interface},qpairs={queues},blocksz={AF_PACKET_BLOCK_BYTES},\
+             framesz={AF_PACKET_FRAME_BYTES},framecnt={AF_PACKET_FRAMES}"
+        ),
+        Device::Null => format!("net_null_c{number}"),
+        Device::Pcap { input, output } => format!("net_pcap_c{number},rx_pcap={input},tx_pcap={output}"),
+        Device::Pci(address) => address.to_string(),
+        Device::Ring => format!("net_ring_c{number}"),
+        Device::Tap(interface) => format!("net_tap_c{number},iface={interface}"),
+        Device::Vdev(text) => text.clone(),
+    }
+}
+
+/// Makes DPDK open `device`. Call it with [`CONTROL`] held.
+pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupError> {
+    surroundings::check_device(device)?;
+    let text = text(device, queues);
+    let name = text.split_once(',').map_or(text.as_str(), |(name, _)| name);
+    let failed = |reason: String| SetupError::Device { device: device.to_string(), reason };
+    let name = CString::new(name).map_err(|_| failed("its name holds a zero byte".to_owned()))?;
+    chatter::take();
+    if let Some(id) = find(&name) {
+        // The EAL opened a NIC as it started; a virtual device would be somebody else's.
+        return match device {
+            Device::Pci(_) => Ok(OwnedPort { id, device: None }),
+            _ => Err(failed("it is open already".to_owned())),
+        };
+    }
+    let text = CString::new(text.as_str()).map_err(|_| failed("its text holds a zero byte".to_owned()))?;
+    let status = {
+        let _muffled = muffled(device);
+        // SAFETY: the EAL is up, as every caller holds an `Eal`; the text is a C string, which DPDK copies.
+        unsafe { ffi::rte_dev_probe(text.as_ptr()) }
+    };
+    if status != 0 {
+        return Err(failed(chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status))));
+    }
+    match find(&name) {
+        Some(id) => Ok(OwnedPort { id, device: None }),
+        None => Err(failed("it is no network device".to_owned())),
+    }
+}
+
+/// Keeps what libraries below some drivers (AF_XDP's) print from the user.
+pub(super) fn muffled(device: &Device) -> chatter::Muffled {
+    chatter::Muffled::new(if matches!(device, Device::Vdev(_)) { &[libc::STDERR_FILENO] } else { &[] })
+}
+
+fn find(name: &CString) -> Option<u16> {
+    let mut id = 0;
+    // SAFETY: the name is a C string, and `id` is written only on success.
+    let status = unsafe { ffi::rte_eth_dev_get_port_by_name(name.as_ptr(), &raw mut id) };
+    (status == 0).then_some(id)
+}
+
+impl OwnedPort {
+    /// What DPDK says of the port.
+    pub(super) fn info(&mut self) -> Result<ffi::corelane_port_info, i32> {
+        let mut info = ffi::corelane_port_info::default();
+        // SAFETY: the port is open, `info` is written on success.
+        let status = unsafe { ffi::corelane_port_info(self.id, &raw mut info) };
+        if status != 0 {
+            return Err(status);
+        }
+        self.device = NonNull::new(info.device);
+        Ok(info)
+    }
+}
+
+impl Drop for OwnedPort {
+    fn drop(&mut self) {
+        let _control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the port is this owner's. Stopping a stopped port does nothing.
+        unsafe { ffi::rte_eth_dev_stop(self.id) };
+        // SAFETY: it is stopped, and its queues have gone with their last owner.
+        unsafe { ffi::rte_eth_dev_close(self.id) };
+        if let Some(device) = self.device {
+            // SAFETY: the device belongs to the port just closed, and nobody else removes it.
+            unsafe { ffi::rte_dev_remove(device.as_ptr()) };
+        }
+        chatter::take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_dpdks_text() {
+        // Shows what DPDK is told, and that names never repeat.
+        let device = |text: &str| text.parse::<Device>().expect(text);
+        let first = text(&device("tap:tp0"), 1);
+        assert!(first.starts_with("net_tap_c") && first.ends_with(",iface=tp0"), "{first}");
+        assert_ne!(first, text(&device("tap:tp0"), 1));
+        assert!(text(&device("af_packet:va"), 3).contains(",iface=va,qpairs=3,"));
+        assert!(text(&device("pcap:a,b"), 1).ends_with(",rx_pcap=a,tx_pcap=b"));
+        assert_eq!(text(&device("3:0.0"), 1), "0000:03:00.0");
+        assert_eq!(driver(&device("vdev:net_tap12,iface=x")), "net_tap");
+        assert!(Traits::of(&device("vdev:net_tap12,iface=x")).shares_mac);
+        assert!(!Traits::of(&device("vdev:net_virtio_user0")).reads_heap);
+    }
+}

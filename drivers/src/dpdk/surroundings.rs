@@ -1,0 +1,210 @@
+//! What DPDK needs of the machine: huge pages, rights, interfaces, files, NICs.
+//! Looked at first, so that what is missing is told in one line with its remedy instead of in DPDK's words.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+
+use crate::device::{Device, PciAddress};
+use crate::setup::SetupError;
+
+/// Linux's capability numbers (capability.h).
+const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
+const NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+
+const TUN: &str = "/dev/net/tun";
+
+/// Huge pages of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PageSize {
+    kib: u64,
+    free: u64,
+}
+
+/// Checks that `needed_mib` of huge pages are free and, if DPDK is to make files, that they are mounted.
+pub(super) fn check_huge_pages(needed_mib: u64, files: bool) -> Result<(), SetupError> {
+    let free_mib =
+        page_sizes(Path::new("/sys/kernel/mm/hugepages")).map(|size| size.kib * size.free / 1024).sum();
+    check_free(needed_mib, free_mib)?;
+    if files && !is_mounted(&fs::read_to_string("/proc/mounts").unwrap_or_default()) {
+        return Err(SetupError::HugePageMount);
+    }
+    Ok(())
+}
+
+fn check_free(needed_mib: u64, free_mib: u64) -> Result<(), SetupError> {
+    if free_mib >= needed_mib {
+        return Ok(());
+    }
+    // With room to grow: pools come on top of what the EAL itself takes.
+    let suggested = (needed_mib / 2).max(512).next_power_of_two();
+    Err(SetupError::HugePages { needed_mib, free_mib, suggested })
+}
+
+fn page_sizes(folder: &Path) -> impl Iterator<Item = PageSize> {
+    let folders = fs::read_dir(folder).into_iter().flatten().flatten();
+    folders.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let kib = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let free = fs::read_to_string(entry.path().join("free_hugepages")).ok()?.trim().parse().ok()?;
+        Some(PageSize { kib, free })
+    })
+}
+
+fn is_mounted(mounts: &str) -> bool {
+    mounts.lines().any(|line| {
+        let mut fields = line.split(' ').skip(2);
+        fields.next() == Some("hugetlbfs") && fields.next().is_some_and(|options| options.starts_with("rw"))
+    })
+}
+
+/// Checks what can be checked of a device before DPDK opens it.
+pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
+    match device {
+        Device::Tap(name) => check_tap(device, name),
+        Device::AfPacket(name) => {
+            check_capability(device, NET_RAW)?;
+            if interface_exists(name) {
+                Ok(())
+            } else {
+                Err(SetupError::InterfaceMissing { name: name.clone() })
+            }
+        }
+        Device::Pcap { input, output } => check_files(input, output),
+        Device::Pci(address) => check_pci(Path::new("/sys/bus/pci/devices"), *address),
+        Device::Vdev(text) => match option(text, "iface") {
+            Some(name) if text.starts_with("net_tap") => check_tap(device, name),
+            Some(name) if text.starts_with("net_af_packet") && !interface_exists(name) => {
+                Err(SetupError::InterfaceMissing { name: name.to_owned() })
+            }
+            _ => Ok(()),
+        },
+        Device::Null | Device::Ring => Ok(()),
+    }
+}
+
+/// The value of `key` in DPDK's text for a virtual device.
+fn option<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.split(',')
+        .skip(1)
+        .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
+        .map(|(_, value)| value)
+}
+
+fn check_tap(device: &Device, name: &str) -> Result<(), SetupError> {
+    if interface_exists(name) {
+        return Err(SetupError::InterfaceTaken { name: name.to_owned() });
+    }
+    if !Path::new(TUN).exists() {
+        return Err(SetupError::NoTun { path: TUN });
+    }
+    check_capability(device, NET_ADMIN)
+}
+
+/// Asks the kernel rather than /sys, which may show another namespace's interfaces.
+fn interface_exists(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: the name is a C string.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    index != 0
+}
+
+fn check_capability(device: &Device, (number, capability): (u32, &'static str)) -> Result<(), SetupError> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if effective_capabilities(&status).is_none_or(|held| held >> number & 1 == 1) {
+        return Ok(());
+    }
+    Err(SetupError::Permission { device: device.to_string(), capability })
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn check_files(input: &str, output: &str) -> Result<(), SetupError> {
+    let failed = |path: &str, error: std::io::Error| SetupError::File {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    fs::File::open(input).map_err(|error| failed(input, error))?;
+    let folder = Path::new(output).parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::metadata(folder.unwrap_or(Path::new("."))).map_err(|error| failed(output, error))?;
+    Ok(())
+}
+
+/// The NIC is there and the kernel has let go of it.
+fn check_pci(devices: &Path, address: PciAddress) -> Result<(), SetupError> {
+    let wrong = |reason: String| Err(SetupError::Pci { address: address.to_string(), reason });
+    let folder = devices.join(address.to_string());
+    if !folder.exists() {
+        return wrong("is not there".to_owned());
+    }
+    let driver = fs::read_link(folder.join("driver")).ok();
+    let driver = driver.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    match driver.as_deref() {
+        // Mellanox's drivers share the NIC with the kernel's.
+        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "mlx4_core" | "mlx5_core") => Ok(()),
+        Some(driver) => wrong(format!("is driven by the kernel ({driver})")),
+        None => wrong("has no driver for user space".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_huge_pages_are_one_line_with_the_command() {
+        // Shows the text an operator reads, and that enough pages pass.
+        assert_eq!(check_free(64, 64), Ok(()));
+        let text = check_free(64, 10).expect_err("too few").to_string();
+        assert!(text.contains("10 MiB are free") && text.contains("sysctl vm.nr_hugepages=512"), "{text}");
+        assert!(text.contains("--no-huge") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn free_pages_are_counted_for_each_size() {
+        // Shows what is read from the kernel's folders, on a copy of them.
+        let folder = std::env::temp_dir().join(format!("corelane-pages-{}", std::process::id()));
+        for (size, free) in [("hugepages-2048kB", "3\n"), ("hugepages-1048576kB", "1\n"), ("other", "9\n")] {
+            fs::create_dir_all(folder.join(size)).expect("a folder");
+            fs::write(folder.join(size).join("free_hugepages"), free).expect("a file");
+        }
+        let mib: u64 = page_sizes(&folder).map(|size| size.kib * size.free / 1024).sum();
+        fs::remove_dir_all(&folder).expect("the folder");
+        assert_eq!(mib, 1024 + 6);
+    }
+
+    #[test]
+    fn mounts_and_capabilities_are_read() {
+        // Shows the two formats of /proc, with and without what is looked for.
+        assert!(is_mounted("none /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n"));
+        assert!(!is_mounted("none /dev/hugepages hugetlbfs ro 0 0\ntmpfs /tmp tmpfs rw 0 0\n"));
+        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t0000000000001000\n"), Some(1 << 12));
+        assert_eq!(option("net_tap0,mac=fixed,iface=tp0", "iface"), Some("tp0"));
+        assert_eq!(option("net_tap0", "iface"), None);
+    }
+
+    #[test]
+    fn a_nic_must_be_there_and_free() {
+        // Shows the three ways a PCI address can be wrong, and the right one.
+        let folder = std::env::temp_dir().join(format!("corelane-pci-{}", std::process::id()));
+        let address: PciAddress = "0000:03:00.0".parse().expect("an address");
+        let nic = folder.join("0000:03:00.0");
+        let reason = |expected: &str| {
+            let text = check_pci(&folder, address).expect_err(expected).to_string();
+            assert!(text.contains(expected) && text.contains("--bind=vfio-pci 0000:03:00.0"), "{text}");
+        };
+        reason("is not there");
+        fs::create_dir_all(&nic).expect("a folder");
+        reason("has no driver");
+        std::os::unix::fs::symlink("../drivers/igb", nic.join("driver")).expect("a link");
+        reason("is driven by the kernel (igb)");
+        fs::remove_file(nic.join("driver")).expect("the link");
+        std::os::unix::fs::symlink("../drivers/vfio-pci", nic.join("driver")).expect("a link");
+        let fit = check_pci(&folder, address);
+        fs::remove_dir_all(&folder).expect("the folder");
+        assert_eq!(fit, Ok(()));
+    }
+}

@@ -1,0 +1,51 @@
+//! DPDK's AF_PACKET on one end of a veth pair, in a network namespace of the test's own.
+#![cfg(feature = "dpdk")]
+
+mod common;
+
+use common::{RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours};
+use drivers::{Device, OpenOptions, SetupError, open};
+
+#[test]
+fn frames_cross_a_veth_pair_both_ways() {
+    // Shows AF_PACKET: the interface's own address and MTU, frames out and in, joined fragments, the end. One test,
+    // for the namespace is this thread's.
+    if !may_make_interfaces("AF_PACKET") {
+        return;
+    }
+    enter_namespace();
+    ip("link add clva type veth peer name clvb");
+    ip("link set clva address 02:00:00:00:0a:01 mtu 1400 up");
+    ip("link set clvb up");
+    eal();
+    let options = OpenOptions { receive_frames: 512, control_frames: 256, ..OpenOptions::default() };
+    let missing = open(&"af_packet:clvc".parse().expect("a name"), &options).err();
+    assert_eq!(missing, Some(SetupError::InterfaceMissing { name: "clvc".to_owned() }));
+
+    let device: Device = "af_packet:clva".parse().expect("a name");
+    let mut port = open(&device, &options).expect("the port");
+    assert_eq!((port.mac, port.mtu), ([2, 0, 0, 0, 0x0a, 1], 1400));
+    let wrong = open(&device, &OpenOptions { mtu: Some(1500), ..options.clone() }).err();
+    assert!(matches!(wrong, Some(SetupError::Mtu { asked: 1500, most: 1400, .. })), "{wrong:?}");
+
+    let peer = RawSocket::new("clvb");
+    let parts = &mut port.queues[0];
+    for turn in 0..100_u8 {
+        peer.send(&ethernet(turn, 1000));
+        assert_eq!(receive_ours(&mut *parts.queue), ethernet(turn, 1000));
+        let mut frames = vec![frame(&parts.pools.control, &ethernet(turn, 60))];
+        assert_eq!(parts.queue.transmit(0, &mut frames), 1);
+        assert_eq!(peer.receive_ours(), ethernet(turn, 60));
+    }
+    assert_eq!(parts.pools.control.available(), 256);
+    assert_eq!(parts.pools.receive.available(), 512);
+    // The kernel hands joined fragments over as one frame, longer than the MTU.
+    ip("link set clvb mtu 9000");
+    ip("link set clva mtu 9000");
+    peer.send(&ethernet(7, 8028));
+    assert_eq!(receive_ours(&mut *parts.queue).len(), 8042);
+    let statistics = port.control.statistics();
+    assert!(statistics.sent_frames >= 100 && statistics.received_frames >= 101, "{statistics:?}");
+    drop(port);
+    drop(open(&device, &options).expect("the interface can be opened again"));
+}
