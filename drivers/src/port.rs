@@ -59,6 +59,11 @@ pub trait Queue: Send {
         None
     }
 
+    /// Frames available and frames there are in the pool that a soft port copies what it sends into, if it has one.
+    fn transmit_pool(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Give back frames that were sent and are still held, where the driver can be asked to.
     fn reclaim(&mut self) {}
 }

@@ -10,6 +10,7 @@ pub mod ip;
 pub mod lane;
 pub mod mode;
 pub mod run;
+pub mod sim;
 pub mod socket;
 pub mod tcp;
 pub mod time;

@@ -103,7 +103,9 @@ impl LaneRun {
         busy |= self.listen();
         busy |= self.engine.advance();
         busy |= self.engine.give_batch(batch);
-        if !busy {
+        if busy {
+            self.idle_turns = 0;
+        } else {
             self.queue.reclaim();
         }
         let running = !self.engine.is_stopped();
@@ -154,11 +156,6 @@ impl LaneRun {
         if !left.is_zero() {
             std::thread::sleep(left);
         }
-    }
-
-    /// Work was done: the next idle turn begins to count anew.
-    pub fn woken(&mut self) {
-        self.idle_turns = 0;
     }
 
     /// Stop in order.

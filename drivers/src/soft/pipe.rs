@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::frame::{Checksum, Frame, Verdicts};
+use crate::frame::Frame;
+use crate::pool::Pool;
 use crate::port::{Capabilities, Control, DeviceStatistics, Link, Queue};
+use crate::soft::heap::HEADROOM;
 
 /// Frames that wait at one end before more are refused: a NIC's usual receive ring.
 pub const PIPE_FRAMES_MAX: usize = 4096;
@@ -15,12 +17,41 @@ type Wire = Arc<Mutex<VecDeque<Frame>>>;
 pub struct PipeEnd {
     inward: Wire,
     outward: Wire,
+    /// What the other end receives into; each frame is copied, as a wire does.
+    pool: Pool,
+    missed: u64,
 }
 
-/// Two ends: what one transmits the other receives, at once and in order.
-pub fn pipe() -> (PipeEnd, PipeEnd) {
+/// Two ends: what one transmits the other receives, at once and in order, in `frames` frames that hold `mtu` bytes
+/// and an Ethernet header with its tags. A frame for which none is free is missed, as by a NIC.
+pub fn pipe(frames: usize, mtu: u16) -> (PipeEnd, PipeEnd) {
     let (a, b) = (Wire::default(), Wire::default());
-    (PipeEnd { inward: Arc::clone(&a), outward: Arc::clone(&b) }, PipeEnd { inward: b, outward: a })
+    let room = mtu.saturating_add(LINK_BYTES_MAX).saturating_add(HEADROOM);
+    let end = |inward: &Wire, outward: &Wire| PipeEnd {
+        inward: Arc::clone(inward),
+        outward: Arc::clone(outward),
+        pool: Pool::heap(frames, room),
+        missed: 0,
+    };
+    (end(&a, &b), end(&b, &a))
+}
+
+/// An Ethernet header with two VLAN tags.
+const LINK_BYTES_MAX: u16 = 22;
+
+impl PipeEnd {
+    fn copy(&self, frame: &Frame) -> Option<Frame> {
+        let mut copy = self.pool.take()?;
+        for segment in frame.segments() {
+            copy.append(segment.len())?.copy_from_slice(segment);
+        }
+        Some(copy)
+    }
+
+    /// Frames that went nowhere because the other end held every frame of the pool.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
 }
 
 /// What an end of a pipe can do: everything that is a matter of handing references over.
@@ -36,19 +67,25 @@ impl Queue for PipeEnd {
     }
 
     fn transmit(&mut self, _now: u64, frames: &mut Vec<Frame>) -> usize {
-        let mut wire = self.outward.lock().unwrap_or_else(PoisonError::into_inner);
+        let outward = Arc::clone(&self.outward);
+        let mut wire = outward.lock().unwrap_or_else(PoisonError::into_inner);
         let count = frames.len().min(PIPE_FRAMES_MAX - wire.len());
-        wire.extend(frames.drain(..count).map(|mut frame| {
-            frame.clear_metadata();
-            frame.set_verdicts(Verdicts { ip: Checksum::Unknown, transport: Checksum::Unknown });
-            frame
-        }));
+        for frame in frames.drain(..count) {
+            match self.copy(&frame) {
+                Some(copy) => wire.push_back(copy),
+                None => self.missed += 1,
+            }
+        }
         count
     }
 
     fn next_event(&self) -> Option<u64> {
         let wire = self.inward.lock().unwrap_or_else(PoisonError::into_inner);
         (!wire.is_empty()).then_some(0)
+    }
+
+    fn transmit_pool(&self) -> Option<(usize, usize)> {
+        Some((self.pool.available(), self.pool.capacity()))
     }
 }
 

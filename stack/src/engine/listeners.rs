@@ -267,7 +267,6 @@ impl Engine {
         };
         self.flows.begin(slot, &birth);
         let begun = self.flows.connection(slot).is_some_and(|mut connection| {
-            connection.cold.irs = half.irs;
             connection.hot.rcv_nxt = half.irs + 1;
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;

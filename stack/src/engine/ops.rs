@@ -259,7 +259,7 @@ impl Engine {
                 if let Some(idle) = idle {
                     connection.set(flag::KEEPALIVE);
                     connection.cold.keepalive_idle_s =
-                        u32::try_from(idle.as_secs().max(1)).unwrap_or(u32::MAX);
+                        u16::try_from(idle.as_secs().max(1)).unwrap_or(u16::MAX);
                 }
                 timers::heard(&mut connection);
             }

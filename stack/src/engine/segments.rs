@@ -146,13 +146,17 @@ impl Engine {
         }
     }
 
-    /// A stream whose application keeps up while its window fills may hold more.
+    /// A stream whose application keeps up while a whole window arrives may hold twice as much (RFC 7323's large
+    /// windows are of use only if they grow with the path; Linux's dynamic right-sizing measures the same).
     fn tune_receive(&mut self, slot: u32) {
         let Some(connection) = self.flows.connection(slot) else { return };
         let (max, limit) = (connection.cold.frames_max, connection.config.receive_frames_max);
-        let keeps_up = connection.hot.held < max / 4;
-        let filled = connection.rcv_wnd() < crate::tcp::output::window_room(&connection) / 2;
-        if keeps_up && filled && max < limit {
+        if max >= limit || connection.hot.held >= max / 4 {
+            return;
+        }
+        let whole = u32::from(max) * u32::from(connection.cold.rcv_mss);
+        if connection.hot.rcv_nxt.since(connection.cold.tuned_at) >= whole {
+            connection.cold.tuned_at = connection.hot.rcv_nxt;
             connection.cold.frames_max = max.saturating_mul(2).min(limit);
         }
     }

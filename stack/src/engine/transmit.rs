@@ -23,7 +23,6 @@ struct Path {
     /// The next hop's station, as the neighbour table had it in turn `turn`.
     mac: Option<MacAddress>,
     turn: u64,
-    mtu: u16,
     flows: u32,
 }
 
@@ -56,7 +55,7 @@ impl Paths {
             self.paths.get_mut(usize::from(index))?.flows += 1;
             return Some(index);
         }
-        let path = Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, mtu: hop.mtu, flows: 1 };
+        let path = Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, flows: 1 };
         let index = match self.free.pop() {
             Some(index) => {
                 *self.paths.get_mut(usize::from(index))? = path;
@@ -226,7 +225,7 @@ impl Engine {
         }
         let transport = offload.then_some(Transport::Tcp);
         let header = ipv4::Header::new(source, destination, Protocol::TCP, TTL);
-        let urgent = payload == 0;
+        let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         let hop = self.hop(path, tuple.remote.ip());
         self.send_ip(frame, &header, transport, header_len, urgent, hop);
     }

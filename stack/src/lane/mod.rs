@@ -272,6 +272,16 @@ impl Lane {
         Report { lent: self.lent(), ..self.crossing.report() }
     }
 
+    /// Ops wait for the next turn, or frames to go back.
+    pub fn has_ops(&self) -> bool {
+        !self.batch.ops.is_empty() || self.returns.is_waiting()
+    }
+
+    /// Something moved in the last turn: a frame, an op, a timer.
+    pub fn is_busy(&self) -> bool {
+        self.turn.busy
+    }
+
     /// When the lane next has something to do without being asked, where time is virtual.
     pub fn next_event(&self) -> Option<Instant> {
         self.crossing.next_event()

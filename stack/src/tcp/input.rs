@@ -94,7 +94,6 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     if !segment.flags.contains(Flags::SYN) {
         return Verdict::dropped(DropReason::TcpNotAcceptable);
     }
-    connection.cold.irs = segment.seq;
     connection.hot.rcv_nxt = segment.seq + 1;
     connection.hot.rcv_adv = connection.hot.rcv_nxt;
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
@@ -161,6 +160,7 @@ fn establish(connection: &mut Connection) {
     let mss = connection.send_mss();
     connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
     connection.cold.quick_acks = connection.config.quick_acks;
+    connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
     connection.enter(State::Established);
     timers::heard(connection);

@@ -35,7 +35,8 @@ pub struct HalfOpen {
     pub retries: u8,
     /// When the SYN-ACK was first sent. Units: microseconds.
     pub sent_us: u32,
-    due: Ticks,
+    /// When the SYN-ACK goes again; the table's to set.
+    pub due: Ticks,
 }
 
 /// What a listener does about a segment that belongs to no connection.

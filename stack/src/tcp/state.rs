@@ -196,8 +196,6 @@ pub struct Cold {
     pub snd_wl2: SeqNum,
     /// ISS.
     pub iss: SeqNum,
-    /// IRS.
-    pub irs: SeqNum,
     /// Highest sequence sent when loss was last found (RFC 6582).
     pub recover: SeqNum,
     /// The sequence number of a FIN that came out of order.
@@ -226,8 +224,10 @@ pub struct Cold {
     pub active: u32,
     /// User timeout (RFC 5482), or zero. Units: milliseconds.
     pub user_timeout_ms: u32,
-    /// Keepalive's idle time. Units: seconds.
-    pub keepalive_idle_s: u32,
+    /// Keepalive's idle time. Units: seconds; eighteen hours at most.
+    pub keepalive_idle_s: u16,
+    /// RCV.NXT when the receive buffer was last enlarged.
+    pub tuned_at: SeqNum,
     /// Slot of the listener it came by, or `NONE`.
     pub listener: u32,
     /// Frames the flow may hold.

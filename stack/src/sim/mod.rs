@@ -1,0 +1,8 @@
+//! Whole hosts on a virtual network in virtual time: deterministic, in one thread, without a clock.
+//! The same seed and the same commit give the same trace, byte for byte.
+
+mod apps;
+mod world;
+
+pub use apps::{Client, ClientOptions, Echo, Either, Outcome, pattern};
+pub use world::{App, Host, HostId, World};
