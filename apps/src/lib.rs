@@ -19,5 +19,8 @@
 //! - Everything that a client can make grow has a named bound.
 #![forbid(unsafe_code)]
 
+pub mod echo;
 pub mod files;
 pub mod http;
+pub mod httpd;
+pub mod watch;

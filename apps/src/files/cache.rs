@@ -9,7 +9,7 @@ use corelane::{Block, Region};
 use super::{CHUNK_BYTES, Identity};
 
 /// Bytes of a small block: a web page, so that many of them do not each hold a whole chunk's memory.
-const SMALL_BYTES: usize = 16 * 1024;
+pub(crate) const SMALL_BYTES: usize = 16 * 1024;
 
 /// How much memory the cache has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use corelane::LaneWaker;
 
 pub use cache::CacheOptions;
+pub(crate) use cache::SMALL_BYTES;
 
 use crate::http::FilePath;
 use thread::{FileThread, Message};
