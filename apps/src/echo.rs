@@ -15,7 +15,7 @@ pub fn echo(mut lane: Lane, address: SocketAddr, watch: &mut impl Watch) -> Resu
     while lane.wait(&[QueueId::MAIN], None) {
         while let Some(done) = lane.take(QueueId::MAIN) {
             match done.event {
-                Event::Listening { local, .. } => watch.ready(local),
+                Event::Listening { local, .. } => watch.ready(&lane, local),
                 Event::Received { stream, data } => lane.submit(Op::send(stream, data))?,
                 Event::End { stream } => lane.submit(Op::close(stream))?,
                 // Without a socket it is the listener that failed; a stream's failure is followed by its `Closed`.

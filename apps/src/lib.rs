@@ -23,4 +23,6 @@ pub mod echo;
 pub mod files;
 pub mod http;
 pub mod httpd;
+pub mod options;
+pub mod program;
 pub mod watch;

@@ -7,7 +7,7 @@ use corelane::Lane;
 /// Told of a lane's life by its server, on the lane's thread.
 pub trait Watch {
     /// The server listens at `local`.
-    fn ready(&mut self, local: SocketAddr);
+    fn ready(&mut self, lane: &Lane, local: SocketAddr);
 
     /// A turn is over. Called often: look at a flag, no more.
     fn turn(&mut self, lane: &Lane);
@@ -18,7 +18,7 @@ pub trait Watch {
 
 /// Nobody wants to know.
 impl Watch for () {
-    fn ready(&mut self, _local: SocketAddr) {}
+    fn ready(&mut self, _lane: &Lane, _local: SocketAddr) {}
     fn turn(&mut self, _lane: &Lane) {}
     fn end(&mut self, _lane: &Lane) {}
 }

@@ -145,7 +145,7 @@ impl Connection {
             ready: false,
             partial: false,
             queued: 0,
-            deadline: now.after(IDLE_TIMEOUT),
+            deadline: now.saturating_add(IDLE_TIMEOUT),
             visit: 0,
         }
     }

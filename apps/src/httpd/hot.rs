@@ -44,7 +44,12 @@ impl Entry {
     pub fn new(file: &OpenedFile, now: Instant) -> Entry {
         let modified = file.identity.modified_time();
         let fields = file_fields(file.media_type, file.identity.length, &date_text(modified));
-        Entry { fields: fields.into(), body: file.first.clone(), modified, fresh_until: now.after(FRESH) }
+        Entry {
+            fields: fields.into(),
+            body: file.first.clone(),
+            modified,
+            fresh_until: now.saturating_add(FRESH),
+        }
     }
 
     fn is_small(&self) -> bool {

@@ -164,7 +164,7 @@ impl Server {
         match done.event {
             Event::Listening { local, .. } => {
                 self.listening = true;
-                watch.ready(local);
+                watch.ready(lane, local);
             }
             Event::Accepted { stream, .. } => self.accept(lane, stream),
             Event::Received { stream, data } => {
@@ -358,7 +358,7 @@ impl Server {
 
     fn set_deadline(&mut self, socket: SocketId, now: Instant, after: Duration) {
         if let Some(connection) = self.connections.get_mut(socket) {
-            connection.deadline = now.after(after);
+            connection.deadline = now.saturating_add(after);
             self.wheel.schedule(socket, connection.deadline, &mut connection.visit);
         }
     }
