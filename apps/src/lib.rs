@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The programs that come with Corelane: an HTTP server and an echo server.
+//! The network they run on is `corelane`'s; nothing here knows of frames, segments or devices.
+//!
+//! # Map
+//!
+//! | module | duty |
+//! | --- | --- |
+//! | [`http`] | requests, targets, response heads: bytes to values and back, no I/O |
+//! | [`files`] | the file thread, its bounded chunk cache, each lane's end of it |
+//! | [`httpd`] | the server on a lane: connections, deadlines, answers |
+//! | [`echo`] | whatever arrives goes back |
+//! | [`options`] | the command line both programs share |
+//! | [`program`] | from options to a running program: runtime, signals, reports |
+//!
+//! # Invariants
+//!
+//! - A lane never opens, reads or stats a file; only the file thread does.
+//! - A request for a file that is small and hot allocates nothing and copies nothing.
+//! - Everything that a client can make grow has a named bound.
+#![forbid(unsafe_code)]
+
+pub mod echo;
+pub mod files;
+pub mod http;
+pub mod httpd;
+pub mod options;
+pub mod program;
+pub mod watch;

@@ -1,0 +1,18 @@
+//! HTTP/1.x as values: requests parsed in place, heads of answers. No I/O, no clock; connections live in `httpd`.
+
+mod clock;
+mod head;
+mod input;
+mod mime;
+mod request;
+mod status;
+mod target;
+
+pub use clock::HttpClock;
+pub use clock::{DATE_BYTES, date_text};
+pub use head::{Head, Sink, file_fields, page};
+pub use input::{Chunk, HEAD_MAX, Input, Taken};
+pub use mime::media_type;
+pub use request::{Method, Parsed, Request, parse};
+pub use status::Status;
+pub use target::{FilePath, file_path};

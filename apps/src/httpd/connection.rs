@@ -1,0 +1,157 @@
+//! What the server knows of one connection. What happens to it is in `mod.rs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use corelane::{Instant, Received, Stream};
+
+use crate::files::FileKey;
+use crate::http::{Input, Method, Request, Status};
+
+/// A connection that says nothing is closed after this: the usual value of web servers.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A request head must be whole this long after its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A chunk, or the answers that fill a connection's bound, must be acknowledged within this.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a refused client may go on sending before it is cut off.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of it is read and thrown away, so that the refusal is not lost to a reset. Units: bytes.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Chunks of one download that are being read, or sent and not acknowledged: 512 KiB.
+pub const CHUNKS_UNDERWAY_MAX: u64 = 2;
+
+/// Content of pipelined answers that is not acknowledged, beyond which no further request is parsed. Units: bytes.
+pub const QUEUED_BYTES_MAX: usize = 512 * 1024;
+
+/// Sends of pipelined answers that are not acknowledged, beyond which no further request is parsed.
+pub const QUEUED_SENDS_MAX: usize = 32;
+
+/// What was asked for, without its target.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub method: Method,
+    pub keep_alive: bool,
+    pub old: bool,
+    pub if_modified_since: Option<SystemTime>,
+    /// The status the file is sent with: `Ok`, or `NotFound` for the page that says so.
+    pub status: Status,
+}
+
+impl Wanted {
+    pub fn new(request: &Request<'_>) -> Wanted {
+        let date = request.if_modified_since.and_then(|text| core::str::from_utf8(text).ok());
+        Wanted {
+            method: request.method,
+            keep_alive: request.keep_alive,
+            old: request.old,
+            if_modified_since: date.and_then(|text| httpdate::parse_http_date(text).ok()),
+            status: Status::Ok,
+        }
+    }
+
+    /// What a request is taken for that could not be read.
+    pub fn refused() -> Wanted {
+        Wanted {
+            method: Method::Get,
+            keep_alive: false,
+            old: false,
+            if_modified_since: None,
+            status: Status::BadRequest,
+        }
+    }
+
+    /// The client has what did not change since it asked last.
+    pub fn has(&self, modified: SystemTime) -> bool {
+        self.status == Status::Ok && self.if_modified_since.is_some_and(|date| modified <= date)
+    }
+}
+
+/// An open file of the file thread's, shared by the downloads of one lane. The last to go has it closed.
+#[derive(Debug)]
+pub struct OpenHandle {
+    pub key: FileKey,
+    pub returns: Rc<RefCell<Vec<FileKey>>>,
+}
+
+impl Drop for OpenHandle {
+    fn drop(&mut self) {
+        self.returns.borrow_mut().push(self.key);
+    }
+}
+
+/// A download of more than a chunk.
+#[derive(Debug)]
+pub struct Download {
+    pub file: Rc<OpenHandle>,
+    /// Chunks of the file.
+    pub chunks: u64,
+    /// Chunks asked of the file thread so far.
+    pub asked: u64,
+    /// Chunks sent so far.
+    pub sent: u64,
+    /// Chunks acknowledged so far.
+    pub acked: u64,
+    pub keep_alive: bool,
+}
+
+/// What a connection is about.
+#[derive(Debug)]
+pub enum Phase {
+    /// Waiting for a request.
+    Reading,
+    /// Waiting for the file thread to open a file.
+    Opening { ticket: u64, wanted: Wanted },
+    /// Sending a file's chunks.
+    Downloading(Box<Download>),
+    /// Enough answers are under way; waiting for their acknowledgement.
+    Flushing,
+    /// Refused: our side is shut, and this many more bytes are read and thrown away.
+    Lingering { left: usize },
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: Stream,
+    pub input: Input<Received>,
+    pub phase: Phase,
+    /// The peer has sent its FIN.
+    pub ended: bool,
+    /// It is on the list of those with more to parse.
+    pub ready: bool,
+    /// A part of a request is here, and its deadline runs.
+    pub partial: bool,
+    /// Content sent since nothing was under way. Units: bytes.
+    pub queued: usize,
+    pub deadline: Instant,
+    /// Where the wheel has it.
+    pub visit: u64,
+}
+
+impl Connection {
+    pub fn new(stream: Stream, now: Instant) -> Connection {
+        Connection {
+            stream,
+            input: Input::default(),
+            phase: Phase::Reading,
+            ended: false,
+            ready: false,
+            partial: false,
+            queued: 0,
+            deadline: now.saturating_add(IDLE_TIMEOUT),
+            visit: 0,
+        }
+    }
+
+    /// Nothing was asked and nothing is owed.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Reading) && self.input.is_empty()
+    }
+}

@@ -1,0 +1,413 @@
+//! The HTTP server on one lane: a state machine over completions and the file thread's answers. Never blocks.
+//!
+//! # Map
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `connection.rs` | what is known of one connection, and every bound and time-out |
+//! | `site.rs`, `hot.rs` | where a target's file is; the lane's own small files |
+//! | `opening.rs`, `download.rs` | files that are opened first; files sent in chunks |
+//! | `answer.rs`, `outbox.rs` | heads and contents as ops; ops that wait for room in the batch |
+//! | `wheel.rs` | deadlines of all connections under one timer |
+//!
+//! Requests of a connection are answered one after the other. What waits unparsed holds its frames, so that a client
+//! that asks faster than it reads meets a closed window, not a growing queue.
+
+mod answer;
+mod connection;
+mod download;
+mod hot;
+mod opening;
+mod outbox;
+mod site;
+mod wheel;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use corelane::{
+    Completion, Event, Instant, Lane, LaneError, Op, PerSocket, QueueId, SocketId, SocketOption, Stream, Tag,
+};
+
+use self::answer::{Content, Wire};
+use self::connection::{
+    Connection, HEAD_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT, Phase, QUEUED_BYTES_MAX,
+    QUEUED_SENDS_MAX, SEND_TIMEOUT, Wanted,
+};
+use self::hot::Entry;
+pub use self::hot::HotOptions;
+use self::outbox::Outbox;
+use self::site::{LookUp, Site};
+use self::wheel::Wheel;
+use crate::files::{Answer, LaneFiles};
+use crate::http::{Head, HttpClock, Method, Status, Taken, page};
+use crate::watch::Watch;
+
+/// The listener's word; its streams begin under it too.
+const LISTEN: Tag = Tag(1);
+
+/// The word of the one timer.
+const TICK: Tag = Tag(2);
+
+/// Serve on a lane until it has stopped.
+///
+/// Errors: the address cannot be listened on, or the lane's bounds are too small.
+pub fn serve(
+    mut lane: Lane,
+    address: SocketAddr,
+    files: LaneFiles,
+    watch: &mut impl Watch,
+) -> Result<(), LaneError> {
+    let mut server = Server::new(&lane, files, HotOptions::default());
+    server.start(&mut lane, address);
+    loop {
+        let goes_on = if server.is_busy() { lane.turn() } else { lane.wait(&[QueueId::MAIN], None) };
+        if !goes_on {
+            break;
+        }
+        server.turn(&mut lane, watch)?;
+        watch.turn(&lane);
+    }
+    drop(server);
+    watch.end(&lane);
+    Ok(())
+}
+
+/// One lane's server.
+#[derive(Debug)]
+pub struct Server {
+    connections: PerSocket<Connection>,
+    site: Site,
+    outbox: Outbox,
+    wheel: Wheel,
+    clock: HttpClock,
+    /// Connections with more to parse.
+    ready: VecDeque<SocketId>,
+    /// Sends a stream takes that has none under way.
+    sends_max: usize,
+    listening: bool,
+    stopping: bool,
+}
+
+impl Server {
+    /// A server without connections. Files come from `files`.
+    pub fn new(lane: &Lane, files: LaneFiles, hot: HotOptions) -> Server {
+        Server {
+            connections: PerSocket::new(),
+            site: Site::new(files, hot),
+            outbox: Outbox::default(),
+            wheel: Wheel::new(lane.now()),
+            clock: HttpClock::new(SystemTime::now()),
+            ready: VecDeque::new(),
+            sends_max: 0,
+            listening: false,
+            stopping: false,
+        }
+    }
+
+    /// Listen, and start the one timer.
+    pub fn start(&mut self, lane: &mut Lane, address: SocketAddr) {
+        self.outbox.submit(lane, Op::listen_eager(address).tag(LISTEN));
+        self.outbox.submit(lane, Op::timer(self.wheel.next()).tag(TICK));
+    }
+
+    /// There is work that no completion will tell of.
+    pub fn is_busy(&self) -> bool {
+        !self.outbox.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Work off what a turn of the lane and the file thread brought, as far as the lane takes the answers.
+    pub fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<(), LaneError> {
+        if lane.is_stopping() && !self.stopping {
+            self.stop(lane);
+        }
+        self.outbox.flush(lane);
+        while self.outbox.is_empty()
+            && let Some(done) = lane.take(QueueId::MAIN)
+        {
+            self.handle(lane, done, watch)?;
+        }
+        while self.outbox.is_empty()
+            && let Some(answer) = self.site.poll()
+        {
+            match answer {
+                Answer::Opened { ticket, result } => self.opened(lane, ticket, result),
+                Answer::Chunk { ticket, index, result } => {
+                    self.chunk(lane, SocketId::from_bits(ticket), index, result);
+                }
+            }
+        }
+        while self.outbox.is_empty()
+            && let Some(socket) = self.ready.pop_front()
+        {
+            if let Some(connection) = self.connections.get_mut(socket) {
+                connection.ready = false;
+                self.advance(lane, socket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Work off one completion.
+    pub fn handle(
+        &mut self,
+        lane: &mut Lane,
+        done: Completion,
+        watch: &mut impl Watch,
+    ) -> Result<(), LaneError> {
+        match done.event {
+            Event::Listening { local, .. } => {
+                self.listening = true;
+                watch.ready(lane, local);
+            }
+            Event::Accepted { stream, .. } => self.accept(lane, stream),
+            Event::Received { stream, data } => {
+                let socket = stream.into();
+                let Some(connection) = self.connections.get_mut(socket) else { return Ok(()) };
+                if let Phase::Lingering { left } = &mut connection.phase {
+                    *left = left.saturating_sub(data.len());
+                    if *left == 0 {
+                        self.abort(lane, socket);
+                    }
+                    return Ok(());
+                }
+                connection.input.push(data);
+                self.advance(lane, socket);
+            }
+            Event::End { stream } => self.end(lane, stream.into()),
+            Event::Sent { stream, .. } => self.sent(lane, stream.into()),
+            Event::Timer if done.tag == TICK => self.tick(lane),
+            Event::Closed { socket, .. } => drop(self.connections.remove(socket)),
+            Event::Failed { error, .. } if done.tag == LISTEN && !self.listening => return Err(error.into()),
+            // A send that failed is followed by its stream's `Closed`.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, lane: &mut Lane, stream: Stream) {
+        if self.stopping {
+            return self.outbox.submit(lane, Op::close(stream));
+        }
+        self.sends_max = lane.send_room(stream);
+        let mut connection = Connection::new(stream, lane.now());
+        self.wheel.schedule(stream, connection.deadline, &mut connection.visit);
+        self.connections.insert(stream, connection);
+        // Heads and contents say themselves what follows; waiting for an acknowledgement would only delay the last.
+        self.outbox.submit(lane, Op::set(stream, SocketOption::NoDelay(true)));
+    }
+
+    /// Look for the next request of a connection and answer it, or have its file opened.
+    fn advance(&mut self, lane: &mut Lane, socket: SocketId) {
+        let now = lane.now();
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        if !matches!(connection.phase, Phase::Reading) {
+            return;
+        }
+        let site = &mut self.site;
+        let taken =
+            connection.input.take(|request| (Wanted::new(&request), site.look_up(request.target, now)));
+        match taken {
+            Taken::Request((wanted, found)) => {
+                connection.partial = false;
+                match found {
+                    LookUp::Hot(entry) => self.answer_entry(lane, socket, wanted, &entry),
+                    LookUp::Asked(ticket) => self.wait(socket, wanted, ticket, now),
+                    LookUp::Refused(status) => self.answer_page(lane, socket, wanted, status, None),
+                }
+                self.resume(socket);
+            }
+            Taken::Refused(status) => self.answer_page(lane, socket, Wanted::refused(), status, None),
+            Taken::Partial | Taken::Empty if connection.ended => self.close(lane, socket),
+            Taken::Partial if !connection.partial => {
+                connection.partial = true;
+                self.set_deadline(socket, now, HEAD_TIMEOUT);
+            }
+            Taken::Partial | Taken::Empty => {}
+        }
+    }
+
+    /// Parse on at the next opportunity, if there is something to parse.
+    fn resume(&mut self, socket: SocketId) {
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let worth_it = !connection.input.is_empty() || connection.ended;
+        if worth_it && !connection.ready && matches!(connection.phase, Phase::Reading) {
+            connection.ready = true;
+            self.ready.push_back(socket);
+        }
+    }
+
+    fn answer_page(
+        &mut self,
+        lane: &mut Lane,
+        socket: SocketId,
+        wanted: Wanted,
+        status: Status,
+        location: Option<&str>,
+    ) {
+        let (fields, page) = page(status, location);
+        self.answer(lane, socket, wanted, status, &fields, Content::Page(page));
+    }
+
+    fn answer_entry(&mut self, lane: &mut Lane, socket: SocketId, wanted: Wanted, entry: &Entry) {
+        if wanted.has(entry.modified) {
+            return self.answer(lane, socket, wanted, Status::NotModified, b"", Content::None);
+        }
+        self.answer(lane, socket, wanted, wanted.status, &entry.fields, Content::Bytes(entry.body.clone()));
+    }
+
+    /// Queue an answer that is complete, and decide what becomes of the connection.
+    fn answer(
+        &mut self,
+        lane: &mut Lane,
+        socket: SocketId,
+        wanted: Wanted,
+        status: Status,
+        fields: &[u8],
+        content: Content,
+    ) {
+        let now = lane.now();
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let keep_alive = wanted.keep_alive && !self.stopping;
+        let content = if wanted.method == Method::Head { Content::None } else { content };
+        let under_way = self.sends_max.saturating_sub(lane.send_room(connection.stream));
+        if under_way == 0 {
+            connection.queued = 0;
+        }
+        connection.queued += content.len();
+        let full = keep_alive && (connection.queued >= QUEUED_BYTES_MAX || under_way + 2 >= QUEUED_SENDS_MAX);
+        let head = Head { status, fields, keep_alive, old: wanted.old };
+        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
+        wire.send(connection.stream, &head, content, full);
+        connection.phase = if full { Phase::Flushing } else { Phase::Reading };
+        if !keep_alive {
+            return self.finish(lane, socket);
+        }
+        self.set_deadline(socket, now, if full { SEND_TIMEOUT } else { IDLE_TIMEOUT });
+    }
+
+    /// Something that was sent with `notify` has reached the peer.
+    fn sent(&mut self, lane: &mut Lane, socket: SocketId) {
+        let now = lane.now();
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        match &mut connection.phase {
+            Phase::Downloading(download) => {
+                download.acked += 1;
+                if download.acked < download.chunks {
+                    self.ask_chunks(socket);
+                    return self.set_deadline(socket, now, SEND_TIMEOUT);
+                }
+            }
+            Phase::Flushing => {}
+            Phase::Reading | Phase::Opening { .. } | Phase::Lingering { .. } => return,
+        }
+        connection.phase = Phase::Reading;
+        if self.stopping && connection.input.is_empty() {
+            return self.close(lane, socket);
+        }
+        self.set_deadline(socket, now, IDLE_TIMEOUT);
+        self.advance(lane, socket);
+    }
+
+    /// The peer has sent its FIN. What it asked before is still answered.
+    fn end(&mut self, lane: &mut Lane, socket: SocketId) {
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        connection.ended = true;
+        match connection.phase {
+            Phase::Lingering { .. } => self.close(lane, socket),
+            Phase::Reading => self.advance(lane, socket),
+            _ => {}
+        }
+    }
+
+    /// The last answer is queued. The client is heard out for a while, so that what it still sends does not make a
+    /// reset overtake the answer.
+    //= https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+    //# To avoid the TCP reset problem, servers typically close a connection in
+    //# stages.
+    fn finish(&mut self, lane: &mut Lane, socket: SocketId) {
+        let now = lane.now();
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        if connection.ended {
+            return self.close(lane, socket);
+        }
+        connection.input.clear();
+        connection.phase = Phase::Lingering { left: LINGER_BYTES_MAX };
+        self.outbox.submit(lane, Op::shutdown(connection.stream));
+        self.set_deadline(socket, now, LINGER_TIMEOUT);
+    }
+
+    /// Forget a connection; what is queued is still sent.
+    fn close(&mut self, lane: &mut Lane, socket: SocketId) {
+        if let Some(connection) = self.connections.remove(socket) {
+            self.outbox.submit(lane, Op::close_within(connection.stream, SEND_TIMEOUT));
+        }
+    }
+
+    fn abort(&mut self, lane: &mut Lane, socket: SocketId) {
+        if self.connections.remove(socket).is_some() {
+            self.outbox.submit(lane, Op::abort(socket));
+        }
+    }
+
+    fn set_deadline(&mut self, socket: SocketId, now: Instant, after: Duration) {
+        if let Some(connection) = self.connections.get_mut(socket) {
+            connection.deadline = now.saturating_add(after);
+            self.wheel.schedule(socket, connection.deadline, &mut connection.visit);
+        }
+    }
+
+    /// A second has passed: set the clock and look at the connections whose time may have come.
+    fn tick(&mut self, lane: &mut Lane) {
+        let now = lane.now();
+        self.clock.set(SystemTime::now());
+        while let Some((tick, sockets)) = self.wheel.due(now) {
+            for &socket in &sockets {
+                let Some(connection) = self.connections.get_mut(socket) else { continue };
+                if connection.visit != tick {
+                    continue;
+                }
+                connection.visit = 0;
+                if connection.deadline <= now {
+                    self.expire(lane, socket);
+                } else {
+                    self.wheel.schedule(socket, connection.deadline, &mut connection.visit);
+                }
+            }
+            self.wheel.restore(tick, sockets);
+        }
+        self.outbox.submit(lane, Op::timer(self.wheel.next()).tag(TICK));
+    }
+
+    /// A connection's time is up.
+    fn expire(&mut self, lane: &mut Lane, socket: SocketId) {
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let status = match connection.phase {
+            //= https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9
+            //# The 408 (Request Timeout) status code indicates that the server did
+            //# not receive a complete request message within the time that it was
+            //# prepared to wait.
+            Phase::Reading if connection.partial => Status::RequestTimeout,
+            Phase::Opening { .. } => Status::ServiceUnavailable,
+            Phase::Reading | Phase::Lingering { .. } => return self.close(lane, socket),
+            Phase::Downloading(_) | Phase::Flushing => return self.abort(lane, socket),
+        };
+        self.answer_page(lane, socket, Wanted::refused(), status, None);
+    }
+
+    /// The lane was told to stop: idle connections close now, the others after their answer.
+    fn stop(&mut self, lane: &mut Lane) {
+        self.stopping = true;
+        let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
+        let idle: Vec<SocketId> = idle.map(|(socket, _)| socket).collect();
+        for socket in idle {
+            self.close(lane, socket);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The command line both programs share: `[EAL arguments --] [options]`. What comes of it is `program.rs`'s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use corelane::{Address, Config, Device};
+
+/// An address with the length of its prefix, as `10.77.0.2/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AddressArgument(pub Address);
+
+impl FromStr for AddressArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no address with a prefix length: write it as 10.77.0.2/24");
+        let (ip, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
+        let prefix = prefix.parse().map_err(|_| wrong())?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        if prefix > most { Err(wrong()) } else { Ok(AddressArgument(Address { ip, prefix })) }
+    }
+}
+
+/// A time such as `5s`, `250ms` or `2` (seconds).
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').unwrap_or(text), 1000),
+    };
+    let count: Option<u64> = number.parse().ok();
+    let milliseconds = count.and_then(|count| count.checked_mul(unit));
+    milliseconds
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is no time: write it as 5s or 500ms"))
+}
+
+/// Options of every program that runs a lane.
+#[derive(Clone, Debug, Args)]
+pub struct LaneArguments {
+    /// Device: tap:NAME, af_packet:IFACE, pcap:IN,OUT, null, ring, vdev:TEXT, or a PCI address (0000:01:00.0)
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Device,
+
+    /// Address of the lane and its prefix length, such as 10.77.0.2/24; may be given several times
+    #[arg(long, value_name = "ADDR/PREFIX", required = true)]
+    pub address: Vec<AddressArgument>,
+
+    /// Default gateway
+    #[arg(long, value_name = "ADDR")]
+    pub gateway: Option<IpAddr>,
+
+    /// Largest IP packet [default: the device's]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u16>,
+
+    /// Most connections
+    #[arg(long, value_name = "N", default_value_t = 65_536)]
+    pub sockets: usize,
+
+    /// Run without huge pages, in this much ordinary memory
+    #[arg(long, value_name = "MB", num_args = 0..=1, default_missing_value = "256")]
+    pub no_huge: Option<u32>,
+
+    /// Frames to receive into
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub receive_frames: usize,
+
+    /// Receive and transmit descriptors
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub descriptors: u16,
+
+    /// Faults of the link, such as loss=1,delay=5ms,reorder=10,duplicate=1,corrupt=1,rate=100M,seed=7 (per cent,
+    /// both directions)
+    #[arg(long, value_name = "SPEC")]
+    pub faults: Option<String>,
+
+    /// Write the counters as JSON to this file at the end, and on SIGUSR1
+    #[arg(long, value_name = "FILE")]
+    pub json_report: Option<PathBuf>,
+
+    /// Pin the lane to this core [default: wherever the system runs it]
+    #[arg(long, value_name = "N")]
+    pub core: Option<u16>,
+
+    /// Never sleep, even when there is nothing to do
+    #[arg(long)]
+    pub poll: bool,
+
+    /// How long answers under way may take once told to stop
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub stop_within: Duration,
+
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl LaneArguments {
+    /// The configuration these options ask for. `eal` are DPDK's own arguments.
+    pub fn config(&self, eal: Vec<String>) -> Config {
+        let addresses: Vec<Address> = self.address.iter().map(|address| address.0).collect();
+        Config {
+            addresses,
+            gateway: self.gateway,
+            mtu: self.mtu,
+            cores: self.core.into_iter().collect(),
+            sockets: self.sockets,
+            stop_within: self.stop_within,
+            receive_frames: self.receive_frames,
+            descriptors: self.descriptors,
+            no_huge_mib: self.no_huge,
+            eal,
+            poll: self.poll,
+            verbose: self.verbose,
+            ..Config::new(self.device.clone(), self.listen(0).ip())
+        }
+    }
+
+    /// Where to listen: the first address.
+    pub fn listen(&self, port: u16) -> SocketAddr {
+        let first = self.address.first().map(|address| address.0.ip);
+        SocketAddr::new(first.unwrap_or(IpAddr::from([0, 0, 0, 0])), port)
+    }
+}
+
+/// Split a program's arguments (without its name) into DPDK's and its own, at the first bare `--`.
+pub fn split_arguments(arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
+    match arguments.iter().position(|word| word == "--") {
+        Some(at) => {
+            let mut dpdk = arguments;
+            let own = dpdk.split_off(at + 1);
+            dpdk.pop();
+            (dpdk, own)
+        }
+        None => (Vec::new(), arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        lane: LaneArguments,
+    }
+
+    fn parse(line: &str) -> Result<LaneArguments, clap::Error> {
+        Program::try_parse_from(line.split(' ')).map(|program| program.lane)
+    }
+
+    #[test]
+    fn options_become_a_configuration() {
+        // Shows the required ones, the defaults, and an optional value left out.
+        let lane =
+            parse("x --device tap:t0 --address 10.0.0.2/16 --no-huge --core 1 --stop-within 250ms").unwrap();
+        let config = lane.config(vec!["-v".into()]);
+        assert_eq!(config.device.to_string(), "tap:t0");
+        assert_eq!(config.addresses, [Address { ip: [10, 0, 0, 2].into(), prefix: 16 }]);
+        assert_eq!(
+            (config.no_huge_mib, config.cores, config.eal),
+            (Some(256), vec![1], vec!["-v".to_owned()])
+        );
+        assert_eq!((config.sockets, config.receive_frames, config.descriptors), (65_536, 8192, 512));
+        assert_eq!(config.stop_within, Duration::from_millis(250));
+        assert_eq!(lane.listen(80).to_string(), "10.0.0.2:80");
+        assert_eq!(parse("x --device null --address 10.0.0.2/8 --no-huge 64").unwrap().no_huge, Some(64));
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        // Shows what is missing, out of range or no value at all.
+        for line in [
+            "x",
+            "x --device null",
+            "x --address 10.0.0.2/24",
+            "x --device nothing --address 10.0.0.2/24",
+            "x --device null --address 10.0.0.2",
+            "x --device null --address 10.0.0.2/33",
+            "x --device null --address fe80::1/129",
+            "x --device null --address 10.0.0.2/24 --mtu 65536",
+            "x --device null --address 10.0.0.2/24 --stop-within soon",
+            "x --device null --address 10.0.0.2/24 --no-such-option",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn dpdk_has_what_stands_before_the_dashes() {
+        // Shows the three cases, and that further dashes stay with the program.
+        let split = |line: &str| {
+            let (dpdk, own) = split_arguments(line.split_whitespace().map(str::to_owned).collect());
+            (dpdk.join(" "), own.join(" "))
+        };
+        assert_eq!(split("--a b"), (String::new(), "--a b".to_owned()));
+        assert_eq!(split("-l 0 -- --a"), ("-l 0".to_owned(), "--a".to_owned()));
+        assert_eq!(split("-- --a -- b"), (String::new(), "--a -- b".to_owned()));
+    }
+}

@@ -1,0 +1,321 @@
+//! The servers as a whole: two runtimes on a wire inside the process, real files, raw requests.
+
+mod support;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use apps::echo::echo;
+use apps::files::{CacheOptions, Files};
+use apps::httpd::serve;
+use apps::watch::Watch;
+use corelane::Lane;
+use support::{Client, Folder, Ready, against, allocations, pattern, split};
+
+const CHUNK: usize = apps::files::CHUNK_BYTES;
+
+/// Serve `folder` and let `client` ask.
+fn with_site(folder: &Folder, client: impl Fn(&mut Lane, SocketAddr) + Sync) {
+    let cache = CacheOptions { large_blocks: 16, small_blocks: 64 };
+    let files = Files::start(folder.path(), cache).expect("the folder is there");
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, ready)
+        },
+        client,
+    );
+    files.join();
+}
+
+fn site() -> Folder {
+    let folder = Folder::new();
+    folder.write("index.html", b"<h1>index</h1>");
+    folder.write("empty.txt", b"");
+    folder.write("dir/index.html", b"inner");
+    folder.write("a file.css", b"p{}");
+    folder
+}
+
+#[test]
+fn files_folders_and_errors_are_answered_on_one_connection() {
+    // Shows status, type, length and content of each kind of answer, all with keep-alive.
+    with_site(&site(), |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for _ in 0..2 {
+            // The first round opens the files, the second finds them hot.
+            let index = client.get("/");
+            assert_eq!((index.status, &index.content[..]), (200, &b"<h1>index</h1>"[..]));
+            assert_eq!(index.field("content-type"), Some("text/html; charset=utf-8"));
+            assert!(index.field("date").is_some() && index.field("last-modified").is_some());
+            let css = client.get("/a%20file.css?query");
+            assert_eq!((css.status, css.field("content-type")), (200, Some("text/css; charset=utf-8")));
+            assert_eq!(client.get("/empty.txt").field("content-length"), Some("0"));
+            assert_eq!(client.get("/dir/").content, b"inner");
+            let moved = client.get("/dir?q");
+            assert_eq!((moved.status, moved.field("location")), (301, Some("/dir/?q")));
+            assert_eq!(client.get("/none").status, 404);
+            assert_eq!(client.get("/../etc/passwd").status, 400);
+            assert_eq!(client.get("/%2e%2e/etc/passwd").status, 400);
+            assert_eq!(client.get("http://host/").content, b"<h1>index</h1>");
+        }
+        client.close();
+    });
+}
+
+#[test]
+fn the_site_has_a_page_of_its_own_for_what_is_absent() {
+    // Shows that 404.html is sent with status 404, cold and hot, and is not mistaken for unchanged.
+    let folder = site();
+    folder.write("404.html", b"lost");
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for target in ["/x", "/y", "/z/"] {
+            let date = "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT";
+            let lost = client.ask(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{date}\r\n\r\n"));
+            assert_eq!((lost.status, &lost.content[..]), (404, &b"lost"[..]));
+        }
+        client.close();
+    });
+}
+
+#[test]
+fn heads_and_unchanged_files_have_no_content() {
+    // Shows HEAD with GET's length, 304 for a date at or after the change, 200 for one before.
+    with_site(&site(), |lane, address| {
+        let mut client = Client::connect(lane, address);
+        let head = client.ask("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!((head.status, head.field("content-length")), (200, Some("14")));
+        let modified = head.field("last-modified").expect("a date").to_owned();
+        let since = |date: &str| format!("GET / HTTP/1.1\r\nHost: h\r\nIf-Modified-Since: {date}\r\n\r\n");
+        assert_eq!(client.ask(&since(&modified)).status, 304);
+        assert_eq!(client.ask(&since("Sun, 06 Nov 1994 08:49:37 GMT")).status, 200);
+        assert_eq!(client.ask(&since("nonsense")).status, 200);
+        client.close();
+    });
+}
+
+#[test]
+fn large_files_come_whole_and_the_connection_goes_on() {
+    // Shows files of several chunks, one that is larger than the whole cache, and a request behind each.
+    let folder = site();
+    let sizes = [CHUNK + 1, 3 * CHUNK, 24 * CHUNK + 7];
+    let files: Vec<Vec<u8>> = sizes.iter().map(|&size| pattern(size)).collect();
+    for (index, bytes) in files.iter().enumerate() {
+        folder.write(&format!("{index}.bin"), bytes);
+    }
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for (index, bytes) in files.iter().enumerate() {
+            let answer = client.get(&format!("/{index}.bin"));
+            assert!(answer.status == 200 && answer.content == *bytes, "file {index}");
+            assert_eq!(client.get("/empty.txt").status, 200);
+        }
+        let head = client.ask("HEAD /2.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(head.field("content-length"), Some(&sizes[2].to_string()[..]));
+        client.close();
+    });
+}
+
+#[test]
+fn a_pipeline_is_answered_in_order_however_it_arrives() {
+    // Shows a pipeline of mixed requests at once, cut in two at every byte, and byte by byte; then a half-close.
+    let folder = site();
+    folder.write("large.bin", &pattern(CHUNK + 99));
+    let pipeline = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /none HTTP/1.1\r\nHost: h\r\n\r\n\
+        GET /large.bin HTTP/1.1\r\nHost: h\r\n\r\nGET /dir/ HTTP/1.1\r\nHost: h\r\n\r\n";
+    let expected = [(200, 14), (404, 0), (200, CHUNK + 99), (200, 5)];
+    with_site(&folder, |lane, address| {
+        let check = |client: &mut Client<'_>| {
+            for (answer, (status, length)) in client.answers(4, false).iter().zip(expected) {
+                assert_eq!(answer.status, status);
+                assert!(length == 0 || answer.content.len() == length);
+            }
+        };
+        let mut client = Client::connect(lane, address);
+        client.send(pipeline);
+        check(&mut client);
+        for cut in 1..pipeline.len() {
+            client.dribble(&[&pipeline[..cut], &pipeline[cut..]]);
+            check(&mut client);
+        }
+        let bytes: Vec<&[u8]> = pipeline.chunks(1).collect();
+        client.dribble(&bytes);
+        check(&mut client);
+        client.send(pipeline);
+        client.shutdown();
+        check(&mut client);
+        client.until("the server's end", |client| client.ended);
+    });
+}
+
+#[test]
+fn a_long_pipeline_is_answered_whole() {
+    // Shows back-pressure: far more requests at once than may be under way, all answered, in order.
+    with_site(&site(), |lane, address| {
+        let mut client = Client::connect(lane, address);
+        let some =
+            ["/", "/dir/", "/empty.txt"].map(|target| format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        for round in 0..100 {
+            for request in &some {
+                client.send(request.as_bytes());
+            }
+            if round % 20 == 19 {
+                let answers = client.answers(60, false);
+                let lengths: Vec<usize> = answers.iter().map(|answer| answer.content.len()).collect();
+                assert!(lengths.chunks(3).all(|three| three == [14, 5, 0]), "{lengths:?}");
+            }
+        }
+        client.close();
+    });
+}
+
+#[test]
+fn connections_end_as_the_client_asked() {
+    // Shows `close` and HTTP/1.0: the answer is whole, says so, and the server ends the connection, for large files too.
+    let folder = site();
+    folder.write("large.bin", &pattern(5 * CHUNK));
+    with_site(&folder, |lane, address| {
+        for request in [
+            "GET /large.bin HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET /none HTTP/1.0\r\n\r\n",
+            "HEAD / HTTP/1.0\r\n\r\n",
+        ] {
+            let mut client = Client::connect(lane, address);
+            let answer = client.ask(request);
+            assert_eq!(answer.field("connection"), Some("close"), "{request}");
+            client.until("the server's end", |client| client.ended);
+            client.close();
+        }
+        let mut client = Client::connect(lane, address);
+        let answer = client.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!(answer.field("connection"), Some("keep-alive"));
+        assert_eq!(client.get("/").status, 200);
+        client.close();
+    });
+}
+
+#[test]
+fn hostile_requests_are_refused_and_the_connection_ends() {
+    // Shows that each gets its status, that what follows is not taken for a request, and that the server lives on.
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(20_000));
+    let fields = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(40_000));
+    let cases: [(&str, u16); 9] = [
+        ("\u{16}\u{3}\u{1}\u{0}\u{0}", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/9.9\r\nHost: h\r\n\r\n", 505),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 413),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        ("BREW /pot HTTP/1.1\r\nHost: h\r\n\r\n", 501),
+        (&long, 414),
+        (&fields, 431),
+    ];
+    with_site(&site(), |lane, address| {
+        for (request, status) in cases {
+            let mut client = Client::connect(lane, address);
+            let answer = client.ask(request);
+            assert_eq!((answer.status, answer.field("connection")), (status, Some("close")), "{request:.60}");
+            client.until("the server's end", |client| client.ended);
+            assert_eq!(split(&client.received, false).0.len(), 0, "nothing follows a refusal");
+            client.close();
+        }
+        let mut client = Client::connect(lane, address);
+        assert_eq!(client.get("/").status, 200);
+        client.close();
+    });
+}
+
+#[test]
+fn a_file_truncated_in_mid_download_aborts_it() {
+    // Shows that the client gets a prefix of the old bytes and then a reset: never a whole answer, never new bytes.
+    let folder = site();
+    let old = pattern(200 * CHUNK);
+    let path = folder.write("large.bin", &old);
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        client.send(b"GET /large.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.until("the beginning", |client| client.received.len() > CHUNK);
+        fs::File::options().write(true).open(&path).and_then(|file| file.set_len(10)).expect("ours");
+        client.until("the end", |client| client.closed.is_some());
+        let head = client.received.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        let content = &client.received[head..];
+        assert!(content.len() < old.len() && *content == old[..content.len()]);
+    });
+}
+
+#[test]
+fn what_goes_out_comes_back_and_then_the_end() {
+    // Shows a few megabytes there and back, byte for byte, with the client's half-close behind them.
+    let bytes = pattern(4 << 20);
+    against(echo, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for (sent, piece) in bytes.chunks(64 << 10).enumerate() {
+            client.send(piece);
+            // No more under way than a few pieces, so that the test holds no more than they need.
+            let enough = (sent << 16).saturating_sub(1 << 20);
+            client.until("the echo", |client| client.received.len() >= enough);
+        }
+        client.shutdown();
+        client.until("the end", |client| client.ended);
+        assert!(client.received == bytes);
+    });
+}
+
+/// Counts what the server's thread allocates, and looks at what the lane copied.
+struct Counting<'a> {
+    ready: &'a mut Ready,
+    allocations: &'a AtomicU64,
+}
+
+impl Watch for Counting<'_> {
+    fn ready(&mut self, lane: &Lane, local: SocketAddr) {
+        self.ready.ready(lane, local);
+    }
+    fn turn(&mut self, _lane: &Lane) {
+        self.allocations.store(allocations(), Ordering::Relaxed);
+    }
+    fn end(&mut self, lane: &Lane) {
+        let report = lane.report();
+        assert_eq!(report.copied_bytes, 0, "this port takes attached segments");
+        assert!(report.attached_bytes > 0);
+        self.ready.end(lane);
+    }
+}
+
+#[test]
+fn a_hot_request_allocates_and_copies_nothing() {
+    // Shows by counting on the server's own thread: 2,000 requests allocate no more than asking the file thread once
+    // a second does.
+    const REQUESTS: u64 = 2000;
+    let folder = site();
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let count = AtomicU64::new(0);
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, &mut Counting { ready, allocations: &count })
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            for _ in 0..REQUESTS {
+                assert_eq!(client.get("/").status, 200);
+            }
+            let (before, started) = (count.load(Ordering::Relaxed), Instant::now());
+            for _ in 0..REQUESTS {
+                assert_eq!(client.get("/").status, 200);
+            }
+            let allocated = count.load(Ordering::Relaxed) - before;
+            let allowed = 100 + 50 * started.elapsed().as_secs();
+            assert!(allocated < allowed.min(REQUESTS), "{allocated} allocations for {REQUESTS} requests");
+            client.close();
+        },
+    );
+    files.join();
+}

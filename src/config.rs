@@ -1,0 +1,139 @@
+//! What a runtime is made of: every setting and every bound. Bringing it up is `runtime.rs`'s.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use drivers::DeviceNameError;
+use stack::config::{Address, TcpConfig};
+
+use crate::soft::Net;
+
+/// What a runtime runs on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Device {
+    /// A device by the name a person types: see [`drivers::Device`].
+    Named(drivers::Device),
+    /// A network inside the process.
+    Net(Net),
+}
+
+impl From<drivers::Device> for Device {
+    fn from(device: drivers::Device) -> Self {
+        Device::Named(device)
+    }
+}
+
+impl From<Net> for Device {
+    fn from(net: Net) -> Self {
+        Device::Net(net)
+    }
+}
+
+impl FromStr for Device {
+    type Err = DeviceNameError;
+
+    fn from_str(text: &str) -> Result<Device, DeviceNameError> {
+        text.parse().map(Device::Named)
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Named(device) => device.fmt(f),
+            Device::Net(_) => f.write_str("net"),
+        }
+    }
+}
+
+/// Where the application runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Mode {
+    /// On the lane's own thread, in its turn.
+    #[default]
+    RunToCompletion,
+}
+
+/// What a runtime is made of. All bounds are here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it runs on.
+    pub device: Device,
+    /// Its addresses and their subnets.
+    pub addresses: Vec<Address>,
+    /// The way to everything beyond its subnets.
+    pub gateway: Option<IpAddr>,
+    /// Largest IP packet; `None`: the device's own. Units: bytes.
+    pub mtu: Option<u16>,
+    /// One lane for each, pinned to it. Empty: one lane, on whichever core the system gives it.
+    pub cores: Vec<u16>,
+    /// Where the application runs.
+    pub mode: Mode,
+    /// Ops of one batch.
+    pub ops: usize,
+    /// Completions that may wait, all queues of a lane together.
+    pub completions: u32,
+    /// Sockets of a lane.
+    pub sockets: usize,
+    /// Sends of one stream that may be unfinished. At least as many as the frames it may hold.
+    pub sends_per_stream: u32,
+    /// Received frames a lane may lend to other threads.
+    pub detached_frames_max: usize,
+    /// Blocks of a lane's transmit pool.
+    pub blocks: usize,
+    /// Bytes of each.
+    pub block_bytes: usize,
+    /// How long streams may take to end once the runtime was told to stop.
+    pub stop_within: Duration,
+    /// Frames of a lane to receive into.
+    pub receive_frames: usize,
+    /// Frames of a lane for headers and control, and as many to attach payload with.
+    pub control_frames: usize,
+    /// Descriptors of each ring.
+    pub descriptors: u16,
+    /// TCP's settings.
+    pub tcp: TcpConfig,
+    /// Run DPDK without huge pages, in this much ordinary memory. Units: MiB.
+    pub no_huge_mib: Option<u32>,
+    /// Arguments for DPDK's EAL, in its own words.
+    pub eal: Vec<String>,
+    /// Never sleep, even when there is nothing to do.
+    pub poll: bool,
+    /// Let DPDK say all it has to say.
+    pub verbose: bool,
+}
+
+impl Config {
+    /// One lane with one address, in a subnet of the usual size (24 bits, or 64 for IPv6), and defaults.
+    pub fn new(device: impl Into<Device>, address: IpAddr) -> Config {
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        Config {
+            device: device.into(),
+            addresses: vec![Address { ip: address, prefix }],
+            gateway: None,
+            mtu: None,
+            cores: Vec::new(),
+            mode: Mode::default(),
+            ops: 1024,
+            completions: 8192,
+            sockets: 65_536,
+            sends_per_stream: 8192,
+            detached_frames_max: 1024,
+            blocks: 8192,
+            block_bytes: 1024,
+            stop_within: Duration::from_secs(5),
+            receive_frames: 8192,
+            control_frames: 8192,
+            descriptors: 512,
+            tcp: TcpConfig::default(),
+            no_huge_mib: None,
+            eal: Vec::new(),
+            poll: false,
+            verbose: false,
+        }
+    }
+}

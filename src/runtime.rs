@@ -1,0 +1,321 @@
+//! From a configuration to running lanes, and to their end. What each setting means is in `config.rs`.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, QueueParts, Region};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use stack::config::{Address, EngineConfig, Gateway};
+use stack::lane::{Lane, LaneError, LaneOptions};
+use stack::mode::LaneWaker;
+use stack::mode::run_to_completion::{LaneSetup, RunToCompletion};
+use stack::socket::{LaneId, SocketId};
+
+use crate::config::{Config, Device, Mode};
+use crate::setup::{RunError, SetupError};
+
+/// Least ops of a batch: what the main queue declares for one completion, and as much again.
+pub(crate) const OPS_MIN: usize = 8;
+
+/// Least MTU of IPv4 and of IPv6. Units: bytes.
+const MTU_MIN: (u16, u16) = (576, 1280);
+
+/// Devices, memory and lanes, claimed and not running yet.
+pub struct Runtime {
+    config: Config,
+    name: String,
+    mac: [u8; 6],
+    lanes: Vec<LaneParts>,
+    control: Box<dyn Control>,
+    stopper: Stopper,
+}
+
+/// What one lane is made of, before it has a thread.
+struct LaneParts {
+    id: LaneId,
+    core: Option<u16>,
+    blocks: Region,
+    setup: LaneSetup,
+}
+
+impl Runtime {
+    /// Claim devices, cores and memory. Nothing is answered on the network yet.
+    ///
+    /// Errors: see [`SetupError`]; what was claimed is given back.
+    pub fn new(config: Config) -> Result<Runtime, SetupError> {
+        check(&config)?;
+        let Opened { name, mac, mtu, capabilities, queues, control } = open(&config)?;
+        check_mtu(&config, mtu)?;
+        let stopper = Stopper::default();
+        let engine = engine_config(&config)?;
+        let lanes = (0..).zip(queues).map(|(index, QueueParts { queue, pools })| LaneParts {
+            id: LaneId(index),
+            core: config.cores.get(usize::from(index)).copied(),
+            blocks: Region::new(config.blocks, config.block_bytes),
+            setup: LaneSetup {
+                lane: LaneId(index),
+                config: engine.clone(),
+                queue,
+                pools,
+                capabilities,
+                mac,
+                mtu,
+                stop: Arc::clone(&stopper.0.told),
+                stop_within: config.stop_within,
+                poll: config.poll,
+            },
+        });
+        let lanes = lanes.collect();
+        Ok(Runtime { name, mac, lanes, control, stopper, config })
+    }
+
+    /// Ends the runtime, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The device's name.
+    pub fn device(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// State of the device's link.
+    pub fn link(&self) -> Link {
+        self.control.link()
+    }
+
+    /// The device's own counters.
+    pub fn statistics(&self) -> DeviceStatistics {
+        self.control.statistics()
+    }
+
+    /// Run `app` once for each lane on its thread, and return when all have ended: the first error, if any.
+    ///
+    /// Errors: a lane could not begin, or its application ended it. The other lanes are then told to stop.
+    pub fn run<A>(self, app: A) -> Result<(), RunError>
+    where
+        A: Fn(Lane) -> Result<(), LaneError> + Sync,
+    {
+        let Runtime { config, lanes, control, stopper, .. } = self;
+        let Mode::RunToCompletion = config.mode;
+        let options = lane_options(&config);
+        let result = thread::scope(|scope| {
+            let mut threads = Vec::with_capacity(lanes.len());
+            let mut first = Ok(());
+            for parts in lanes {
+                let id = parts.id;
+                let (app, stopper) = (&app, &stopper);
+                let spawned = thread::Builder::new().name(id.to_string()).spawn_scoped(scope, move || {
+                    let result = run_lane(parts, options, stopper, app);
+                    if result.is_err() {
+                        stopper.stop();
+                    }
+                    result
+                });
+                match spawned {
+                    Ok(thread) => threads.push((id, thread)),
+                    Err(error) => {
+                        stopper.stop();
+                        first = Err(system("a thread", &error).into());
+                    }
+                }
+            }
+            for (lane, thread) in threads {
+                let result = thread.join().unwrap_or(Err(RunError::Panicked { lane }));
+                first = first.and(result);
+            }
+            first
+        });
+        // The device outlives every lane.
+        drop(control);
+        result
+    }
+}
+
+fn run_lane<A>(parts: LaneParts, options: LaneOptions, stopper: &Stopper, app: &A) -> Result<(), RunError>
+where
+    A: Fn(Lane) -> Result<(), LaneError> + Sync,
+{
+    let LaneParts { id, core, blocks, setup } = parts;
+    if let Some(core) = core {
+        pin(core)?;
+    }
+    // Pools are faster for threads that DPDK knows.
+    #[cfg(feature = "dpdk")]
+    let _known = drivers::dpdk::register_thread();
+    let lane = Lane::new(id, options, blocks, Box::new(RunToCompletion::new(setup)));
+    stopper.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(lane.waker());
+    app(lane).map_err(|error| RunError::Application { lane: id, error })
+}
+
+fn pin(core: u16) -> Result<(), SetupError> {
+    let refused = |reason: String| SetupError::Core { core, reason };
+    if usize::from(core) >= CpuSet::MAX_CPU {
+        return Err(refused(format!("cores are numbered below {}", CpuSet::MAX_CPU)));
+    }
+    let mut cores = CpuSet::new();
+    cores.set(usize::from(core));
+    sched_setaffinity(None, &cores).map_err(|error| refused(error.to_string()))
+}
+
+fn lane_options(config: &Config) -> LaneOptions {
+    LaneOptions {
+        ops: config.ops,
+        completions: config.completions,
+        sends_per_stream: config.sends_per_stream,
+        detached_frames_max: config.detached_frames_max,
+    }
+}
+
+fn check(config: &Config) -> Result<(), SetupError> {
+    if config.cores.len() > 1 {
+        return Err(SetupError::TooManyLanes { asked: config.cores.len() });
+    }
+    if config.ops < OPS_MIN {
+        return Err(SetupError::TooFewOps { ops: config.ops });
+    }
+    let frames = u32::from(config.tcp.receive_frames_max);
+    if config.sends_per_stream < frames {
+        return Err(SetupError::TooFewSends { sends: config.sends_per_stream, frames });
+    }
+    let bounds = [
+        ("sockets", config.sockets, SocketId::SLOTS_MAX),
+        ("blocks", config.blocks, u32::MAX as usize / 2),
+        ("block_bytes", config.block_bytes, u16::MAX as usize),
+        ("receive_frames", config.receive_frames, 1 << 24),
+        ("control_frames", config.control_frames, 1 << 24),
+        ("completions", config.completions as usize, u32::MAX as usize),
+        ("descriptors", usize::from(config.descriptors), 1 << 15),
+    ];
+    for (name, value, most) in bounds {
+        if value == 0 || value > most {
+            return Err(SetupError::Bound { name, value, most });
+        }
+    }
+    if config.addresses.is_empty() {
+        return Err(SetupError::NoAddress);
+    }
+    config.addresses.iter().try_for_each(check_address)
+}
+
+fn check_address(address: &Address) -> Result<(), SetupError> {
+    let Address { ip, prefix } = *address;
+    let (good, bits) = match ip {
+        IpAddr::V4(ip) => (!ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(), 32),
+        IpAddr::V6(ip) => (!ip.is_unspecified() && !ip.is_multicast(), 128),
+    };
+    if good && prefix <= bits { Ok(()) } else { Err(SetupError::Address { address: ip, prefix }) }
+}
+
+fn check_mtu(config: &Config, mtu: u16) -> Result<(), SetupError> {
+    let six = config.addresses.iter().any(|address| address.ip.is_ipv6());
+    let least = if six { MTU_MIN.1 } else { MTU_MIN.0 };
+    if mtu < least { Err(SetupError::Mtu { mtu, least }) } else { Ok(()) }
+}
+
+fn open(config: &Config) -> Result<Opened, SetupError> {
+    let options = OpenOptions {
+        queues: 1,
+        receive_frames: config.receive_frames,
+        control_frames: config.control_frames,
+        descriptors: config.descriptors,
+        mtu: config.mtu,
+        promiscuous: false,
+    };
+    match &config.device {
+        Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken),
+        Device::Named(device) => {
+            start_dpdk(config, device)?;
+            Ok(drivers::open(device, &options)?)
+        }
+    }
+}
+
+/// Start DPDK as the configuration says, unless it runs in this process already.
+#[cfg(feature = "dpdk")]
+fn start_dpdk(config: &Config, device: &drivers::Device) -> Result<(), SetupError> {
+    use drivers::dpdk::{Eal, EalOptions};
+    if Eal::running().is_some() {
+        return Ok(());
+    }
+    let options = EalOptions {
+        no_huge_mib: config.no_huge_mib,
+        raw: config.eal.clone(),
+        verbose: config.verbose,
+        ..EalOptions::for_devices([device])
+    };
+    Eal::init(&options)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn start_dpdk(_config: &Config, _device: &drivers::Device) -> Result<(), SetupError> {
+    Ok(())
+}
+
+fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
+    let first = config.addresses.first().ok_or(SetupError::NoAddress)?;
+    let gateways = config.gateway.map(|gateway| Gateway { destination: everything(gateway), gateway });
+    Ok(EngineConfig {
+        addresses: config.addresses.clone(),
+        gateways: gateways.into_iter().collect(),
+        sockets: config.sockets,
+        secret: secret()?,
+        tcp: config.tcp,
+        ..EngineConfig::new(first.ip, first.prefix)
+    })
+}
+
+/// The destination of a default route.
+fn everything(gateway: IpAddr) -> Address {
+    let ip = match gateway {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    Address { ip, prefix: 0 }
+}
+
+/// What sequence numbers, ports and hashes are made hard to guess with.
+fn secret() -> Result<[u64; 4], SetupError> {
+    let mut bytes = [0; 32];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|error| system("randomness", &error))?;
+    let mut secret = [0; 4];
+    for (word, bytes) in secret.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    Ok(secret)
+}
+
+fn system(what: &'static str, error: &std::io::Error) -> SetupError {
+    SetupError::System { what, reason: error.to_string() }
+}
+
+/// Ends a runtime. Clones end the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Stopper(Arc<Stop>);
+
+#[derive(Debug, Default)]
+struct Stop {
+    told: Arc<AtomicBool>,
+    wakers: Mutex<Vec<LaneWaker>>,
+}
+
+impl Stopper {
+    /// Close listeners now, and give streams the runtime's `stop_within` to end.
+    pub fn stop(&self) {
+        self.0.told.store(true, Ordering::Release);
+        for waker in self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            waker.wake();
+        }
+    }
+}

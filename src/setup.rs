@@ -1,0 +1,105 @@
+//! Why a runtime cannot be brought up, or ended badly: the operator's to handle, each text with its remedy.
+
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+/// Why there is no runtime. One line: the cause, then the remedy.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The device, its memory or DPDK cannot be had.
+    #[error(transparent)]
+    Device(#[from] drivers::SetupError),
+    /// Both ends of a network inside the process are taken.
+    #[error("both ends of this `Net` are taken: make another one for further runtimes")]
+    NetTaken,
+    /// More lanes than there can be.
+    #[error("{asked} lanes were asked for and one is supported: name one core in `cores`")]
+    TooManyLanes {
+        /// Lanes asked for.
+        asked: usize,
+    },
+    /// No address.
+    #[error("no address is given: add at least one to `addresses`")]
+    NoAddress,
+    /// An address that cannot be a host's.
+    #[error("{address}/{prefix} cannot be a host's address: give a unicast address and its prefix length")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Its prefix.
+        prefix: u8,
+    },
+    /// Packets could not carry what IP asks for.
+    #[error("an MTU of {mtu} is too small: at least {least} is needed for these addresses")]
+    Mtu {
+        /// Units: bytes.
+        mtu: u16,
+        /// Units: bytes.
+        least: u16,
+    },
+    /// A batch too small for the main queue.
+    #[error("a batch of {ops} ops is too small: raise `ops` to at least {}", crate::runtime::OPS_MIN)]
+    TooFewOps {
+        /// Ops asked for.
+        ops: usize,
+    },
+    /// A stream could hold more frames than it may forward.
+    #[error("`sends_per_stream` is {sends} and a stream may hold {frames} frames: raise it to at least that")]
+    TooFewSends {
+        /// Sends asked for.
+        sends: u32,
+        /// Frames a stream may hold.
+        frames: u32,
+    },
+    /// A bound that must not be zero, or is beyond what its index can name.
+    #[error("`{name}` cannot be {value}: choose a number between 1 and {most}")]
+    Bound {
+        /// The setting.
+        name: &'static str,
+        /// What it is.
+        value: usize,
+        /// The most it can be.
+        most: usize,
+    },
+    /// A core that is not there, or not ours.
+    #[error("core {core} cannot be used ({reason}): choose one that `taskset -p $$` allows, or name none")]
+    Core {
+        /// The core.
+        core: u16,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system has no randomness or no thread to give.
+    #[error("the system refused {what}: {reason}; check its limits")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Why a runtime ended badly.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A lane could not begin.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// An application ended its lane.
+    #[error("{lane}: {error}")]
+    Application {
+        /// Which lane.
+        lane: stack::socket::LaneId,
+        /// Why.
+        error: stack::lane::LaneError,
+    },
+    /// An application panicked.
+    #[error("{lane} panicked: see the message above")]
+    Panicked {
+        /// Which lane.
+        lane: stack::socket::LaneId,
+    },
+}
