@@ -56,7 +56,7 @@ async def main(listen_address, listen_port, namespace, target_address, target_po
     try:
         listener = socket.create_server((listen_address, int(listen_port)), backlog=1024)
     except OSError as error:
-        sys.exit(f"cannot listen at {listen_address}:{listen_port}: {error.strerror}; choose another with --port")
+        sys.exit(f"cannot listen at {listen_address}:{listen_port}: {os.strerror(error.errno)}; name another port")
     enter_namespace(namespace)
     target = (target_address, int(target_port))
     server = await asyncio.start_server(

@@ -34,8 +34,8 @@ HUGE_PAGES = os.environ.get("CORELANE_HUGE") == "yes"
 
 libc = ctypes.CDLL(None, use_errno=True)
 numbers = itertools.count(1)
-# Folder of the programs under test; set by `run.py`.
-programs = Path("target/release")
+# Folders set by `run.py`: the programs under test, and where tests may write. Any user can read both.
+programs = scratch = None
 
 
 def die_with_parent():
@@ -359,7 +359,7 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         # Readable for a user without rights, whom some tests run as.
-        self.folder = Path(tempfile.mkdtemp(prefix="corelane-e2e."))
+        self.folder = Path(tempfile.mkdtemp(dir=scratch))
         self.folder.chmod(0o755)
         self.addCleanup(shutil.rmtree, self.folder)
         self.site = self.folder / "site"

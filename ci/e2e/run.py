@@ -104,8 +104,10 @@ def main():
     if not tests:
         sys.exit(f"no end-to-end test is named like {arguments.only}")
     # A copy, so that users without rights can run them, wherever the originals are.
-    harness.programs = Path(tempfile.mkdtemp(prefix="corelane-programs."))
-    harness.programs.chmod(0o755)
+    harness.scratch = Path(tempfile.mkdtemp(prefix="corelane-e2e."))
+    harness.scratch.chmod(0o755)
+    harness.programs = harness.scratch / "programs"
+    harness.programs.mkdir()
     signal.signal(signal.SIGALRM, too_late)
     signal.signal(signal.SIGTERM, stop)
     result = Result()
@@ -118,7 +120,7 @@ def main():
         print("interrupted")
     finally:
         harness.release_all()
-        shutil.rmtree(harness.programs)
+        shutil.rmtree(harness.scratch)
     bad = {test.id().split(" ")[0] for test, _ in [*result.failures, *result.errors]}
     skipped = len(result.skipped)
     print(f"end to end: {result.testsRun - len(bad) - skipped} passed; {len(bad)} failed; {skipped} skipped")
