@@ -45,13 +45,19 @@ trap 'exit 143' TERM HUP
 
 # Ask a child of ours to end, and insist after ten seconds. Its own last words come first.
 end_process() {
-    local pid=$1 watchdog
+    local pid=$1 patience ended='' status=0
     kill -TERM "$pid" 2>/dev/null || return 0
-    { sleep 10 && kill -KILL "$pid"; } 2>/dev/null &
-    watchdog=$!
-    wait "$pid" 2>/dev/null
-    local status=$?
-    kill "$watchdog" 2>/dev/null
+    sleep 10 &
+    patience=$!
+    wait -n -p ended "$pid" "$patience" 2>/dev/null || status=$?
+    if [[ $ended == "$patience" ]]; then
+        kill -KILL "$pid"
+        wait "$pid" 2>/dev/null || status=$?
+    else
+        # It came to be while this script ignores signals, and so ignores them too.
+        kill -KILL "$patience"
+        wait "$patience" 2>/dev/null || true
+    fi
     return "$status"
 }
 

@@ -49,7 +49,7 @@ class Mistakes(Case):
         if status == 1:
             lines = errors.strip().splitlines()
             self.assertEqual(len(lines), 1, f"one line is enough; {said}")
-            self.assertRegex(lines[0], rf"^{program}: .+; .+", "cause; remedy")
+            self.assertRegex(lines[0], rf"^{program}: .{{10,}}[;:,] .{{10,}}", "the cause, then the remedy")
             self.note(lines[0])
         else:
             self.note(errors.strip().splitlines()[0])
@@ -125,7 +125,7 @@ class Mistakes(Case):
 
     def test_pool_too_small(self):
         """A receive pool that the descriptors alone would empty."""
-        self.refused(*self.options("tap:t0", "--descriptors", 512, "--receive-frames", 256), mentions=["--receive-frames"])
+        self.refused(*self.options("tap:t0", "--descriptors", 512, "--receive-frames", 256), mentions=["receive", "at least"])
 
     def test_no_permission(self):
         """A user without rights: told which right is missing, not given a riddle."""
