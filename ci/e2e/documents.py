@@ -1,0 +1,30 @@
+"""What the README tells a user to type exists."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import harness
+from harness import Case
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Readme(Case):
+    """The README against the programs."""
+
+    def test_options(self):
+        """Each option in the README is in the help of one of our programs or commands."""
+        commands = [harness.programs / "httpd", harness.programs / "echo", REPOSITORY / "ci/serve", REPOSITORY / "ci/test"]
+        helps = "".join(subprocess.run([name, "--help"], capture_output=True, text=True).stdout for name in commands)
+        known = set(re.findall(r"--[a-z][a-z-]+", helps)) | {"--release"}  # cargo's
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (REPOSITORY / "README.md").read_text()))
+        self.assertGreater(len(named), 5)
+        self.assertEqual(named - known, set(), "options that there are not")
+
+    def test_files(self):
+        """Each folder and file that the README names is there."""
+        named = re.findall(r"`([a-z][\w.-]*/[\w./-]*)`", (REPOSITORY / "README.md").read_text())
+        self.assertGreater(len(named), 5)
+        missing = [name for name in named if not name.startswith("target/") and not (REPOSITORY / name).exists()]
+        self.assertEqual(missing, [])

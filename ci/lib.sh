@@ -1,0 +1,146 @@
+# shellcheck shell=bash
+# What the commands in this folder share: packages, toolchain, build, huge pages, and giving everything back.
+# The commands themselves are `serve` and `test`; the end-to-end tests are in `e2e/`.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+PATH=$PATH:/usr/sbin:/sbin
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+command_name=ci/$(basename "$0")
+target=${CARGO_TARGET_DIR:-$repository/target}
+
+readonly packages_build=(build-essential pkg-config libclang-dev dpdk libdpdk-dev ca-certificates)
+readonly packages_serve=(iproute2 python3 util-linux)
+readonly packages_check=(curl wrk)
+readonly packages_test=(
+    apache2-utils arping ethtool iputils-ping netcat-openbsd procps shellcheck tcpdump traceroute tshark
+)
+readonly packages_rust=(rustc-web cargo-web rustfmt-web)
+readonly huge_pages_wanted=512
+
+say() { printf '%s: %s\n' "$command_name" "$*"; }
+fail() {
+    printf '%s: %s\n' "$command_name" "$*" >&2
+    exit 1
+}
+
+# ---- giving everything back --------------------------------------------------------------------
+
+cleanups=()
+# Have a command run when this one ends, however it ends: the last one named runs first.
+on_exit() { cleanups+=("$*"); }
+run_cleanups() {
+    local status=$? index
+    trap '' INT TERM HUP
+    set +e
+    for ((index = ${#cleanups[@]} - 1; index >= 0; index--)); do
+        eval "${cleanups[index]}"
+    done
+    exit "$status"
+}
+trap run_cleanups EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Ask a child of ours to end, and insist after ten seconds. Its own last words come first.
+end_process() {
+    local pid=$1 patience ended='' status=0
+    kill -TERM "$pid" 2>/dev/null || return 0
+    sleep 10 &
+    patience=$!
+    wait -n -p ended "$pid" "$patience" 2>/dev/null || status=$?
+    if [[ $ended == "$patience" ]]; then
+        kill -KILL "$pid"
+        wait "$pid" 2>/dev/null || status=$?
+    else
+        # It came to be while this script ignores signals, and so ignores them too.
+        kill -KILL "$patience"
+        wait "$patience" 2>/dev/null || true
+    fi
+    return "$status"
+}
+
+# ---- the machine -------------------------------------------------------------------------------
+
+require_root() {
+    [[ $(uname -s) == Linux ]] || fail "runs on Linux only"
+    [[ $(id -u) == 0 ]] || fail "needs root, for network namespaces and TAP devices; run: sudo $command_name"
+    [[ -c /dev/net/tun ]] || fail "there is no /dev/net/tun; run: modprobe tun (in a container, pass the device in)"
+}
+
+is_installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; }
+
+# Install those of the packages named that are missing, saying first which.
+install_packages() {
+    local package missing=()
+    command -v dpkg-query >/dev/null || fail "installs what it needs with apt, so it needs Debian 12 or a relative"
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [[ ${#missing[@]} == 0 ]] && return 0
+    say "will install these Debian packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # Nothing that is there may go: a package in conflict (Debian's own rustc, say) is the user's to remove.
+    { apt-get -q update && apt-get -qy --no-remove --no-install-recommends install "${missing[@]}"; } >&2 ||
+        fail "could not install ${missing[*]}: apt-get says why above; install them by hand and try again"
+}
+
+# The pinned toolchain where rustup has it, else Debian's. Sets has_clippy.
+choose_toolchain() {
+    local pinned home
+    has_clippy=yes
+    pinned=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$repository/rust-toolchain.toml")
+    # Under sudo the toolchain is usually the calling user's.
+    if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then
+        home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
+        if [[ -x $home/.cargo/bin/rustup && ! -x $HOME/.cargo/bin/rustup ]]; then
+            export CARGO_HOME=$home/.cargo RUSTUP_HOME=$home/.rustup
+        fi
+    fi
+    local cargo_bin=${CARGO_HOME:-$HOME/.cargo}/bin
+    [[ -x $cargo_bin/rustup ]] && PATH=$cargo_bin:$PATH
+    if command -v rustup >/dev/null && rustup toolchain list | grep -q "^$pinned"; then
+        say "builds with the pinned Rust $pinned"
+        cargo clippy --version >/dev/null 2>&1 || has_clippy=no
+        return 0
+    fi
+    has_clippy=no
+    install_packages "${packages_rust[@]}"
+    PATH=/usr/bin:$PATH
+    say "builds with Debian's Rust, as rustup has no $pinned here: $(rustc --version)"
+}
+
+# Build the programs, optimised. What root compiles in a user's folder is handed back to that user.
+build_programs() {
+    local owner
+    owner=$(stat -c %u:%g "$repository")
+    [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
+    say "builds the programs (release)"
+    cd "$repository"
+    cargo build --release --locked --quiet -p apps
+}
+
+# Set huge_pages to yes or no, and huge_options to what a program of ours needs to run so.
+prepare_huge_pages() {
+    local setting=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+    local unused=/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages before
+    huge_pages=no huge_options=(--no-huge)
+    if [[ -e $setting ]]; then
+        before=$(<"$setting")
+        if ((before < huge_pages_wanted)) && echo "$huge_pages_wanted" 2>/dev/null >"$setting"; then
+            say "raised the number of 2 MiB huge pages from $before to $(<"$setting")" \
+                "(it stays so; undo with: echo $before > $setting)"
+        fi
+        if (($(<"$setting") >= huge_pages_wanted && $(<"$unused") >= huge_pages_wanted / 4)) && mount_huge_pages; then
+            huge_pages=yes huge_options=()
+        fi
+    fi
+    [[ $huge_pages == yes ]] || say "found no $huge_pages_wanted huge pages to use: runs with --no-huge, which is slower"
+}
+
+mount_huge_pages() {
+    grep -q ' hugetlbfs ' /proc/mounts && return 0
+    mkdir -p /dev/hugepages && mount -t hugetlbfs hugetlbfs /dev/hugepages 2>/dev/null || return 1
+    say "mounted a hugetlbfs at /dev/hugepages (it stays)"
+}
