@@ -242,7 +242,7 @@ impl Plan {
         }
         let mtu = mtu(device, options, info, current_mtu)?;
         let receive = info.rx_offloads & RECEIVE_OFFLOADS;
-        let transmit = info.tx_offloads & TRANSMIT_OFFLOADS;
+        let transmit = if traits.sums_any_segments { info.tx_offloads & TRANSMIT_OFFLOADS } else { 0 };
         let mut receive_offloads = receive;
         if mtu + LINK_BYTES > traits.receive_room - 128 {
             receive_offloads |= info.rx_offloads & ffi::RTE_ETH_RX_OFFLOAD_SCATTER;

@@ -50,6 +50,8 @@ pub(super) struct Traits {
     pub segments_tcp: bool,
     /// Steers by a hash of its own and says which.
     pub steers: bool,
+    /// Fills in checksums rightly whatever the lengths of a frame's segments.
+    pub sums_any_segments: bool,
     /// The kernel's end of the link has the port's address, so ours must be another.
     pub shares_mac: bool,
 }
@@ -64,10 +66,12 @@ impl Traits {
             // TAP cuts in software, and frames it cannot cut vanish.
             segments_tcp: false,
             steers: false,
+            sums_any_segments: true,
             shares_mac: false,
         };
         match driver(device) {
-            "net_tap" => Traits { shares_mac: true, ..copying },
+            // TAP sums in software, segment by segment, and wrongly behind one of odd length.
+            "net_tap" => Traits { shares_mac: true, sums_any_segments: false, ..copying },
             "net_af_packet" => Traits { receive_room: AF_PACKET_FRAME_BYTES + 128, ..copying },
             "net_pcap" => copying,
             "net_null" => Traits { gathers: false, ..copying },
