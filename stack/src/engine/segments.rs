@@ -7,6 +7,7 @@ use super::deliver::REASONS;
 use super::flows::{Kind, ports_of};
 use crate::buffer::Waiting;
 use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::NONE;
@@ -31,8 +32,14 @@ pub struct Arrived {
 
 impl Engine {
     /// The fast path: `None` if it took the segment, else the frame back, and nothing has changed.
-    pub(super) fn on_fast(&mut self, _slot: u32, _arrived: &Arrived, frame: Frame) -> Option<Frame> {
-        Some(frame)
+    pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
+        let Some(mut connection) = self.flows.connection(slot) else { return Some(frame) };
+        let Some(verdict) = fast::input(&mut connection, &arrived.segment, u32::from(arrived.len)) else {
+            return Some(frame);
+        };
+        self.counters.fast_segments += 1;
+        self.act(slot, arrived, frame, verdict);
+        None
     }
 
     /// A segment of a stream.

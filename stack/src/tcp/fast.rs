@@ -1,1 +1,41 @@
-//! The common segment, or nothing.
+//! The common segment of an established flow: in order, nothing odd about it. Finishes, or declines before it changes
+//! anything; what it does is what `input` would have done, by the same functions.
+
+use super::input::{self, Accept, Verdict};
+use super::state::{Connection, flag};
+use crate::wire::tcp::{Flags, Segment};
+
+/// Take a segment with `len` bytes of payload in; `None`: let [`input::input`] do it.
+pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option<Verdict> {
+    if declines(connection, segment, len) {
+        return None;
+    }
+    input::acknowledge(connection, segment, len);
+    input::heard_in_order(connection, segment);
+    let accept = (len > 0).then(|| {
+        input::note_size(connection, len);
+        input::advance(connection, len);
+        Accept { skip: 0, len, in_order: true }
+    });
+    Some(Verdict { accept, ..Verdict::default() })
+}
+
+/// Anything that makes a segment less than common. Reads only.
+fn declines(connection: &Connection, segment: &Segment, len: u32) -> bool {
+    let hot = &*connection.hot;
+    let plain = segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
+    if hot.decline != 0 || !plain || segment.seq != hot.rcv_nxt {
+        return true;
+    }
+    let acks = segment.ack.ge(hot.snd_una) && segment.ack.le(hot.snd_nxt);
+    // An acknowledgement that neither advances nor brings data may be a duplicate.
+    let tells = len > 0 || segment.ack != hot.snd_una;
+    if !acks || !tells || hot.snd_wnd == 0 || segment.window == 0 || len > connection.rcv_wnd() {
+        return true;
+    }
+    match (hot.flags & flag::TIMESTAMPS != 0, segment.options.timestamps) {
+        (true, Some((value, _))) => value.wrapping_sub(hot.ts_recent).cast_signed() < 0,
+        (true, None) => true,
+        (false, _) => false,
+    }
+}

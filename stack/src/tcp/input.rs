@@ -198,8 +198,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         Ok(verdict) => verdict,
         Err(verdict) => return verdict,
     };
-    update_timestamp(connection, segment);
-    timers::heard(connection);
+    heard_in_order(connection, segment);
     if verdict.end.is_some() {
         return verdict;
     }
@@ -377,8 +376,14 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
     }
 }
 
+/// An acceptable segment says that the peer is there, and what time it has.
+pub(super) fn heard_in_order(connection: &mut Connection, segment: &Segment) {
+    update_timestamp(connection, segment);
+    timers::heard(connection);
+}
+
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
-fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
+pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
     let acked = segment.ack.since(connection.hot.snd_una);
     let window_before = connection.hot.snd_wnd;
     if connection.hot.state != State::SynSent {
@@ -517,8 +522,7 @@ fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> 
         return None;
     }
     let kept = (len - skip).min(room);
-    let seen = u16::try_from(len).unwrap_or(u16::MAX);
-    connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    note_size(connection, len);
     if first != nxt {
         //= https://www.rfc-editor.org/rfc/rfc5681#section-4.2
         //# Out-of-order data segments SHOULD be acknowledged immediately, in
@@ -531,6 +535,12 @@ fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> 
         connection.set(flag::ACK_NOW);
     }
     Some(Accept { skip, len: kept, in_order: true })
+}
+
+/// Remember the largest segment the peer sends: what each held frame stands for.
+pub(super) fn note_size(connection: &mut Connection, len: u32) {
+    let seen = u16::try_from(len).unwrap_or(u16::MAX);
+    connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
 }
 
 /// What a held frame can stand for at most: a frame's data room.
