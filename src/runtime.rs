@@ -3,16 +3,18 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, QueueParts, Region};
+use drivers::clock::Clock;
+use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use stack::config::{Address, EngineConfig, Gateway};
+use stack::engine::{Engine, Interface};
 use stack::lane::{Lane, LaneError, LaneOptions};
 use stack::mode::LaneWaker;
-use stack::mode::run_to_completion::{LaneSetup, RunToCompletion};
+use stack::mode::run_to_completion::RunToCompletion;
+use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
 use stack::socket::{LaneId, SocketId};
 
 use crate::config::{Config, Device, Mode};
@@ -39,7 +41,10 @@ struct LaneParts {
     id: LaneId,
     core: Option<u16>,
     blocks: Region,
-    setup: LaneSetup,
+    engine: EngineConfig,
+    interface: Interface,
+    queue: Box<dyn Queue>,
+    pools: Pools,
 }
 
 impl Runtime {
@@ -52,22 +57,15 @@ impl Runtime {
         check_mtu(&config, mtu)?;
         let stopper = Stopper::default();
         let engine = engine_config(&config)?;
+        let interface = Interface { mac, mtu, vlan: None, capabilities };
         let lanes = (0..).zip(queues).map(|(index, QueueParts { queue, pools })| LaneParts {
             id: LaneId(index),
             core: config.cores.get(usize::from(index)).copied(),
             blocks: Region::new(config.blocks, config.block_bytes),
-            setup: LaneSetup {
-                lane: LaneId(index),
-                config: engine.clone(),
-                queue,
-                pools,
-                capabilities,
-                mac,
-                mtu,
-                stop: Arc::clone(&stopper.0.told),
-                stop_within: config.stop_within,
-                poll: config.poll,
-            },
+            engine: engine.clone(),
+            interface,
+            queue,
+            pools,
         });
         let lanes = lanes.collect();
         Ok(Runtime { name, mac, lanes, control, stopper, config })
@@ -107,15 +105,16 @@ impl Runtime {
     {
         let Runtime { config, lanes, control, stopper, .. } = self;
         let Mode::RunToCompletion = config.mode;
-        let options = lane_options(&config);
+        // All lanes' clocks begin at the same moment.
+        let clock = Clock::new();
         let result = thread::scope(|scope| {
             let mut threads = Vec::with_capacity(lanes.len());
             let mut first = Ok(());
             for parts in lanes {
                 let id = parts.id;
-                let (app, stopper) = (&app, &stopper);
+                let (app, stopper, config) = (&app, &stopper, &config);
                 let spawned = thread::Builder::new().name(id.to_string()).spawn_scoped(scope, move || {
-                    let result = run_lane(parts, options, stopper, app);
+                    let result = run_lane(parts, config, clock, stopper, app);
                     if result.is_err() {
                         stopper.stop();
                     }
@@ -141,18 +140,29 @@ impl Runtime {
     }
 }
 
-fn run_lane<A>(parts: LaneParts, options: LaneOptions, stopper: &Stopper, app: &A) -> Result<(), RunError>
+fn run_lane<A>(
+    parts: LaneParts,
+    config: &Config,
+    clock: Clock,
+    stopper: &Stopper,
+    app: &A,
+) -> Result<(), RunError>
 where
     A: Fn(Lane) -> Result<(), LaneError> + Sync,
 {
-    let LaneParts { id, core, blocks, setup } = parts;
+    let LaneParts { id, core, blocks, engine, interface, queue, pools } = parts;
     if let Some(core) = core {
         pin(core)?;
     }
     // Pools are faster for threads that DPDK knows.
     #[cfg(feature = "dpdk")]
     let _known = drivers::dpdk::register_thread();
-    let lane = Lane::new(id, options, blocks, Box::new(RunToCompletion::new(setup)));
+    let time = TimeSource::Real(clock);
+    let engine = Engine::new(id, engine, interface, pools, time.now()).map_err(SetupError::from)?;
+    let idle = if config.poll { Idle::Poll } else { Idle::Yield };
+    let told = stopper.0.told.clone();
+    let run = LaneRun::new(engine, queue, time, told, config.stop_within, idle);
+    let lane = Lane::new(id, lane_options(config), blocks, Box::new(RunToCompletion::new(run)));
     stopper.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(lane.waker());
     app(lane).map_err(|error| RunError::Application { lane: id, error })
 }
@@ -306,14 +316,14 @@ pub struct Stopper(Arc<Stop>);
 
 #[derive(Debug, Default)]
 struct Stop {
-    told: Arc<AtomicBool>,
+    told: StopFlag,
     wakers: Mutex<Vec<LaneWaker>>,
 }
 
 impl Stopper {
     /// Close listeners now, and give streams the runtime's `stop_within` to end.
     pub fn stop(&self) {
-        self.0.told.store(true, Ordering::Release);
+        self.0.told.stop();
         for waker in self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             waker.wake();
         }

@@ -11,6 +11,9 @@ pub enum SetupError {
     /// The device, its memory or DPDK cannot be had.
     #[error(transparent)]
     Device(#[from] drivers::SetupError),
+    /// Addresses and routes do not fit together.
+    #[error(transparent)]
+    Engine(#[from] stack::engine::EngineError),
     /// Both ends of a network inside the process are taken.
     #[error("both ends of this `Net` are taken: make another one for further runtimes")]
     NetTaken,
