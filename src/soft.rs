@@ -12,9 +12,12 @@ use drivers::{OpenOptions, Opened, Pools, QueueParts};
 #[derive(Clone)]
 pub struct Net(Arc<Mutex<Vec<PipeEnd>>>);
 
+/// Frames in each direction: what both ends' sockets may hold and the wire carry.
+const FRAMES: usize = 4096;
+
 impl Default for Net {
     fn default() -> Self {
-        let (left, right) = pipe();
+        let (left, right) = pipe(FRAMES, PIPE_CAPABILITIES.mtu_max);
         Net(Arc::new(Mutex::new(vec![right, left])))
     }
 }
