@@ -184,7 +184,11 @@ impl<'a> Client<'a> {
     pub fn until(&mut self, what: &str, done: impl Fn(&Client<'_>) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < until, "{what} did not come; received {} bytes", self.received.len());
+            let (bytes, report) = (self.received.len(), self.lane.report());
+            assert!(
+                Instant::now() < until,
+                "{what} did not come; received {bytes} bytes; the client's {report}"
+            );
             self.turn();
         }
     }

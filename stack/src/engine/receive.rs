@@ -39,16 +39,14 @@ impl Engine {
     /// Take a burst of frames in. At most [`BURST_MAX`] at a time are in the passes.
     pub fn receive(&mut self, frames: &mut Vec<Frame>) {
         while !frames.is_empty() {
-            let rest = frames.split_off(frames.len().min(BURST_MAX));
             self.receive_burst(frames);
-            *frames = rest;
         }
     }
 
     fn receive_burst(&mut self, frames: &mut Vec<Frame>) {
-        self.counters.received_frames += frames.len() as u64;
+        self.counters.received_frames += frames.len().min(BURST_MAX) as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
-        for frame in frames.iter_mut() {
+        for frame in frames.iter_mut().take(BURST_MAX) {
             let result = self.parse(frame);
             if let Parsed::Tcp { hash, .. } = &result {
                 self.table.prefetch(*hash);
@@ -64,7 +62,8 @@ impl Engine {
                 drivers::prefetch(&hot.tag);
             }
         }
-        for (frame, result) in frames.drain(..).zip(parsed.drain(..)) {
+        let count = frames.len().min(BURST_MAX);
+        for (frame, result) in frames.drain(..count).zip(parsed.drain(..)) {
             self.process(frame, result);
         }
         self.parsed = parsed;
