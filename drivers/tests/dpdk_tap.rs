@@ -40,11 +40,9 @@ fn frames_cross_a_tap_both_ways() {
     let ours = port.mac.map(|byte| format!("{byte:02x}")).join(":");
     assert_ne!(ours, kernel_mac("clt0"), "the kernel would take our ARP for its own");
     assert!(port.control.link().up);
-    assert!(
-        port.capabilities.multi_segment && port.capabilities.transmit_tcp_checksum,
-        "{:?}",
-        port.capabilities
-    );
+    // Its driver sums wrongly behind segments of odd length, so we do it.
+    let does = (port.capabilities.multi_segment, port.capabilities.transmit_tcp_checksum);
+    assert_eq!(does, (true, false), "{:?}", port.capabilities);
 
     let taken = open(&device, &options).err().expect("taken");
     assert_eq!(taken, SetupError::InterfaceTaken { name: "clt0".to_owned() });
