@@ -1,6 +1,16 @@
 //! Ports and pools without DPDK: everything the stack needs on a machine that has none.
 
+mod copy;
+mod faulty;
 pub(crate) mod heap;
+mod pcap;
 mod pipe;
 
+pub use faulty::{
+    FaultSpec, FaultSpecError, FaultStatistics, FaultWatch, Faults, Faulty, HELD_FRAMES_MAX, HELD_FRAMES_MIN,
+    PathStatistics, with_faults,
+};
+pub use pcap::{
+    PCAP_CAPABILITIES, Pace, PcapControl, PcapError, PcapQueue, PcapStatistics, RECORD_BYTES_MAX,
+};
 pub use pipe::{PIPE_CAPABILITIES, PIPE_FRAMES_MAX, PipeEnd, SoftControl, pipe};
