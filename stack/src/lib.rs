@@ -1,4 +1,83 @@
-//! A sans-IO TCP/IP engine.
+//! A sans-IO TCP/IP engine, its batched socket API, and a simulator that runs whole hosts in virtual time.
+//!
+//! # The shape
+//!
+//! A *lane* is one thread's share of a machine: a NIC queue pair, its pools of frames, and an [`engine::Engine`] with
+//! its own flows, timers, neighbours, routes and sockets. Lanes share nothing in the common case. A lane takes turns,
+//! and in each turn it carries every packet from the NIC through TCP to the application and back, in batches.
+//!
+//! The engine does no I/O. Frames, ops and the time go in; frames, completions and the next deadline come out. So the
+//! same engine runs over DPDK on a NIC, over a TAP, and in [`sim`] over a wire of this process with faults from a
+//! seed, where every run can be repeated to the byte.
+//!
+//! # Map
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | [`run`] | the loop of one lane; alone it touches a port and a clock |
+//! | [`lane`] | the application's end: batches, completion queues, lent payloads |
+//! | [`mode`] | how batches cross between the application and the engine |
+//! | [`socket`] | the vocabulary of the API: handles, ops, completions, memory |
+//! | [`engine`] | flows, listeners, neighbours, routes, timers, counters; alone it touches frames |
+//! | [`tcp`] | RFC 9293 and its companions as pure decisions over plain data |
+//! | [`ip`] | ARP, routes, fragments, ICMP: state machines without frames |
+//! | [`wire`] | headers to valid values and back |
+//! | [`flow`], [`timer`], [`buffer`] | the flow table, the timer wheel, frames that wait |
+//! | [`config`], [`counters`], [`time`] | settings and bounds; what a lane counts; points in time |
+//! | [`sim`] | virtual network, virtual clock, applications that check every byte |
+//!
+//! # Invariants
+//!
+//! 1. Inside this crate `wire ← ip, tcp ← engine ← mode ← run, lane`; `socket`, `config`, `counters` and `time` are
+//!    vocabulary for all. A test checks it.
+//! 2. No clock, thread, lock, random source or global below `run`; no randomly keyed hash map, and no result depends on
+//!    the order of one. The same seed and commit give the same trace.
+//! 3. `tcp` knows neither frames nor modes: received bytes are numbers there, bytes to send are ranges over memory that
+//!    somebody else owns. Only `engine` touches a frame, only `run` a port.
+//! 4. The slow path (`tcp::input`) alone is a complete TCP in the order of RFC 9293 section 3.10.7. The fast path
+//!    (`tcp::fast`) declines before it changes anything, and does its work by the slow path's own functions; turning it
+//!    off changes no byte on the wire. Every decision to acknowledge is made in `tcp::output`.
+//! 5. After start nothing on the packet path allocates, locks, logs or calls the system. What grows (tables, slabs)
+//!    grows to a named bound.
+//! 6. Every received frame ends consumed or dropped under exactly one [`wire::DropReason`]. What is taken is given back:
+//!    after a run the counts of frames, sockets, timers and flows are what they were after start.
+//! 7. A flow's state is plain data: `Hot` (two cache lines), `Cold` (less than a hundred bytes), and `Active` while
+//!    something is amiss. Numbers of frames and ranges in it are not state: to move a flow, the bytes they name are copied.
+//! 8. Nothing a peer or an application does panics, blocks or spins the lane. All header fields are read through checked
+//!    accessors, every loop has a bound, and every queue refuses when it is full.
+//!
+//! # A packet, in and out
+//!
+//! `run` takes up to 32 frames from its queue. `engine::receive` goes over them in passes: parse each to a valid segment
+//! and prefetch its bucket of the flow table; find the candidates and prefetch their two hot lines; then process in
+//! order. A segment of a flow goes to `tcp::fast`, and if that declines to `tcp::input`; what belongs to no flow goes to
+//! TIME_WAIT, half-open connections and listeners, or is answered with a reset. TCP returns a verdict, and `segments`
+//! does what it says: the frame itself, its window narrowed to the payload, becomes the completion, or waits in the
+//! socket until the application's queue has credit, or in reassembly until the hole before it is filled.
+//!
+//! The application takes completions and submits ops. At the next turn they are applied in order; flows with something
+//! to say are on the dirty list, and `tcp::output` says for each, segment by segment, what goes out: lost ranges first,
+//! then new ones, then acknowledgements that nothing else carried. `engine::transmit` puts headers in a frame of their
+//! own and the payload behind it by reference, and leaves the frame for the port; what the port does not take waits,
+//! bounded, for the next turn.
+//!
+//! # Memory
+//!
+//! One kind of frame serves DPDK and the heap: `drivers` gives both the layout of `rte_mbuf`. A received frame is held
+//! by whoever holds its bytes; the last slice to go gives the frame to its pool and its share of the window back to the
+//! socket. A payload to send stays where the application put it. The send queue is a list of ranges over it, cut where
+//! segments end, each with its time, its count of retransmissions and its marks; a range that is acknowledged goes, and
+//! with the last range of a payload the payload is the application's again.
+//!
+//! What a flow may receive is counted in frames, not bytes, for a byte holds a frame. The advertised window is what the
+//! frames still allowed stand for, and its edge never moves back. Small segments that must wait are copied into the
+//! tail of the frame before; out-of-order ranges, which nobody has acknowledged, are given up as a last resort.
+//!
+//! # Time
+//!
+//! A lane reads its clock once a turn. Deadlines are ticks of 65.5 µs in the flow's own state; the wheel merely promises
+//! a visit no later than the earliest of them, so that moving a deadline back, which every acknowledgement does, costs
+//! nothing.
 #![forbid(unsafe_code)]
 
 pub mod buffer;
