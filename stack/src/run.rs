@@ -158,9 +158,9 @@ impl LaneRun {
         }
     }
 
-    /// Stop in order.
-    pub fn stop(&mut self) {
-        self.engine.stop(self.stop_within);
+    /// The application has gone: stop, and close every stream in order.
+    pub fn leave(&mut self) {
+        self.engine.leave(self.stop_within);
     }
 
     /// When the lane next has something to do without being asked.

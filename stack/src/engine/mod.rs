@@ -345,6 +345,12 @@ impl Engine {
         }
     }
 
+    /// The application has gone: stop, and close every stream in order.
+    pub fn leave(&mut self, within: Duration) {
+        self.stop(within);
+        self.close_streams();
+    }
+
     /// Told to stop, and nothing is left: no socket, no frame that waits for the port.
     pub fn is_stopped(&self) -> bool {
         self.stopping.is_some() && self.flows.sockets() == 0 && self.backlog() == 0

@@ -337,6 +337,17 @@ impl Engine {
         }
     }
 
+    /// The application has gone: close every stream in order.
+    pub(super) fn close_streams(&mut self) {
+        for slot in 0..self.flows.slots() {
+            if self.flows.kind(slot) == Kind::Stream
+                && self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::DEAF == 0)
+            {
+                self.close_stream(slot, None, 0, Tag(0));
+            }
+        }
+    }
+
     fn close_stream(&mut self, slot: u32, within: Option<Duration>, queue: u8, tag: Tag) {
         let unread = !self.flows.waiting(slot).is_empty();
         let Some(connection) = self.flows.connection(slot) else { return };

@@ -56,6 +56,9 @@ impl Default for QueueOptions {
     }
 }
 
+/// Ops that [`Lane::submit_gathered`] takes at once.
+pub const GATHER_MAX: usize = 4;
+
 /// An op that did not fit, with everything in it.
 #[derive(Debug)]
 pub struct Full {
@@ -175,13 +178,47 @@ impl Lane {
             return Err(Full { op, bound: Bound::Ops });
         }
         if let Action::Send { stream, .. } = &op.action
-            && !self.sends.take(*stream, op.queue, op.tag)
+            && !self.sends.take(*stream, 1, op.queue, op.tag)
         {
             return Err(Full { op, bound: Bound::Sends });
         }
         let queue = self.queues.index(op.queue);
         let lowered = lower(&mut self.lent, op.action, op.tag);
         self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag });
+        Ok(())
+    }
+
+    /// Gather up to [`GATHER_MAX`] ops, such as the head and the body of an answer: all are taken, or none.
+    ///
+    /// Sends of one stream are one behind the other then, with no short segment between them.
+    ///
+    /// Errors: a bound is met; every op comes back.
+    pub fn submit_gathered<const N: usize>(&mut self, mut ops: [Op; N]) -> Result<(), Box<([Op; N], Bound)>> {
+        const { assert!(N <= GATHER_MAX, "at most four ops are gathered") };
+        if self.batch.ops.len() + N > self.options.ops {
+            return Err(Box::new((ops, Bound::Ops)));
+        }
+        let sends = |ops: &[Op], stream: Stream| {
+            ops.iter()
+                .filter(|op| matches!(op.action, Action::Send { stream: its, .. } if its == stream))
+                .count()
+        };
+        for index in 0..N {
+            let Action::Send { stream, .. } = &ops[index].action else { continue };
+            let stream = *stream;
+            if self.sends.room(stream) < sends(&ops, stream) {
+                self.sends.refuse(stream, ops[index].queue, ops[index].tag);
+                return Err(Box::new((ops, Bound::Sends)));
+            }
+            let behind = sends(&ops[index + 1..], stream) > 0;
+            if let Action::Send { more, .. } = &mut ops[index].action {
+                *more |= behind;
+            }
+        }
+        for op in ops {
+            let taken = self.submit(op);
+            debug_assert!(taken.is_ok(), "room was counted before");
+        }
         Ok(())
     }
 

@@ -21,15 +21,21 @@ impl Sends {
         Sends { bound, streams: PerSocket::new(), writable: VecDeque::new() }
     }
 
-    /// Count one more send; false, and remembered for `Writable`, if the stream is full.
-    pub fn take(&mut self, stream: Stream, queue: QueueId, tag: Tag) -> bool {
+    /// Count `more` sends; false, and remembered for `Writable`, if the stream has no room for all of them.
+    pub fn take(&mut self, stream: Stream, more: usize, queue: QueueId, tag: Tag) -> bool {
         let count = self.streams.entry(stream, Count::default);
-        if count.unfinished >= self.bound {
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        if more > self.bound.saturating_sub(count.unfinished) {
             count.refused.get_or_insert((queue, tag));
             return false;
         }
-        count.unfinished += 1;
+        count.unfinished += more;
         true
+    }
+
+    /// Remember a refused sender, to be told when there is room.
+    pub fn refuse(&mut self, stream: Stream, queue: QueueId, tag: Tag) {
+        self.streams.entry(stream, Count::default).refused.get_or_insert((queue, tag));
     }
 
     /// A send is finished.
@@ -55,5 +61,30 @@ impl Sends {
     /// Sends the stream still takes.
     pub fn room(&self, stream: Stream) -> usize {
         (self.bound - self.streams.get(stream).map_or(0, |count| count.unfinished)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{LaneId, SocketId};
+
+    #[test]
+    fn a_refused_sender_is_told_once_at_half() {
+        // Shows the bound, that the first refusal's tag is told, once, when half the bound is free, and that gathered
+        // sends count whole.
+        let stream = Stream(SocketId::new(LaneId(0), 1, 1));
+        let mut sends = Sends::new(4);
+        assert!(sends.take(stream, 3, QueueId::MAIN, Tag(1)));
+        assert!(!sends.take(stream, 2, QueueId::MAIN, Tag(2)));
+        assert!(sends.take(stream, 1, QueueId::MAIN, Tag(3)));
+        assert!(!sends.take(stream, 1, QueueId::MAIN, Tag(4)));
+        assert_eq!(sends.room(stream), 0);
+        sends.give_back(stream);
+        assert_eq!(sends.writable(), None);
+        sends.give_back(stream);
+        assert_eq!(sends.writable(), Some((QueueId::MAIN, Tag(2), stream)));
+        sends.give_back(stream);
+        assert_eq!((sends.writable(), sends.room(stream)), (None, 3));
     }
 }

@@ -28,7 +28,7 @@ impl Crossing for RunToCompletion {
     }
 
     fn leave(&mut self) {
-        self.run.stop();
+        self.run.leave();
     }
 
     fn waker(&self) -> LaneWaker {

@@ -187,7 +187,6 @@ impl App for Client {
 
 /// Either, so that both ends of a world may differ.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a world has two of them")]
 pub enum Either {
     /// A server.
     Echo(Echo),

@@ -38,9 +38,7 @@ impl SocketId {
 
     #[inline]
     pub(crate) fn slot(self) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
-        let slot = (self.0 & 0xff_ffff) as u32;
-        slot
+        (self.0 & 0xff_ffff) as u32
     }
 
     /// The lane the socket lives on.

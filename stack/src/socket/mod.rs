@@ -11,5 +11,5 @@ pub use event::{Completion, Event, OpError, Reason, TcpInfo};
 pub use handle::{LaneId, Listener, QueueId, SocketId, Stream, Tag, Udp};
 pub(crate) use memory::Returns;
 pub use memory::{Payload, Received};
-pub use op::{Action, ListenOptions, Op, SocketOption};
+pub use op::{Action, CONNECT_TIMEOUT, ListenOptions, Op, SocketOption};
 pub use per_socket::PerSocket;

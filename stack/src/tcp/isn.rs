@@ -134,7 +134,8 @@ mod tests {
         let mut buckets = [0u32; 256];
         for host in 0..64u64 {
             for port in 0..1024u32 {
-                buckets[(secret.flow_hash(0x0a00_0001 << 32 | 0x0a00_0100 + host, 80 << 16 | 10_000 + port)
+                buckets[(secret
+                    .flow_hash((0x0a00_0001 << 32) | (0x0a00_0100 + host), (80 << 16) | (10_000 + port))
                     >> 24) as usize] += 1;
             }
         }

@@ -25,7 +25,7 @@ const OVERRIDE_US: u64 = 200_000;
 const LIMITED_TRANSMIT: u32 = 2;
 
 /// The next segment, or `None` when there is nothing to say. What it says counts as said: call it only with a frame
-/// at hand, and give it up with [`unsay`] if the frame could not be built.
+/// at hand. If the frame cannot be built after all, the segment counts as lost on the way.
 pub fn next(connection: &mut Connection) -> Option<Emit> {
     if connection.is(flag::DEAD) || connection.hot.state == State::Closed {
         return None;
@@ -182,7 +182,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     //# sending TCP endpoint buffers all user data (regardless of the PSH bit)
     //# until the outstanding data has been acknowledged or until the TCP
     let nagle = !connection.is(flag::NO_DELAY) && connection.flight() > 0 && !connection.is(flag::FIN_QUEUED);
-    all && !nagle || !nagle && len >= connection.cold.snd_wnd_max / 2
+    !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
 
 /// Nothing goes now: see that a timer looks again if nothing in flight will.
@@ -232,13 +232,12 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
     let mut seq_len = 0;
     while let Some(cell) = connection.cells.get(index) {
-        if cell.is(mark::CONTROL) {
-            if left > 0 || !may_fin {
-                break;
-            }
-        } else if left == 0 {
+        let control = cell.is(mark::CONTROL);
+        let over = !control && cell.len > left;
+        if control && (left > 0 || !may_fin) || !control && left == 0 {
             break;
-        } else if cell.len > left && !connection.queue(|cells, queue, _| cells.split(queue, index, left)) {
+        }
+        if over && !connection.queue(|cells, queue, _| cells.split(queue, index, left)) {
             break;
         }
         let cell = connection.cells.get_mut(index)?;
