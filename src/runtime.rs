@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use drivers::clock::Clock;
+use drivers::soft::with_faults;
 use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use stack::config::{Address, EngineConfig, Gateway};
@@ -241,13 +242,17 @@ fn open(config: &Config) -> Result<Opened, SetupError> {
         mtu: config.mtu,
         promiscuous: false,
     };
-    match &config.device {
-        Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken),
+    let opened = match &config.device {
+        Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken)?,
         Device::Named(device) => {
             start_dpdk(config, device)?;
-            Ok(drivers::open(device, &options)?)
+            drivers::open(device, &options)?
         }
-    }
+    };
+    Ok(match &config.faults {
+        Some(faults) => with_faults(opened, faults),
+        None => opened,
+    })
 }
 
 /// Start DPDK as the configuration says, unless it runs in this process already.

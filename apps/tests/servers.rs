@@ -12,7 +12,7 @@ use apps::files::{CacheOptions, Files};
 use apps::httpd::serve;
 use apps::watch::Watch;
 use corelane::Lane;
-use support::{Client, Folder, Ready, against, allocations, pattern, split};
+use support::{Client, Folder, Ready, against, allocations, behind, pattern, split};
 
 const CHUNK: usize = apps::files::CHUNK_BYTES;
 
@@ -117,6 +117,29 @@ fn large_files_come_whole_and_the_connection_goes_on() {
         assert_eq!(head.field("content-length"), Some(&sizes[2].to_string()[..]));
         client.close();
     });
+}
+
+#[test]
+fn files_come_whole_through_a_bad_network() {
+    // Shows a file of several chunks, byte for byte, with loss, reordering, duplicates and flipped bits each way.
+    let folder = site();
+    let bytes = pattern(3 * CHUNK + 9);
+    folder.write("large.bin", &bytes);
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let faults = "loss=1,reorder=5,duplicate=1,corrupt=1,seed=7".parse().expect("a good specification");
+    behind(
+        Some(faults),
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, ready)
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            assert!(client.get("/large.bin").content == bytes);
+            client.close();
+        },
+    );
+    files.join();
 }
 
 #[test]
