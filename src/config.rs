@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use drivers::DeviceNameError;
+use drivers::soft::FaultSpec;
 use stack::config::{Address, TcpConfig};
 
 use crate::soft::Net;
@@ -95,6 +96,8 @@ pub struct Config {
     pub control_frames: usize,
     /// Descriptors of each ring.
     pub descriptors: u16,
+    /// A bad network in front of the device, for tests.
+    pub faults: Option<FaultSpec>,
     /// TCP's settings.
     pub tcp: TcpConfig,
     /// Run DPDK without huge pages, in this much ordinary memory. Units: MiB.
@@ -129,6 +132,7 @@ impl Config {
             receive_frames: 8192,
             control_frames: 8192,
             descriptors: 512,
+            faults: None,
             tcp: TcpConfig::default(),
             no_huge_mib: None,
             eal: Vec::new(),

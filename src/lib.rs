@@ -33,6 +33,7 @@ mod setup;
 pub mod soft;
 
 pub use bytes::Bytes;
+pub use drivers::soft::{FaultSpec, FaultSpecError, Faults};
 pub use drivers::{Block, DeviceNameError, Region};
 pub use stack::config::{Address, TcpConfig};
 pub use stack::counters::Report;

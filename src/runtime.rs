@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use drivers::clock::Clock;
+use drivers::soft::with_faults;
 use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use stack::config::{Address, EngineConfig, Gateway};
@@ -241,13 +242,17 @@ fn open(config: &Config) -> Result<Opened, SetupError> {
         mtu: config.mtu,
         promiscuous: false,
     };
-    match &config.device {
-        Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken),
+    let opened = match &config.device {
+        Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken)?,
         Device::Named(device) => {
             start_dpdk(config, device)?;
-            Ok(drivers::open(device, &options)?)
+            drivers::open(device, &options)?
         }
-    }
+    };
+    Ok(match &config.faults {
+        Some(faults) => with_faults(opened, faults),
+        None => opened,
+    })
 }
 
 /// Start DPDK as the configuration says, unless it runs in this process already.
@@ -327,5 +332,77 @@ impl Stopper {
         for waker in self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stack::socket::{Event, Op, OpError, QueueId};
+
+    use super::*;
+    use crate::soft::Net;
+
+    fn config(net: &Net) -> Config {
+        let small = Config::new(net.clone(), IpAddr::from([10, 0, 0, 1]));
+        Config { receive_frames: 256, control_frames: 256, blocks: 16, ..small }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = config(&Net::default());
+        change(&mut config);
+        Runtime::new(config).err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn bad_settings_are_refused_with_their_remedy() {
+        // Shows one line for each kind, which names the setting to change.
+        let one = Address { ip: [224, 0, 0, 1].into(), prefix: 24 };
+        assert!(refusal(|config| config.cores = vec![0, 1]).contains("`cores`"));
+        assert!(refusal(|config| config.ops = 1).contains("raise `ops`"));
+        assert!(refusal(|config| config.sends_per_stream = 10).contains("4096 frames"));
+        assert!(refusal(|config| config.sockets = 0).contains("`sockets` cannot be 0"));
+        assert!(refusal(|config| config.addresses.clear()).contains("`addresses`"));
+        assert!(refusal(|config| config.addresses = vec![one]).contains("unicast"));
+        assert!(refusal(|config| config.mtu = Some(100)).contains("at least 576"));
+        assert_eq!(refusal(|_| ()), "");
+    }
+
+    #[test]
+    fn a_wire_has_two_ends() {
+        // Shows that a third runtime is told, and that the first two are not hurt.
+        let net = Net::default();
+        let first_two = [Runtime::new(config(&net)), Runtime::new(config(&net))];
+        assert!(matches!(Runtime::new(config(&net)), Err(SetupError::NetTaken)));
+        assert!(first_two.iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn an_error_of_the_application_ends_the_runtime() {
+        // Shows that `run` returns what the application returned, with the lane's name.
+        let runtime = Runtime::new(config(&Net::default())).ok();
+        let result = runtime.map(|runtime| runtime.run(|_lane| Err(OpError::NoPorts.into())));
+        let text = result.and_then(Result::err).map(|error| error.to_string());
+        assert_eq!(text, Some(format!("lane 0: {}", OpError::NoPorts)));
+    }
+
+    #[test]
+    fn stopping_closes_the_listener_and_ends_the_loop() {
+        // Shows that a loop which knows nothing of stopping ends once another thread says so.
+        let runtime = Runtime::new(config(&Net::default())).ok().filter(|runtime| runtime.link().up);
+        let stopper = runtime.as_ref().map(Runtime::stopper);
+        let result = runtime.map(|runtime| {
+            runtime.run(|mut lane| {
+                lane.submit(Op::listen(([10, 0, 0, 1], 80).into()))?;
+                while lane.wait(&[QueueId::MAIN], None) {
+                    while let Some(done) = lane.take(QueueId::MAIN) {
+                        if let (Event::Listening { .. }, Some(stopper)) = (done.event, &stopper) {
+                            stopper.stop();
+                        }
+                    }
+                }
+                Ok(())
+            })
+        });
+        assert!(matches!(result, Some(Ok(()))));
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use corelane::{Address, Config, Device};
+use corelane::{Address, Config, Device, FaultSpec};
 
 /// An address with the length of its prefix, as `10.77.0.2/24`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ pub struct LaneArguments {
     /// Faults of the link, such as loss=1,delay=5ms,reorder=10,duplicate=1,corrupt=1,rate=100M,seed=7 (per cent,
     /// both directions)
     #[arg(long, value_name = "SPEC")]
-    pub faults: Option<String>,
+    pub faults: Option<FaultSpec>,
 
     /// Write the counters as JSON to this file at the end, and on SIGUSR1
     #[arg(long, value_name = "FILE")]
@@ -112,6 +112,7 @@ impl LaneArguments {
             stop_within: self.stop_within,
             receive_frames: self.receive_frames,
             descriptors: self.descriptors,
+            faults: self.faults,
             no_huge_mib: self.no_huge,
             eal,
             poll: self.poll,
@@ -187,6 +188,7 @@ mod tests {
             "x --device null --address fe80::1/129",
             "x --device null --address 10.0.0.2/24 --mtu 65536",
             "x --device null --address 10.0.0.2/24 --stop-within soon",
+            "x --device null --address 10.0.0.2/24 --faults loss=101",
             "x --device null --address 10.0.0.2/24 --no-such-option",
         ] {
             assert!(parse(line).is_err(), "{line}");

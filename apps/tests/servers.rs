@@ -5,14 +5,14 @@ mod support;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apps::echo::echo;
 use apps::files::{CacheOptions, Files};
-use apps::httpd::serve;
+use apps::httpd::{ServerOptions, Timeouts, serve};
 use apps::watch::Watch;
 use corelane::Lane;
-use support::{Client, Folder, Ready, against, allocations, pattern, split};
+use support::{Client, Folder, Ready, against, allocations, behind, pattern, split};
 
 const CHUNK: usize = apps::files::CHUNK_BYTES;
 
@@ -23,7 +23,7 @@ fn with_site(folder: &Folder, client: impl Fn(&mut Lane, SocketAddr) + Sync) {
     against(
         |lane, address, ready| {
             let files = files.lane(lane.waker());
-            serve(lane, address, files, ready)
+            serve(lane, address, files, ServerOptions::default(), ready)
         },
         client,
     );
@@ -117,6 +117,29 @@ fn large_files_come_whole_and_the_connection_goes_on() {
         assert_eq!(head.field("content-length"), Some(&sizes[2].to_string()[..]));
         client.close();
     });
+}
+
+#[test]
+fn files_come_whole_through_a_bad_network() {
+    // Shows a file of several chunks, byte for byte, with loss, reordering, duplicates and flipped bits each way.
+    let folder = site();
+    let bytes = pattern(3 * CHUNK + 9);
+    folder.write("large.bin", &bytes);
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let faults = "loss=1,reorder=5,duplicate=1,corrupt=1,seed=7".parse().expect("a good specification");
+    behind(
+        Some(faults),
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, ServerOptions::default(), ready)
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            assert!(client.get("/large.bin").content == bytes);
+            client.close();
+        },
+    );
+    files.join();
 }
 
 #[test]
@@ -233,6 +256,39 @@ fn hostile_requests_are_refused_and_the_connection_ends() {
 }
 
 #[test]
+fn slow_heads_and_idle_connections_are_ended() {
+    // Shows with short time-outs: 408 for a head that stays a part, a plain end for silence, before and between requests.
+    let folder = site();
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let short = Duration::from_millis(1500);
+    let timeouts = Timeouts { idle: short, head: short, ..Timeouts::default() };
+    let options = ServerOptions { timeouts, ..ServerOptions::default() };
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, options, ready)
+        },
+        |lane, address| {
+            let mut slow = Client::connect(lane, address);
+            let answer = slow.ask("GET / HTTP/1.1\r\nHost:");
+            assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+            slow.until("the server's end", |client| client.ended);
+            slow.close();
+            for requests in 0..2 {
+                let mut idle = Client::connect(lane, address);
+                for _ in 0..requests {
+                    assert_eq!(idle.get("/").status, 200);
+                }
+                idle.until("the server's end", |client| client.ended);
+                assert!(idle.received.is_empty());
+                idle.close();
+            }
+        },
+    );
+    files.join();
+}
+
+#[test]
 fn a_file_truncated_in_mid_download_aborts_it() {
     // Shows that the client gets a prefix of the old bytes and then a reset: never a whole answer, never new bytes.
     let folder = site();
@@ -300,7 +356,13 @@ fn a_hot_request_allocates_and_copies_nothing() {
     against(
         |lane, address, ready| {
             let files = files.lane(lane.waker());
-            serve(lane, address, files, &mut Counting { ready, allocations: &count })
+            serve(
+                lane,
+                address,
+                files,
+                ServerOptions::default(),
+                &mut Counting { ready, allocations: &count },
+            )
         },
         |lane, address| {
             let mut client = Client::connect(lane, address);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use apps::files::{CacheOptions, Files};
-use apps::httpd::serve;
+use apps::httpd::{ServerOptions, serve};
 use apps::options::LaneArguments;
 use apps::program::{self, ProgramError};
 use clap::Parser;
@@ -48,7 +48,7 @@ fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
         |local, device: &str| format!("httpd: serving {} at http://{local}/ on {device}", root.display());
     let result = program::run_lane(runtime, &options.lane, ready, |lane, watch| {
         let files = files.lane(lane.waker());
-        serve(lane, address, files, watch)
+        serve(lane, address, files, ServerOptions::default(), watch)
     });
     files.join();
     result

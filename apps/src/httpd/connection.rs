@@ -9,17 +9,26 @@ use corelane::{Instant, Received, Stream};
 use crate::files::FileKey;
 use crate::http::{Input, Method, Request, Status};
 
-/// A connection that says nothing is closed after this: the usual value of web servers.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a connection may take for what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// A connection that says nothing is closed after this.
+    pub idle: Duration,
+    /// A request head must be whole this long after its first byte.
+    pub head: Duration,
+    /// A chunk, or the answers that fill a connection's bound, must be acknowledged within this.
+    pub send: Duration,
+    /// How long a client whose last answer is sent is heard out.
+    pub linger: Duration,
+}
 
-/// A request head must be whole this long after its first byte.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A chunk, or the answers that fill a connection's bound, must be acknowledged within this.
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a refused client may go on sending before it is cut off.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+impl Default for Timeouts {
+    /// 75 s idle as web servers have it, 10 s for a head, 60 s for a chunk (4 KiB a second), 5 s to hear a client out.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Timeouts { idle: seconds(75), head: seconds(10), send: seconds(60), linger: seconds(5) }
+    }
+}
 
 /// How much of it is read and thrown away, so that the refusal is not lost to a reset. Units: bytes.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -136,7 +145,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, now: Instant) -> Connection {
+    pub fn new(stream: Stream, deadline: Instant) -> Connection {
         Connection {
             stream,
             input: Input::default(),
@@ -145,7 +154,7 @@ impl Connection {
             ready: false,
             partial: false,
             queued: 0,
-            deadline: now.saturating_add(IDLE_TIMEOUT),
+            deadline,
             visit: 0,
         }
     }

@@ -7,7 +7,7 @@ use corelane::{Lane, SocketId};
 
 use super::Server;
 use super::answer::{Content, Wire};
-use super::connection::{CHUNKS_UNDERWAY_MAX, Download, OpenHandle, Phase, SEND_TIMEOUT, Wanted};
+use super::connection::{CHUNKS_UNDERWAY_MAX, Download, OpenHandle, Phase, Wanted};
 use crate::files::OpenedFile;
 use crate::http::{Head, Method, Status, date_text, file_fields};
 
@@ -43,7 +43,7 @@ impl Server {
             keep_alive,
         }));
         self.ask_chunks(socket);
-        self.set_deadline(socket, now, SEND_TIMEOUT);
+        self.set_deadline(socket, now, self.timeouts.send);
     }
 
     /// Have further chunks of a download read, as far as its bound allows.

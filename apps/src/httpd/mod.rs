@@ -31,10 +31,8 @@ use corelane::{
 };
 
 use self::answer::{Content, Wire};
-use self::connection::{
-    Connection, HEAD_TIMEOUT, IDLE_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT, Phase, QUEUED_BYTES_MAX,
-    QUEUED_SENDS_MAX, SEND_TIMEOUT, Wanted,
-};
+pub use self::connection::Timeouts;
+use self::connection::{Connection, LINGER_BYTES_MAX, Phase, QUEUED_BYTES_MAX, QUEUED_SENDS_MAX, Wanted};
 use self::hot::Entry;
 pub use self::hot::HotOptions;
 use self::outbox::Outbox;
@@ -50,6 +48,15 @@ const LISTEN: Tag = Tag(1);
 /// The word of the one timer.
 const TICK: Tag = Tag(2);
 
+/// What a server is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerOptions {
+    /// How many small files a lane keeps at hand.
+    pub hot: HotOptions,
+    /// How long a connection may take for what.
+    pub timeouts: Timeouts,
+}
+
 /// Serve on a lane until it has stopped.
 ///
 /// Errors: the address cannot be listened on, or the lane's bounds are too small.
@@ -57,9 +64,10 @@ pub fn serve(
     mut lane: Lane,
     address: SocketAddr,
     files: LaneFiles,
+    options: ServerOptions,
     watch: &mut impl Watch,
 ) -> Result<(), LaneError> {
-    let mut server = Server::new(&lane, files, HotOptions::default());
+    let mut server = Server::new(&lane, files, options);
     server.start(&mut lane, address);
     loop {
         let goes_on = if server.is_busy() { lane.turn() } else { lane.wait(&[QueueId::MAIN], None) };
@@ -82,6 +90,7 @@ pub struct Server {
     outbox: Outbox,
     wheel: Wheel,
     clock: HttpClock,
+    timeouts: Timeouts,
     /// Connections with more to parse.
     ready: VecDeque<SocketId>,
     /// Sends a stream takes that has none under way.
@@ -92,13 +101,14 @@ pub struct Server {
 
 impl Server {
     /// A server without connections. Files come from `files`.
-    pub fn new(lane: &Lane, files: LaneFiles, hot: HotOptions) -> Server {
+    pub fn new(lane: &Lane, files: LaneFiles, options: ServerOptions) -> Server {
         Server {
             connections: PerSocket::new(),
-            site: Site::new(files, hot),
+            site: Site::new(files, options.hot),
             outbox: Outbox::default(),
             wheel: Wheel::new(lane.now()),
             clock: HttpClock::new(SystemTime::now()),
+            timeouts: options.timeouts,
             ready: VecDeque::new(),
             sends_max: 0,
             listening: false,
@@ -196,7 +206,7 @@ impl Server {
             return self.outbox.submit(lane, Op::close(stream));
         }
         self.sends_max = lane.send_room(stream);
-        let mut connection = Connection::new(stream, lane.now());
+        let mut connection = Connection::new(stream, lane.now().saturating_add(self.timeouts.idle));
         self.wheel.schedule(stream, connection.deadline, &mut connection.visit);
         self.connections.insert(stream, connection);
         // Heads and contents say themselves what follows; waiting for an acknowledgement would only delay the last.
@@ -227,7 +237,7 @@ impl Server {
             Taken::Partial | Taken::Empty if connection.ended => self.close(lane, socket),
             Taken::Partial if !connection.partial => {
                 connection.partial = true;
-                self.set_deadline(socket, now, HEAD_TIMEOUT);
+                self.set_deadline(socket, now, self.timeouts.head);
             }
             Taken::Partial | Taken::Empty => {}
         }
@@ -289,7 +299,7 @@ impl Server {
         if !keep_alive {
             return self.finish(lane, socket);
         }
-        self.set_deadline(socket, now, if full { SEND_TIMEOUT } else { IDLE_TIMEOUT });
+        self.set_deadline(socket, now, if full { self.timeouts.send } else { self.timeouts.idle });
     }
 
     /// Something that was sent with `notify` has reached the peer.
@@ -301,7 +311,7 @@ impl Server {
                 download.acked += 1;
                 if download.acked < download.chunks {
                     self.ask_chunks(socket);
-                    return self.set_deadline(socket, now, SEND_TIMEOUT);
+                    return self.set_deadline(socket, now, self.timeouts.send);
                 }
             }
             Phase::Flushing => {}
@@ -311,7 +321,7 @@ impl Server {
         if self.stopping && connection.input.is_empty() {
             return self.close(lane, socket);
         }
-        self.set_deadline(socket, now, IDLE_TIMEOUT);
+        self.set_deadline(socket, now, self.timeouts.idle);
         self.advance(lane, socket);
     }
 
@@ -340,13 +350,13 @@ impl Server {
         connection.input.clear();
         connection.phase = Phase::Lingering { left: LINGER_BYTES_MAX };
         self.outbox.submit(lane, Op::shutdown(connection.stream));
-        self.set_deadline(socket, now, LINGER_TIMEOUT);
+        self.set_deadline(socket, now, self.timeouts.linger);
     }
 
     /// Forget a connection; what is queued is still sent.
     fn close(&mut self, lane: &mut Lane, socket: SocketId) {
         if let Some(connection) = self.connections.remove(socket) {
-            self.outbox.submit(lane, Op::close_within(connection.stream, SEND_TIMEOUT));
+            self.outbox.submit(lane, Op::close_within(connection.stream, self.timeouts.send));
         }
     }
 

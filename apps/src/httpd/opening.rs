@@ -4,7 +4,7 @@
 use corelane::{Instant, Lane, SocketId};
 
 use super::Server;
-use super::connection::{Phase, SEND_TIMEOUT, Wanted};
+use super::connection::{Phase, Wanted};
 use super::hot::Entry;
 use super::site::LookUp;
 use crate::files::{OpenError, OpenedFile};
@@ -19,7 +19,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(socket) else { return };
         connection.phase = Phase::Opening { ticket, wanted };
         self.site.wait(ticket, socket);
-        self.set_deadline(socket, now, SEND_TIMEOUT);
+        self.set_deadline(socket, now, self.timeouts.send);
     }
 
     /// The file thread has opened a file, or has found none.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use apps::watch::Watch;
 use corelane::soft::Net;
-use corelane::{Config, Event, Lane, LaneError, Op, QueueId, Reason, Runtime, Stream};
+use corelane::{Config, Event, FaultSpec, Lane, LaneError, Op, QueueId, Reason, Runtime, Stream};
 
 pub use allocator::allocations;
 
@@ -76,8 +76,9 @@ impl Watch for Ready {
 }
 
 /// A runtime on one end of `net`.
-pub fn runtime(net: &Net, last: u8) -> Runtime {
+fn runtime(net: &Net, last: u8, faults: Option<FaultSpec>) -> Runtime {
     let config = Config {
+        faults,
         receive_frames: 2048,
         control_frames: 2048,
         blocks: 512,
@@ -93,8 +94,17 @@ where
     S: Fn(Lane, SocketAddr, &mut Ready) -> Result<(), LaneError> + Sync,
     C: Fn(&mut Lane, SocketAddr) + Sync,
 {
+    behind(None, server, client);
+}
+
+/// The same with the server behind a bad network.
+pub fn behind<S, C>(faults: Option<FaultSpec>, server: S, client: C)
+where
+    S: Fn(Lane, SocketAddr, &mut Ready) -> Result<(), LaneError> + Sync,
+    C: Fn(&mut Lane, SocketAddr) + Sync,
+{
     let net = Net::default();
-    let (serving, asking) = (runtime(&net, 1), runtime(&net, 2));
+    let (serving, asking) = (runtime(&net, 1, faults), runtime(&net, 2, None));
     let stopper = serving.stopper();
     let address = SocketAddr::from(([10, 0, 0, 1], 80));
     let (ready, inbox) = channel();
