@@ -323,7 +323,7 @@ def make_file(path, size, seed=1):
 class Transfer:
     """A download by curl: the bytes' SHA-256 and count, curl's status and words, and the time it took."""
 
-    def __init__(self, network, url, *options, timeout=60, keep=False):
+    def __init__(self, network, url, *options, timeout=30, keep=False):
         began = time.monotonic()
         self.process = network.client.start(
             "curl", "-sS", "--max-time", timeout, *options, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -395,11 +395,11 @@ class Case(unittest.TestCase):
     def failed_already(self):
         return not self._outcome.success
 
-    def download(self, program, path, *options, timeout=60):
+    def download(self, program, path, *options, timeout=30):
         """Fetches to the end."""
         return Transfer(program.network, program.url(path), *options, timeout=timeout).finish()
 
-    def fetch(self, program, path, sha256, size, *options, timeout=60):
+    def fetch(self, program, path, sha256, size, *options, timeout=30):
         """Fetches, and asserts that every byte came."""
         got = self.download(program, path, *options, timeout=timeout)
         self.assertEqual((got.status, got.message), (0, ""), f"curl {path}: {got.length} bytes came")
