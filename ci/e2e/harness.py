@@ -240,18 +240,18 @@ class Program:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
-    def settle(self, seconds=15, time_wait=False):
+    def settle(self, seconds=15, resting=False):
         """Waits until all that was taken since the start has been given back, and returns the counters then.
 
-        A connection in TIME-WAIT rests for a minute by design: it may stay, with its timer, unless `time_wait`.
+        What rests for up to a minute by design may stay, unless `resting` is to be gone too: connections in
+        TIME-WAIT, and visits that the timer wheel has promised to flows that ended meanwhile.
         """
+        names = ("flows", "half_open", "sockets", "held_frames", "lent", *(("time_wait", "timers") if resting else ()))
+
         def differences():
             report = self.report()
-            resting = 0 if time_wait else report["time_wait"]
             wrong = [
-                f"{name} {report[name]}, at the start {self.start[name]}"
-                for name in ("flows", "half_open", "sockets", "timers", "held_frames", "lent")
-                if not self.start[name] <= report[name] <= self.start[name] + resting * (name in ("flows", "timers"))
+                f"{name} {report[name]}, at the start {self.start[name]}" for name in names if report[name] != self.start[name]
             ]
             wrong += [
                 f"{report['pools'][pool]['available']} frames available in pool {pool}, at the start {counts['available']}"
