@@ -135,6 +135,19 @@ class SmallPool(Case):
         server.settle(seconds=30)
 
 
+class Rest(Case):
+    """What stays a while after a run, and then goes."""
+
+    def test_after_a_minute(self):
+        """After ab and wrk, and a minute later, all counts are those of the start: TIME-WAIT and timers too."""
+        server = self.httpd()
+        server.network.client.run("ab", "-q", "-n", 5000, "-c", 100, server.url())
+        server.network.client.run("wrk", "-t", 2, "-c", 500, "-d", "1s", server.url())
+        now = server.settle()
+        self.note(f"at once: {now['time_wait']} in TIME-WAIT, {now['timers']} timers")
+        server.settle(seconds=75, resting=True)
+
+
 class Endings(Case):
     """However a program ends, nothing of it is left."""
 

@@ -25,6 +25,7 @@ class Faults(Case):
             server = self.httpd("--faults", self.spec(loss, seed))
             got = self.fetch(server, "/file", sha256, 10 * MIB, timeout=SECONDS_MAX)
             tcp = server.report()["tcp"]
+            self.assertGreater(tcp["retransmits"], 0, "no frame was lost or corrupted: the faults did nothing")
             self.note(f"seed {seed}: 10 MiB in {got.seconds:.1f} s, {tcp['retransmits']} retransmissions")
             server.settle(seconds=60)
             server.stop()
@@ -53,5 +54,6 @@ class Faults(Case):
             back += chunk
         sender.join()
         self.assertTrue(back == data, f"what came back differs: {len(back)} bytes")
+        self.assertGreater(server.report()["drops"]["tcp_checksum"], 0, "no frame was corrupted: the faults did nothing")
         connection.close()
         server.settle(seconds=60)

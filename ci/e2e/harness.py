@@ -240,18 +240,18 @@ class Program:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
-    def settle(self, seconds=15, time_wait=False):
+    def settle(self, seconds=15, resting=False):
         """Waits until all that was taken since the start has been given back, and returns the counters then.
 
-        A connection in TIME-WAIT rests for a minute by design: it may stay, with its timer, unless `time_wait`.
+        What rests for up to a minute by design may stay, unless `resting` is to be gone too: connections in
+        TIME-WAIT, and visits that the timer wheel has promised to flows that ended meanwhile.
         """
+        names = ("flows", "half_open", "sockets", "held_frames", "lent", *(("time_wait", "timers") if resting else ()))
+
         def differences():
             report = self.report()
-            resting = 0 if time_wait else report["time_wait"]
             wrong = [
-                f"{name} {report[name]}, at the start {self.start[name]}"
-                for name in ("flows", "half_open", "sockets", "timers", "held_frames", "lent")
-                if not self.start[name] <= report[name] <= self.start[name] + resting * (name in ("flows", "timers"))
+                f"{name} {report[name]}, at the start {self.start[name]}" for name in names if report[name] != self.start[name]
             ]
             wrong += [
                 f"{report['pools'][pool]['available']} frames available in pool {pool}, at the start {counts['available']}"
@@ -323,7 +323,7 @@ def make_file(path, size, seed=1):
 class Transfer:
     """A download by curl: the bytes' SHA-256 and count, curl's status and words, and the time it took."""
 
-    def __init__(self, network, url, *options, timeout=60, keep=False):
+    def __init__(self, network, url, *options, timeout=30, keep=False):
         began = time.monotonic()
         self.process = network.client.start(
             "curl", "-sS", "--max-time", timeout, *options, url, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -395,11 +395,11 @@ class Case(unittest.TestCase):
     def failed_already(self):
         return not self._outcome.success
 
-    def download(self, program, path, *options, timeout=60):
+    def download(self, program, path, *options, timeout=30):
         """Fetches to the end."""
         return Transfer(program.network, program.url(path), *options, timeout=timeout).finish()
 
-    def fetch(self, program, path, sha256, size, *options, timeout=60):
+    def fetch(self, program, path, sha256, size, *options, timeout=30):
         """Fetches, and asserts that every byte came."""
         got = self.download(program, path, *options, timeout=timeout)
         self.assertEqual((got.status, got.message), (0, ""), f"curl {path}: {got.length} bytes came")

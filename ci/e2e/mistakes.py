@@ -78,7 +78,7 @@ class Mistakes(Case):
 
     def test_bad_values(self):
         """Values that are none."""
-        for option, value in (("--port", "99999"), ("--faults", "loss=many"), ("--faults", "colour=red"), ("--mtu", "-1")):
+        for option, value in (("--port", "99999"), ("--faults", "loss=many"), ("--faults", "colour=red"), ("--mtu", "many")):
             with self.subTest(f"{option} {value}"):
                 self.refused(*self.options("tap:t0", option, value), status=2, mentions=[option])
 
@@ -132,21 +132,29 @@ class Mistakes(Case):
         prefix = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
         self.refused(*self.options("tap:t0", huge_pages=False), prefix=prefix, mentions=["root"])
 
+    def with_huge_pages(self, count):
+        """What to put before a command so that it sees so many huge pages, whatever the machine has."""
+        folder = self.folder / "hugepages"
+        (folder / "hugepages-2048kB").mkdir(parents=True)
+        for name in ("nr_hugepages", "free_hugepages", "resv_hugepages", "surplus_hugepages"):
+            (folder / "hugepages-2048kB" / name).write_text(f"{count if name[0] in 'nf' else 0}\n")
+        return ["unshare", "-m", "sh", "-c", f'mount --bind {folder} /sys/kernel/mm/hugepages && exec "$@"', "sh"]
+
     def test_no_huge_pages(self):
         """A machine without huge pages, and no --no-huge: the line says how to get them and how to do without."""
-        empty = self.folder / "no-hugepages"
-        (empty / "hugepages-2048kB").mkdir(parents=True)
-        for name in ("nr_hugepages", "free_hugepages", "resv_hugepages", "surplus_hugepages"):
-            (empty / "hugepages-2048kB" / name).write_text("0\n")
-        hide = f'mount --bind {empty} /sys/kernel/mm/hugepages && exec "$@"'
-        prefix = ["unshare", "-m", "sh", "-c", hide, "sh"]
+        prefix = self.with_huge_pages(0)
         self.refused(*self.options("tap:t0", huge_pages=True), prefix=prefix, mentions=["huge", "--no-huge"])
 
     def test_too_few_huge_pages(self):
-        """Fewer huge pages than DPDK was told to take: the line says how to get more."""
+        """A machine with three huge pages: the line says how to get more and how to do without."""
+        prefix = self.with_huge_pages(3)
+        self.refused(*self.options("tap:t0", huge_pages=True), prefix=prefix, mentions=["huge", "--no-huge"])
+
+    def test_more_memory_than_there_is(self):
+        """DPDK told to take a TiB: the line says how much there is."""
         if not HUGE_PAGES:
             self.skipTest("no huge pages here")
-        self.refused("-m", 1 << 20, "--", *self.options("tap:t0", huge_pages=True), mentions=["huge"])
+        self.refused("-m", 1 << 20, "--", *self.options("tap:t0", huge_pages=True), mentions=["memory", "available"])
 
     def test_bad_eal_argument(self):
         """An argument for DPDK that DPDK does not know."""

@@ -39,7 +39,7 @@ def collect(pattern):
         if path.stem not in ("compare", "harness", "run"):
             module = importlib.import_module(path.stem)
             for test in cases(unittest.defaultTestLoader.loadTestsFromModule(module)):
-                if not pattern or re.search(pattern, test.id()):
+                if re.search(pattern, name_of(test)):
                     yield test
 
 
