@@ -90,11 +90,15 @@ impl Wheel {
         }
     }
 
-    /// Move to the next tick that matters: the next occupied slot of this turn of level 0, its end, or `limit`.
+    /// Move to the next tick that matters: the next occupied slot of level 0, the next cascade, or `limit`.
     fn step(&mut self, limit: u32) {
-        let next = (self.tick | 0xff).wrapping_add(1);
-        let target =
-            self.next_occupied(0, (self.tick & 0xff) + 1).map_or(next, |index| self.tick & !0xff | index);
+        // Where no level has anything to spread, a lane that slept long has nothing to walk over.
+        let target = match self.next_occupied(0, (self.tick & 0xff) + 1) {
+            Some(index) => self.tick & !0xff | index,
+            None if self.len == 0 => limit,
+            None if self.next_occupied(0, 0).is_some() => (self.tick | 0xff).wrapping_add(1),
+            None => self.next_cascade(),
+        };
         self.tick = if limit.wrapping_sub(target).cast_signed() < 0 { limit } else { target };
         if self.tick & 0xff == 0 {
             self.cascade(1);
@@ -102,10 +106,11 @@ impl Wheel {
     }
 
     fn next_occupied(&self, level: usize, from: u32) -> Option<u32> {
-        let words = &self.occupied[level];
-        (from..256).find(|&index| {
-            let word = words[index as usize / 64];
-            word >> (index % 64) & 1 == 1
+        let (first, bit) = (from / 64, from % 64);
+        (first..4).find_map(|number| {
+            let word = self.occupied[level][number as usize];
+            let word = if number == first { word >> bit << bit } else { word };
+            (word != 0).then(|| number * 64 + word.trailing_zeros())
         })
     }
 
