@@ -268,9 +268,6 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     //# (5.1) Every time a packet containing data is sent (including a
     //#       retransmission), if the timer is not running, start it running
     timers::arm_retransmit(connection);
-    if connection.hot.state == State::SynSent {
-        flags = Flags::SYN;
-    }
     Some(speak(connection, seq, flags, first, len))
 }
 
@@ -289,7 +286,7 @@ fn keepalive(connection: &mut Connection) -> Option<Emit> {
 
 /// A segment that does nothing but acknowledge, if one is due.
 fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
-    if !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived {
+    if !connection.hot.state.is_synchronized() {
         return None;
     }
     if !connection.is(flag::ACK_NOW) && !is_ack_due(connection) {
@@ -318,10 +315,12 @@ fn is_ack_due(connection: &Connection) -> bool {
 fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
     let syn = flags.contains(Flags::SYN);
     let window = if syn { syn_window(connection) } else { advertise(connection) };
-    let mut flags = flags;
-    if connection.hot.state == State::SynReceived {
-        flags |= Flags::ACK;
-    }
+    // In SYN_SENT there is nothing to acknowledge yet, in SYN_RECEIVED there is.
+    let flags = match connection.hot.state {
+        State::SynSent => flags.without(Flags::ACK),
+        State::SynReceived => flags | Flags::ACK,
+        _ => flags,
+    };
     let mut segment = Segment::new(
         connection.hot.local_port,
         connection.hot.remote_port,
