@@ -6,8 +6,9 @@ use super::{CongestionControl, Window, halved};
 #[derive(Clone, Copy, Debug)]
 pub struct NewReno;
 
-/// Segments one acknowledgement may open slow start by: L of RFC 3465 section 2.2.
-const SLOW_START_SEGMENTS: u32 = 2;
+/// Segments one acknowledgement may open slow start by: L of RFC 3465, as RFC 9406 section 4.3 sets it where sending is
+/// not paced. Receivers that take segments in batches answer a batch with one acknowledgement.
+const SLOW_START_SEGMENTS: u32 = 8;
 
 impl CongestionControl for NewReno {
     fn name(&self) -> &'static str {
