@@ -162,12 +162,24 @@ fn establish(connection: &mut Connection) {
     connection.cold.quick_acks = connection.config.quick_acks;
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
+    if connection.hot.srtt_us == 0 {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the
+        //#       TCP implementation is using an RTO less than 3 seconds, the RTO
+        //#       MUST be re-initialized to 3 seconds when data transmission
+        connection.hot.rto_us = connection.hot.rto_us.max(RTO_AFTER_SYN_US);
+        connection.cold.backoff = 0;
+    }
     connection.enter(State::Established);
     timers::heard(connection);
 }
 
+/// RTO when the SYN had to be sent again and nothing was measured.
+const RTO_AFTER_SYN_US: u32 = 3_000_000;
+
 /// RFC 9293 section 3.10.7.4.
 fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
+    let segment = &without_old_syn(connection, segment);
     if let Some(verdict) = check_timestamp(connection, segment) {
         return verdict;
     }
@@ -222,6 +234,22 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     verdict
 }
 
+/// After a simultaneous open the peer's SYN comes once more, with its acknowledgement of ours: the number it takes lies
+/// before the window, so it is trimmed off.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+//# One could tailor actual segments to fit this assumption by
+//# trimming off any portions that lie outside the window (including
+//# SYN and FIN)
+fn without_old_syn(connection: &Connection, segment: &Segment) -> Segment {
+    let old = connection.hot.state == State::SynReceived
+        && segment.flags.contains(Flags::SYN | Flags::ACK)
+        && segment.seq + 1 == connection.hot.rcv_nxt;
+    if !old {
+        return *segment;
+    }
+    Segment { seq: segment.seq + 1, flags: segment.flags.without(Flags::SYN), ..*segment }
+}
+
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.4
 //# The first part of this test checks to see if the beginning of the
 //# segment falls in the window, the second part of the test checks to see if
@@ -253,11 +281,29 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         timers::heard(connection);
     }
     if len > 0 || segment.flags.contains(Flags::FIN) {
+        if is_duplicate(connection, segment, len) {
+            timers::heard(connection);
+            // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
+            // the path and not its own timer; Linux takes the same segments for acceptable here.
+            update_timestamp(connection, segment);
+        }
         connection.set(flag::ACK_NOW);
     } else {
         challenge(connection);
     }
     Verdict::dropped(DropReason::TcpNotAcceptable)
+}
+
+/// The segment lies just before the window and acknowledges what may be acknowledged: it came before.
+fn is_duplicate(connection: &Connection, segment: &Segment, len: u32) -> bool {
+    let end = segment.seq + segment.seq_len(len);
+    let oldest = connection.hot.snd_una - connection.cold.snd_wnd_max;
+    segment.flags.contains(Flags::ACK)
+        && segment.seq.lt(connection.hot.rcv_nxt)
+        && end.le(connection.hot.rcv_nxt)
+        && connection.hot.rcv_nxt.since(segment.seq) <= u32::from(u16::MAX) << connection.hot.rcv_scale
+        && segment.ack.ge(oldest)
+        && segment.ack.le(connection.hot.snd_nxt)
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5961#section-3.2
@@ -427,7 +473,7 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
     let (una, now) = (segment.ack, connection.now.micros);
     let (mut sacked, mut lost, mut again) = (0, 0, 0);
     let mut sample = None;
-    let mut ambiguous = false;
+    let mut again_us = None;
     connection.queue(|cells, queue, finished| {
         cells.acknowledge(queue, una, finished, |cell, n| {
             sacked += if cell.is(mark::SACKED) { n } else { 0 };
@@ -436,7 +482,8 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
             //= https://www.rfc-editor.org/rfc/rfc6298#section-3
             //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
             if cell.retransmits > 0 {
-                ambiguous = true;
+                let since = now.wrapping_sub(cell.sent_us);
+                again_us = Some(again_us.map_or(since, |before: u32| before.min(since)));
             } else if !cell.is(mark::SACKED) {
                 sample = Some(now.wrapping_sub(cell.sent_us));
             }
@@ -451,13 +498,15 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
         loss.lost = loss.lost.saturating_sub(lost);
         loss.again = loss.again.saturating_sub(again);
     }
-    if ambiguous {
-        sample = echoed(connection, segment);
+    if let Some(since_us) = again_us {
+        sample = echoed(connection, segment, since_us);
     }
+    // Without a measurement the timer stays backed off (Karn's algorithm), or a round trip longer than the timeout would
+    // never be measured.
     if let Some(us) = sample {
         connection.measure(us);
+        connection.cold.backoff = 0;
     }
-    connection.cold.backoff = 0;
     connection.cold.timeouts = 0;
     if connection.flight() == 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
@@ -472,11 +521,21 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
     }
 }
 
-/// The round trip that the echoed timestamp tells, for segments that Karn's algorithm says nothing of.
-fn echoed(connection: &Connection, segment: &Segment) -> Option<u32> {
+/// The round trip that the echoed timestamp tells of segments last sent again `since_us` ago, if it tells which of the
+/// transmissions is answered. A receiver that had the first echoes its time for ever after, so an old echo with an answer
+/// to the last is a measure of our own waiting.
+//= https://www.rfc-editor.org/rfc/rfc6298#section-3
+//# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.  That
+//# is, RTT samples MUST NOT be made using segments that were
+//# retransmitted (and thus for which it is ambiguous whether the reply
+fn echoed(connection: &Connection, segment: &Segment, since_us: u32) -> Option<u32> {
     let (_, echo) = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS))?;
-    let elapsed = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
-    (echo != 0 && elapsed < 600_000).then(|| elapsed.saturating_mul(1_000).max(1_000))
+    let elapsed_ms = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
+    if elapsed_ms <= since_us / 1_000 + 1 {
+        return Some(since_us);
+    }
+    // Too early for an answer to the last transmission: it answers the one whose time it echoes.
+    (since_us < connection.hot.srtt_us / 2 && elapsed_ms < 600_000).then(|| elapsed_ms * 1_000)
 }
 
 /// A window has opened: what was probed with is lost unless acknowledged, and everything may go.

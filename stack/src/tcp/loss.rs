@@ -58,7 +58,7 @@ impl LossRecovery for NewReno {
         //# When a TCP sender detects segment loss using the retransmission timer
         //# and the given segment has not yet been resent by way of the
         //# retransmission timer, the value of ssthresh MUST be set
-        let first = connection.cold.backoff <= 1;
+        let first = connection.cold.timeouts <= 1;
         connection.congestion(|algorithm, window| {
             let ssthresh = window.ssthresh;
             algorithm.on_timeout(window, flight);
