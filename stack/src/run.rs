@@ -174,6 +174,11 @@ impl LaneRun {
         &self.engine
     }
 
+    /// The engine, between turns: for handing flows over.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     /// Everything the lane knows about itself.
     pub fn report(&self) -> Report {
         self.engine.report()

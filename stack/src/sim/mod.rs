@@ -2,7 +2,9 @@
 //! The same seed and the same commit give the same trace, byte for byte.
 
 mod apps;
+mod trace;
 mod world;
 
 pub use apps::{Client, ClientOptions, Echo, Either, Outcome, pattern};
+pub use trace::{Trace, Traced, describe_segment};
 pub use world::{App, Host, HostId, World};

@@ -1,18 +1,19 @@
 //! Hosts, the links between them, and the clock that moves from event to event.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
-use drivers::soft::{PIPE_CAPABILITIES, pipe};
-use drivers::{Pools, Queue, Region};
+use drivers::soft::{FaultSpec, Faulty, PIPE_CAPABILITIES, pipe};
+use drivers::{Pool, Pools, Queue, Region};
 
 use crate::config::EngineConfig;
 use crate::counters::Report;
 use crate::engine::{Engine, Interface};
 use crate::lane::{Lane, LaneOptions};
-use crate::mode::run_to_completion::RunToCompletion;
+use crate::mode::{Batch, Crossing, LaneWaker, Turn};
 use crate::run::{Idle, LaneRun, StopFlag, TimeSource};
+use crate::sim::trace::{Trace, Traced};
 use crate::socket::LaneId;
 use crate::time::Instant;
 
@@ -41,6 +42,8 @@ pub struct Host {
     pub receive_frames: usize,
     /// Largest IP packet of its link.
     pub mtu: u16,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
 }
 
 impl Host {
@@ -51,22 +54,71 @@ impl Host {
         config.sockets = 1024;
         config.cells_max = 65_536;
         config.secret = [u64::from(number), 2, 0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
-        Host { config, lane: LaneOptions::default(), receive_frames: 16_384, mtu: 1500 }
+        Host {
+            config,
+            lane: LaneOptions::default(),
+            receive_frames: 16_384,
+            mtu: 1500,
+            mac: [2, 0, 0, 0, 0, number],
+        }
     }
 }
 
 struct Running {
     lane: Option<Lane>,
+    run: Rc<RefCell<LaneRun>>,
     stop: StopFlag,
 }
 
-/// Two hosts and the wire between them. `A` is what runs on each.
+/// A lane's run that the world can reach too: to freeze a flow, as whoever hands lanes over would.
+struct Shared {
+    run: Rc<RefCell<LaneRun>>,
+    clock: Rc<Cell<u64>>,
+    rests: u32,
+}
+
+/// Times that a lane may rest while it ends: what it waits for will not come, for the rest of its world stands still.
+const RESTS_MAX: u32 = 1_000;
+
+impl Crossing for Shared {
+    fn turn(&mut self, batch: &mut Batch) -> Turn {
+        let turn = self.run.borrow_mut().turn(batch);
+        Turn { running: turn.running && self.rests < RESTS_MAX, ..turn }
+    }
+
+    /// Resting moves the clock: only a lane that is dropped rests, and nobody else will move it then.
+    fn idle(&mut self, _until: Option<Instant>) {
+        self.rests += 1;
+        self.clock.set(self.clock.get() + 1_000_000_000);
+    }
+
+    fn leave(&mut self) {
+        self.run.borrow_mut().stop();
+    }
+
+    fn waker(&self) -> LaneWaker {
+        LaneWaker::default()
+    }
+
+    fn report(&self) -> Report {
+        self.run.borrow().report()
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        self.run.borrow().next_event()
+    }
+}
+
+/// Hosts and the wire between them. `A` is what runs on each.
 pub struct World<A> {
     clock: Rc<Cell<u64>>,
     hosts: Vec<Running>,
     apps: Vec<A>,
     turns: u64,
 }
+
+/// Frames for the copies that a bad network makes.
+const COPIES: usize = 256;
 
 /// Turns without time moving before the world is taken for livelocked.
 const TURNS_AT_ONCE_MAX: u32 = 100_000;
@@ -78,23 +130,42 @@ impl<A: App> World<A> {
         apps: [A; 2],
         mut wrap: impl FnMut(HostId, Box<dyn Queue>) -> Box<dyn Queue>,
     ) -> World<A> {
-        let clock = Rc::new(Cell::new(1_000_000));
         let frames = hosts.iter().map(|host| host.receive_frames).max().unwrap_or(1);
         let mtu = hosts.iter().map(|host| host.mtu).max().unwrap_or(1500);
         let (a, b) = pipe(frames, mtu);
         let ends: [Box<dyn Queue>; 2] = [Box::new(a), Box::new(b)];
-        let mut running = Vec::new();
-        for (index, (host, end)) in hosts.into_iter().zip(ends).enumerate() {
-            let queue = wrap(HostId(index), end);
-            running.push(start(index, host, queue, &clock));
-        }
-        World { clock, hosts: running, apps: apps.into(), turns: 0 }
+        let hosts = hosts.into_iter().zip(ends).enumerate();
+        let hosts = hosts.map(|(index, (host, end))| (host, wrap(HostId(index), end))).collect();
+        World::of(hosts, apps.into())
+    }
+
+    /// Two hosts with a bad network between them, and what crosses it traced.
+    pub fn under(hosts: [Host; 2], apps: [A; 2], spec: &FaultSpec, trace: &Trace) -> World<A> {
+        World::pair(hosts, apps, |id, queue| {
+            // One end is enough: it has both directions.
+            let queue = if id == Self::FIRST {
+                Box::new(Faulty::new(queue, spec, Pool::heap(COPIES, 2048))) as Box<dyn Queue>
+            } else {
+                queue
+            };
+            let host = u8::try_from(id.0 + 1).unwrap_or(u8::MAX);
+            Box::new(Traced::new(queue, host, trace.clone()))
+        })
+    }
+
+    /// Hosts with the queues they live on.
+    pub fn of(hosts: Vec<(Host, Box<dyn Queue>)>, apps: Vec<A>) -> World<A> {
+        let clock = Rc::new(Cell::new(1_000_000));
+        let hosts = hosts.into_iter().map(|(host, queue)| start(host, queue, &clock)).collect();
+        World { clock, hosts, apps, turns: 0 }
     }
 
     /// The first and the second host.
     pub const FIRST: HostId = HostId(0);
     /// See `FIRST`.
     pub const SECOND: HostId = HostId(1);
+    /// A third host, in worlds that have one.
+    pub const THIRD: HostId = HostId(2);
 
     /// Virtual nanoseconds since the world began.
     pub fn now(&self) -> Instant {
@@ -124,6 +195,47 @@ impl<A: App> World<A> {
     /// What a host's lane knows of itself. Panics: if the host has ended.
     pub fn report(&self, host: HostId) -> Report {
         self.hosts[host.0].lane.as_ref().expect("the host runs").report()
+    }
+
+    /// A host's engine, between turns.
+    pub fn with_engine<R>(&mut self, host: HostId, work: impl FnOnce(&mut Engine) -> R) -> R {
+        work(self.hosts[host.0].run.borrow_mut().engine_mut())
+    }
+
+    /// What a host has not given back, in words; empty if its counts are what they were after start, with `sockets`
+    /// sockets open, and every received frame was counted once.
+    pub fn leftovers(&self, host: HostId, sockets: usize) -> String {
+        let report = self.report(host);
+        let held = self.hosts[host.0].lane.as_ref().map_or(0, Lane::held_frames);
+        let counts = [
+            ("flows", report.flows, 0),
+            ("half_open", report.half_open, 0),
+            ("time_wait", report.time_wait, 0),
+            ("sockets", report.sockets, sockets),
+            ("timers", report.timers, 0),
+            ("held_frames", report.held_frames, 0),
+            ("cells", report.cells, 0),
+            ("active", report.active, 0),
+            ("lent", report.lent, 0),
+            ("backlog", report.backlog, 0),
+            ("waiting_packets", report.waiting_packets, 0),
+            ("receive pool", report.receive.available, report.receive.capacity),
+            ("control pool", report.control.available, report.control.capacity),
+            ("attach pool", report.attach.available, report.attach.capacity),
+            ("frames with the application", held, 0),
+        ];
+        let mut text = String::new();
+        for (name, is, due) in counts {
+            if is != due {
+                text += &format!("{name}: {is}, not {due}\n");
+            }
+        }
+        let counters = &report.counters;
+        let ended = counters.consumed_frames + counters.dropped();
+        if counters.received_frames != ended {
+            text += &format!("{} frames received, {ended} ended\n", counters.received_frames);
+        }
+        text
     }
 
     /// Tell a host to stop in order.
@@ -171,14 +283,8 @@ impl<A: App> World<A> {
     }
 }
 
-fn start(index: usize, host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>) -> Running {
-    let number = u8::try_from(index + 1).unwrap_or(u8::MAX);
-    let interface = Interface {
-        mac: [2, 0, 0, 0, 0, number],
-        mtu: host.mtu,
-        vlan: None,
-        capabilities: PIPE_CAPABILITIES,
-    };
+fn start(host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>) -> Running {
+    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities: PIPE_CAPABILITIES };
     let pools = Pools::heap(host.receive_frames, host.receive_frames);
     let stop_within = core::time::Duration::from_secs(5);
     let engine = Engine::new(LaneId(0), host.config, interface, pools, Instant(clock.get()))
@@ -186,7 +292,16 @@ fn start(index: usize, host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>)
     let stop = StopFlag::default();
     let time = TimeSource::Virtual(Rc::clone(clock));
     let run = LaneRun::new(engine, queue, time, stop.clone(), stop_within, Idle::Poll);
-    let blocks = Region::new(1024, 2048);
-    let lane = Lane::new(LaneId(0), host.lane, blocks, Box::new(RunToCompletion::new(run)));
-    Running { lane: Some(lane), stop }
+    let run = Rc::new(RefCell::new(run));
+    let blocks = Region::new(BLOCKS, 2048);
+    let lane = Lane::new(
+        LaneId(0),
+        host.lane,
+        blocks,
+        Box::new(Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 }),
+    );
+    Running { lane: Some(lane), run, stop }
 }
+
+/// Blocks of a simulated host's transmit pool.
+const BLOCKS: usize = 64;

@@ -1,0 +1,140 @@
+//! Whole hosts on bad networks in virtual time: every byte arrives, nothing is left behind, and the same seed gives the
+//! same trace. The goodput of a grid of networks is kept in `snapshots/netsim.txt`; `BLESS=1` writes it anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "tests state their expectations by panicking, and their figures are small"
+)]
+
+mod common;
+
+use common::{Case, Outcome, SECOND, seeds, transfer};
+use drivers::soft::{FaultSpec, Faults};
+use stack::sim::Trace;
+
+fn traced() -> Trace {
+    let lines =
+        if std::env::var_os("SIM_SEED").or(std::env::var_os("SIM_SHOW")).is_some() { 4000 } else { 0 };
+    Trace::with_text(lines)
+}
+
+fn lossy(loss: f64, seed: u64) -> FaultSpec {
+    FaultSpec::both(Faults { loss, delay: 1_000_000, ..Faults::default() }, seed)
+}
+
+fn rough(seed: u64) -> FaultSpec {
+    let faults = Faults {
+        loss: 3.0,
+        delay: 500_000,
+        jitter: 200_000,
+        reorder: 10.0,
+        duplicate: 5.0,
+        corrupt: 3.0,
+        ..Faults::default()
+    };
+    FaultSpec::both(faults, seed)
+}
+
+fn case(bytes: u64, spec: FaultSpec) -> Case {
+    Case { bytes, spec, frames: 128, pool: 1024, adjust: |_| {} }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    // Shows that two runs with one seed put the same frames on the wire at the same times, and another seed others.
+    let run = |seed| transfer(&case(300_000, rough(seed)), &Trace::new());
+    let (first, again, other) = (run(1), run(1), run(2));
+    assert_eq!(first, again);
+    assert_ne!(first.hash, other.hash);
+    assert!(first.exact && other.exact && first.retransmits > 0);
+}
+
+#[test]
+fn every_fault_at_once_costs_no_byte() {
+    // Shows loss, jitter, reordering, duplication and corruption together, over many seeds: exact, and nothing left.
+    for seed in seeds(60) {
+        let outcome = transfer(&case(100_000, rough(seed)), &traced());
+        assert!(outcome.exact, "SIM_SEED={seed}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_third_of_all_frames_lost() {
+    // Shows 256 KiB over 30 % loss each way, 200 seeds: exact or ended by the stack's own time-out, 10 % at most.
+    let seeds = seeds(200);
+    let outcomes: Vec<Outcome> =
+        seeds.iter().map(|&seed| transfer(&case(256 << 10, lossy(30.0, seed)), &traced())).collect();
+    let given_up = outcomes.iter().filter(|outcome| !outcome.exact).count();
+    let mut took: Vec<u64> = outcomes.iter().filter(|o| o.exact).map(|o| o.took / SECOND).collect();
+    took.sort_unstable();
+    println!("{given_up} of {} given up; seconds: {:?}", seeds.len(), took.get(took.len() / 2));
+    assert!(given_up * 10 <= seeds.len(), "{given_up} of {} connections were given up", seeds.len());
+}
+
+/// The networks and buffers of the grid.
+const LOSSES: [f64; 5] = [0.0, 0.1, 1.0, 5.0, 30.0];
+const DELAYS: [(u64, &str); 3] = [(10_000, "10 us"), (1_000_000, "1 ms"), (50_000_000, "50 ms")];
+const REORDERINGS: [f64; 2] = [0.0, 10.0];
+/// In frames of 1,460 bytes: 16 KiB, 256 KiB, 4 MiB.
+const BUFFERS: [u16; 3] = [11, 180, 2873];
+
+/// Bytes that show a network's goodput, without taking long where it is low.
+fn worth(loss: f64) -> u64 {
+    match loss {
+        0.0..0.5 => 2 << 20,
+        0.5..2.0 => 512 << 10,
+        2.0..10.0 => 256 << 10,
+        _ => 48 << 10,
+    }
+}
+
+/// In kB/s, to three digits at least.
+fn rate(bytes: u64, took: u64) -> String {
+    let rate = bytes as f64 * 1e6 / took.max(1) as f64;
+    if rate < 1.0 {
+        format!("{rate:.3}")
+    } else if rate < 100.0 {
+        format!("{rate:.1}")
+    } else {
+        format!("{rate:.0}")
+    }
+}
+
+fn goodput(loss: f64, delay: u64, reorder: f64, frames: u16) -> String {
+    let faults = Faults { loss, delay, reorder, gap: delay.max(100_000), ..Faults::default() };
+    let spec = FaultSpec { held: 16_384, ..FaultSpec::both(faults, 1) };
+    let case = Case { bytes: worth(loss), spec, frames, pool: 6_000, adjust: |_| {} };
+    let outcome = transfer(&case, &Trace::new());
+    if std::env::var_os("SIM_SHOW").is_some() {
+        println!("{} {frames}: {outcome:?}", case.spec)
+    }
+    if outcome.exact { rate(case.bytes, outcome.took) } else { "gave up".to_owned() }
+}
+
+#[test]
+fn the_grid_of_networks_keeps_its_goodput() {
+    // Shows every network of the grid byte-exact, and its goodput equal to the snapshot's: a change shows in the diff.
+    let mut table = String::from(
+        "Goodput of one transfer in virtual time. Units: kB/s, from the first SYN to the FIN; 1 kB is 1,000 bytes.\n\
+         2 MiB at up to 0.1 % loss, 512 KiB at 1 %, 256 KiB at 5 %, 48 KiB at 30 %. Loss and delay are each way.\n\n\
+         loss %  delay  reordered %     16 KiB    256 KiB      4 MiB\n",
+    );
+    for loss in LOSSES {
+        for (delay, name) in DELAYS {
+            for reorder in REORDERINGS {
+                table += &format!("{loss:>6}  {name:>5}  {reorder:>11}");
+                for frames in BUFFERS {
+                    table += &format!(" {:>10}", goodput(loss, delay, reorder, frames));
+                }
+                table += "\n";
+            }
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/netsim.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &table).expect("the snapshot can be written");
+    }
+    let kept = std::fs::read_to_string(path).expect("the snapshot is there: BLESS=1 writes it");
+    assert!(kept == table, "the goodput has changed; BLESS=1 keeps it:\n{table}");
+}
