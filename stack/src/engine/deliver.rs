@@ -156,6 +156,7 @@ impl Engine {
         if let Some(hot) = self.flows.hot_mut(slot) {
             hot.held = hot.held.saturating_add(1);
         }
+        self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
     }
 
     /// Hand over what waits, while there is credit: data in order, then `End`, then `Closed`.

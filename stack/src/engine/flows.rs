@@ -50,6 +50,8 @@ pub struct Flows {
     pub visits: Vec<(u32, Ticks)>,
     /// TCP's settings.
     pub config: TcpConfig,
+    /// Received frames that may still be held.
+    pub frames_left: u32,
     /// The time of this turn.
     pub now: Now,
 }
@@ -94,6 +96,7 @@ impl Flows {
             freed: Vec::new(),
             visits: Vec::new(),
             config,
+            frames_left: 0,
             now: Now::new(now),
         }
     }
@@ -286,6 +289,7 @@ impl Flows {
             cells: &mut self.cells,
             finished: &mut self.finished,
             config: &self.config,
+            frames_left: self.frames_left,
             now: self.now,
         })
     }

@@ -59,6 +59,9 @@ use crate::wire::ethernet::Vlan;
 /// Frames of one burst: the passes of `receive` work on no more at a time.
 pub const BURST_MAX: usize = 32;
 
+/// Received frames that nobody may hold: two bursts, with which the port can go on receiving.
+const RESERVED_FRAMES: usize = 2 * BURST_MAX;
+
 /// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
 const LARGE_FRAMES: usize = 16;
 
@@ -107,6 +110,11 @@ pub struct Engine {
     identifications: fragment::Identifications,
     responder: Responder,
     large: Pool,
+
+    /// Received frames that sockets and applications may hold together.
+    holdable: usize,
+    /// Frames the application holds, as of this turn.
+    app_held: usize,
 
     composer: Composer,
     urgent: Vec<Frame>,
@@ -179,6 +187,8 @@ impl Engine {
             identifications: fragment::Identifications::new(hash),
             responder: Responder::default(),
             large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            holdable: 0,
+            app_held: 0,
             composer: Composer::new(pools, &interface.capabilities),
             urgent: Vec::new(),
             data: Vec::new(),
@@ -218,6 +228,10 @@ impl Engine {
     /// Announce our addresses, once.
     fn start(&mut self) {
         self.started = true;
+        // What the port has taken for its descriptors is no longer there. Of the rest some stay free, so that
+        // acknowledgements can be received whatever is held.
+        let spare = self.composer.pools().receive.available();
+        self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
         for address in &self.config.addresses {
             if let IpAddr::V4(ip) = address.ip {
                 self.neighbours.add_address(ip, &mut self.neighbour_actions);
@@ -254,14 +268,22 @@ impl Engine {
     pub fn take_batch(&mut self, batch: &mut Batch) -> bool {
         let busy = !batch.ops.is_empty() || !batch.returned.is_empty();
         self.set_credits(&batch.credits);
+        self.app_held = batch.held_frames;
         for socket in batch.returned.drain(..) {
             self.give_back(socket);
         }
+        self.count_frames_left();
         for op in batch.ops.drain(..) {
             self.apply(op);
         }
         self.serve_queues();
         busy
+    }
+
+    /// How many more received frames may be held: of what applications and sockets hold none can be received into.
+    fn count_frames_left(&mut self) {
+        let held = self.app_held + self.frames.live() + self.completions.len();
+        self.flows.frames_left = u32::try_from(self.holdable.saturating_sub(held)).unwrap_or(u32::MAX);
     }
 
     /// Give the engine's half of a batch out: completions and finished sends.

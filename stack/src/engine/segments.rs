@@ -104,6 +104,7 @@ impl Engine {
 
     fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: crate::wire::tcp::SeqNum, len: u32) {
         let held = self.frames.insert(frame, None);
+        self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
         let mut freed = core::mem::take(&mut self.flows.freed);
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let place = connection.active_mut().reassembly.insert(start, len, held, &mut freed);

@@ -252,6 +252,7 @@ impl Lane {
         }
         self.returns.drain(&mut self.batch.returned);
         self.queues.credits(&mut self.batch.credits);
+        self.batch.held_frames = self.returns.out();
         self.turn = self.crossing.turn(&mut self.batch);
         self.lift();
         self.turn.running

@@ -81,6 +81,8 @@ pub struct Batch {
     pub credits: Vec<u32>,
     /// To the engine: one entry for each frame the application is done with.
     pub returned: Vec<SocketId>,
+    /// To the engine: received frames that the application holds.
+    pub held_frames: usize,
     /// To the application: completions, in order.
     pub completions: Vec<EngineCompletion>,
     /// To the application: quiet sends whose payload is done.

@@ -93,7 +93,7 @@ impl Crossing for Shared {
     }
 
     fn leave(&mut self) {
-        self.run.borrow_mut().stop();
+        self.run.borrow_mut().leave();
     }
 
     fn waker(&self) -> LaneWaker {

@@ -24,7 +24,7 @@ pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option
 fn declines(connection: &Connection, segment: &Segment, len: u32) -> bool {
     let hot = &*connection.hot;
     let plain = segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
-    if hot.decline != 0 || !plain || segment.seq != hot.rcv_nxt {
+    if hot.decline != 0 || connection.frames_left == 0 || !plain || segment.seq != hot.rcv_nxt {
         return true;
     }
     let acks = segment.ack.ge(hot.snd_una) && segment.ack.le(hot.snd_nxt);

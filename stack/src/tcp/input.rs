@@ -576,7 +576,8 @@ fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> 
     let skip = if start.lt(nxt) { nxt.since(start) } else { 0 };
     let first = start + skip;
     let room = connection.hot.rcv_adv.since(first);
-    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 {
+    // Without a frame to spare for holding it, the payload counts as lost; what the header says counts all the same.
+    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 || connection.frames_left == 0 {
         connection.set(flag::ACK_NOW);
         return None;
     }

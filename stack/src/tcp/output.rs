@@ -389,8 +389,8 @@ fn payload_max(connection: &Connection) -> u32 {
 
 /// Bytes the peer may have under way: what the frames we may still take stand for.
 pub fn window_room(connection: &Connection) -> u32 {
-    let frames = connection.cold.frames_max.saturating_sub(connection.hot.held);
-    u32::from(frames) * u32::from(connection.cold.rcv_mss)
+    let frames = u32::from(connection.cold.frames_max.saturating_sub(connection.hot.held));
+    frames.min(connection.frames_left) * u32::from(connection.cold.rcv_mss)
 }
 
 /// Least step by which the window's edge moves.

@@ -330,6 +330,8 @@ pub struct Connection<'a> {
     pub finished: &'a mut Vec<Finished>,
     /// TCP's settings.
     pub config: &'a TcpConfig,
+    /// Received frames that all streams of the lane together may still hold.
+    pub frames_left: u32,
     /// The time.
     pub now: Now,
 }
