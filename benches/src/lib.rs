@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Benchmarks of the engine. Each bench has a file in `benches/`; this library holds what they share.
+#![forbid(unsafe_code)]

@@ -12,6 +12,7 @@ use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::NONE;
 use crate::tcp::state::{State, flag};
+use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::Rest;
 use crate::tcp::timers::{self, Expiry};
@@ -73,7 +74,7 @@ impl Engine {
         if self.flows.connection(slot).is_some_and(|connection| connection.cold.fin_waits)
             && let Some(mut connection) = self.flows.connection(slot)
         {
-            let end = input::finish(&mut connection);
+            let end = text::finish(&mut connection);
             if connection.is(flag::FIN_RECEIVED) {
                 self.drain(slot);
             }
@@ -142,7 +143,7 @@ impl Engine {
     /// Deliver what a filled hole has made deliverable.
     fn deliver_reassembled(&mut self, slot: u32) {
         while let Some(mut connection) = self.flows.connection(slot)
-            && let Some((range, skip)) = input::pull(&mut connection)
+            && let Some((range, skip)) = text::pull(&mut connection)
         {
             let Some((mut frame, _)) = self.frames.remove(range.held) else { continue };
             frame.trim_front(skip as usize);

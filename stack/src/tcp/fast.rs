@@ -1,8 +1,10 @@
 //! The common segment of an established flow: in order, nothing odd about it. Finishes, or declines before it changes
 //! anything; what it does is what `input` would have done, by the same functions.
 
+use super::acknowledge::acknowledge;
 use super::input::{self, Accept, Verdict};
 use super::state::{Connection, flag};
+use super::text;
 use crate::wire::tcp::{Flags, Segment};
 
 /// Take a segment with `len` bytes of payload in; `None`: let [`input::input`] do it.
@@ -10,11 +12,11 @@ pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option
     if declines(connection, segment, len) {
         return None;
     }
-    input::acknowledge(connection, segment, len);
+    acknowledge(connection, segment, len);
     input::heard_in_order(connection, segment);
     let accept = (len > 0).then(|| {
-        input::note_size(connection, len);
-        input::advance(connection, len);
+        text::note_size(connection, len);
+        text::advance(connection, len);
         Accept { skip: 0, len, in_order: true }
     });
     Some(Verdict { accept, ..Verdict::default() })

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `state` | what a connection is |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
+//! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the same for the common segment, or nothing |
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
@@ -12,6 +13,7 @@
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
+mod acknowledge;
 pub mod congestion;
 pub mod fast;
 pub mod input;
@@ -23,6 +25,7 @@ pub mod receive;
 pub mod rtt;
 pub mod send;
 pub mod state;
+pub mod text;
 pub mod ticks;
 pub mod time_wait;
 pub mod timers;

@@ -1,0 +1,148 @@
+//! What an acceptable acknowledgement does: SND.UNA, the send window, round trips, the retransmission timer.
+//! Whether it is acceptable is decided in `input`.
+
+use super::loss::{self, Ack, LossRecovery, NewReno};
+use super::send::{NONE, mark};
+use super::state::{Connection, State, flag};
+use super::ticks::Ticks;
+use super::timers;
+use crate::wire::tcp::{Flags, Segment};
+
+/// SND.UNA advances, or an acknowledgement came again; the window may have changed.
+pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
+    let acked = segment.ack.since(connection.hot.snd_una);
+    let window_before = connection.hot.snd_wnd;
+    if connection.hot.state != State::SynSent {
+        update_window(connection, segment);
+    }
+    let sacked = if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
+        loss::apply_sack(connection, &segment.options.sack)
+    } else {
+        0
+    };
+    if acked > 0 {
+        connection.cold.unanswered_since = Ticks::OFF;
+        connection.hot.snd_una = segment.ack;
+        take_acknowledged(connection, segment);
+    } else if connection.hot.snd_wnd == 0 {
+        // The peer is there and says so: only its window is closed.
+        connection.cold.unanswered_since = Ticks::OFF;
+        connection.cold.timeouts = 0;
+    }
+    if connection.hot.snd_wnd > 0 && window_before == 0 && connection.hot.state.is_synchronized() {
+        reopen(connection);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc5681#section-2
+    //# DUPLICATE ACKNOWLEDGMENT: An acknowledgment is considered a
+    //# "duplicate" in the following algorithms when (a) the receiver of the
+    //# ACK has outstanding data, (b) the incoming acknowledgment carries no
+    let duplicate = acked == 0
+        && connection.flight() > 0
+        && if connection.is(flag::SACK) {
+            sacked > 0
+        } else {
+            len == 0
+                && !segment.flags.intersects(Flags::SYN | Flags::FIN)
+                && connection.hot.snd_wnd == window_before
+        };
+    NewReno.on_ack(connection, Ack { acked, sacked, duplicate });
+}
+
+/// Drop acknowledged ranges, measure the round trip, restart the timer.
+fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
+    let (una, now) = (segment.ack, connection.now.micros);
+    let (mut sacked, mut lost, mut again) = (0, 0, 0);
+    let mut sample = None;
+    let mut again_us = None;
+    connection.queue(|cells, queue, finished| {
+        cells.acknowledge(queue, una, finished, |cell, n| {
+            sacked += if cell.is(mark::SACKED) { n } else { 0 };
+            lost += if cell.is(mark::LOST) { n } else { 0 };
+            again += if cell.is(mark::AGAIN) { n } else { 0 };
+            //= https://www.rfc-editor.org/rfc/rfc6298#section-3
+            //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+            if cell.retransmits > 0 {
+                let since = now.wrapping_sub(cell.sent_us);
+                again_us = Some(again_us.map_or(since, |before: u32| before.min(since)));
+            } else if !cell.is(mark::SACKED) {
+                sample = Some(now.wrapping_sub(cell.sent_us));
+            }
+        });
+    });
+    if connection.cold.active != NONE {
+        let sack = connection.is(flag::SACK);
+        let loss = &mut connection.active_mut().loss;
+        if sack {
+            loss.sacked = loss.sacked.saturating_sub(sacked);
+        }
+        loss.lost = loss.lost.saturating_sub(lost);
+        loss.again = loss.again.saturating_sub(again);
+    }
+    if let Some(since_us) = again_us {
+        sample = echoed(connection, segment, since_us);
+    }
+    // Without a measurement the timer stays backed off (Karn's algorithm), or a round trip longer than the timeout would
+    // never be measured.
+    if let Some(us) = sample {
+        connection.measure(us);
+        connection.cold.backoff = 0;
+    }
+    connection.cold.timeouts = 0;
+    if connection.flight() == 0 {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.2) When all outstanding data has been acknowledged, turn off the
+        //#       retransmission timer.
+        connection.hot.retransmit_at = Ticks::OFF;
+    } else {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.3) When an ACK is received that acknowledges new data, restart the
+        //#       retransmission timer so that it will expire after RTO seconds
+        timers::restart_retransmit(connection);
+    }
+}
+
+/// The round trip that the echoed timestamp tells of segments last sent again `since_us` ago, if it tells which of the
+/// transmissions is answered. A receiver that had the first echoes its time for ever after, so an old echo with an answer
+/// to the last is a measure of our own waiting.
+//= https://www.rfc-editor.org/rfc/rfc6298#section-3
+//# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.  That
+//# is, RTT samples MUST NOT be made using segments that were
+//# retransmitted (and thus for which it is ambiguous whether the reply
+fn echoed(connection: &Connection, segment: &Segment, since_us: u32) -> Option<u32> {
+    let (_, echo) = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS))?;
+    let elapsed_ms = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
+    if elapsed_ms <= since_us / 1_000 + 1 {
+        return Some(since_us);
+    }
+    // Too early for an answer to the last transmission: it answers the one whose time it echoes.
+    (since_us < connection.hot.srtt_us / 2 && elapsed_ms < 600_000).then(|| elapsed_ms * 1_000)
+}
+
+/// A window has opened: what was probed with is lost unless acknowledged, and everything may go.
+fn reopen(connection: &mut Connection) {
+    connection.cold.backoff = 0;
+    connection.hot.retransmit_at = Ticks::OFF;
+    if connection.flight() > 0 {
+        // The probe's byte was refused while the window was closed.
+        connection.set(flag::PROBE);
+        timers::arm_retransmit(connection);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+//# If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated.
+//# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set
+//# SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK.
+fn update_window(connection: &mut Connection, segment: &Segment) {
+    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
+    if wl1.lt(segment.seq) || wl1 == segment.seq && wl2.le(segment.ack) {
+        set_snd_wnd(connection, segment);
+        connection.cold.snd_wl1 = segment.seq;
+        connection.cold.snd_wl2 = segment.ack;
+    }
+}
+
+pub(super) fn set_snd_wnd(connection: &mut Connection, segment: &Segment) {
+    connection.hot.snd_wnd = u32::from(segment.window) << connection.hot.snd_scale;
+    connection.cold.snd_wnd_max = connection.cold.snd_wnd_max.max(connection.hot.snd_wnd);
+}

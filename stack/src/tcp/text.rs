@@ -1,0 +1,108 @@
+//! What becomes of payload and FIN: kept in order, kept for reassembly, or not kept. Who may send them in which state is
+//! decided in `input`.
+
+use super::input::{Accept, End};
+use super::receive::Range;
+use super::state::{Connection, State, flag};
+use crate::wire::tcp::{Flags, Segment, SeqNum};
+
+/// Decide what of `len` bytes at `start` to keep, and how soon to acknowledge.
+pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> {
+    if len == 0 {
+        return None;
+    }
+    let nxt = connection.hot.rcv_nxt;
+    let skip = if start.lt(nxt) { nxt.since(start) } else { 0 };
+    let first = start + skip;
+    let room = connection.hot.rcv_adv.since(first);
+    // Without a frame to spare for holding it, the payload counts as lost; what the header says counts all the same.
+    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 || connection.frames_left == 0 {
+        connection.set(flag::ACK_NOW);
+        return None;
+    }
+    let kept = (len - skip).min(room);
+    note_size(connection, len);
+    if first != nxt {
+        //= https://www.rfc-editor.org/rfc/rfc5681#section-4.2
+        //# Out-of-order data segments SHOULD be acknowledged immediately, in
+        //# order to accelerate loss recovery.
+        connection.set(flag::ACK_NOW);
+        return Some(Accept { skip, len: kept, in_order: false });
+    }
+    advance(connection, kept);
+    if connection.active().is_some_and(|active| !active.reassembly.is_empty()) {
+        connection.set(flag::ACK_NOW);
+    }
+    Some(Accept { skip, len: kept, in_order: true })
+}
+
+/// Remember the largest segment the peer sends: what each held frame stands for.
+pub(super) fn note_size(connection: &mut Connection, len: u32) {
+    let seen = u16::try_from(len).unwrap_or(u16::MAX);
+    connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+}
+
+/// What a held frame can stand for at most: a frame's data room.
+const MSS_SEEN_MAX: u16 = 2048;
+
+/// RCV.NXT moves over accepted bytes.
+pub(super) fn advance(connection: &mut Connection, len: u32) {
+    connection.hot.rcv_nxt += len;
+    if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
+        connection.hot.rcv_adv = connection.hot.rcv_nxt;
+    }
+    connection.hot.unacked = connection.hot.unacked.saturating_add(1);
+}
+
+/// The next range of reassembly that has become deliverable, and how many of its bytes were delivered before.
+pub fn pull(connection: &mut Connection) -> Option<(Range, u32)> {
+    connection.active()?;
+    let nxt = connection.hot.rcv_nxt;
+    let next = connection.active_mut().reassembly.next(nxt);
+    match next {
+        Some((range, skip)) => {
+            advance(connection, range.end.since(range.start) - skip);
+            Some((range, skip))
+        }
+        None => {
+            connection.settle();
+            None
+        }
+    }
+}
+
+/// Remember a FIN: its turn comes when everything before it has.
+pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNum) {
+    if segment.flags.contains(Flags::FIN) && connection.hot.state.receives() && at.le(connection.hot.rcv_adv)
+    {
+        connection.cold.fin_waits = true;
+        connection.cold.fin_seq = at;
+        if at != connection.hot.rcv_nxt {
+            connection.set(flag::ACK_NOW);
+        }
+    }
+}
+
+/// Everything deliverable was delivered: let a FIN whose turn has come act. Returns how the connection goes on.
+pub fn finish(connection: &mut Connection) -> Option<End> {
+    if !connection.cold.fin_waits || connection.cold.fin_seq != connection.hot.rcv_nxt {
+        return None;
+    }
+    connection.cold.fin_waits = false;
+    connection.hot.rcv_nxt += 1;
+    if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
+        connection.hot.rcv_adv = connection.hot.rcv_nxt;
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+    //# If the FIN bit is set, signal the user "connection closing" and return
+    //# any pending RECEIVEs with same message, advance RCV.NXT over the FIN, and
+    //# send an acknowledgment for the FIN.
+    connection.set(flag::FIN_RECEIVED | flag::ACK_NOW);
+    match connection.hot.state {
+        State::Established => connection.enter(State::CloseWait),
+        State::FinWait1 => connection.enter(State::Closing),
+        State::FinWait2 => return Some(End::TimeWait),
+        _ => {}
+    }
+    None
+}
