@@ -52,6 +52,8 @@ pub struct Flows {
     pub config: TcpConfig,
     /// Received frames that may still be held.
     pub frames_left: u32,
+    /// Of those, frames for what arrives in order alone.
+    pub frames_in_order: u32,
     /// The time of this turn.
     pub now: Now,
 }
@@ -97,6 +99,7 @@ impl Flows {
             visits: Vec::new(),
             config,
             frames_left: 0,
+            frames_in_order: 0,
             now: Now::new(now),
         }
     }
@@ -290,6 +293,7 @@ impl Flows {
             finished: &mut self.finished,
             config: &self.config,
             frames_left: self.frames_left,
+            frames_in_order: self.frames_in_order,
             now: self.now,
         })
     }

@@ -232,6 +232,7 @@ impl Engine {
         // acknowledgements can be received whatever is held.
         let spare = self.composer.pools().receive.available();
         self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
+        self.flows.frames_in_order = u32::try_from(self.holdable / 2).unwrap_or(u32::MAX);
         for address in &self.config.addresses {
             if let IpAddr::V4(ip) = address.ip {
                 self.neighbours.add_address(ip, &mut self.neighbour_actions);

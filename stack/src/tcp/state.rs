@@ -332,6 +332,8 @@ pub struct Connection<'a> {
     pub config: &'a TcpConfig,
     /// Received frames that all streams of the lane together may still hold.
     pub frames_left: u32,
+    /// How many of them are kept for what arrives in order, so that holes can be filled.
+    pub frames_in_order: u32,
     /// The time.
     pub now: Now,
 }

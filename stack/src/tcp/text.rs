@@ -27,7 +27,8 @@ pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Opti
         //# Out-of-order data segments SHOULD be acknowledged immediately, in
         //# order to accelerate loss recovery.
         connection.set(flag::ACK_NOW);
-        return Some(Accept { skip, len: kept, in_order: false });
+        let keep = connection.frames_left > connection.frames_in_order;
+        return keep.then_some(Accept { skip, len: kept, in_order: false });
     }
     advance(connection, kept);
     if connection.active().is_some_and(|active| !active.reassembly.is_empty()) {
