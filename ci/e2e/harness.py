@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -414,6 +415,27 @@ class Case(unittest.TestCase):
         connection.settimeout(timeout)
         connection.connect((program.network.address, port or program.port))
         return connection
+
+    def converse(self, connection, data):
+        """Sends all and ends that direction, while reading to the end of the other. Returns what came back."""
+        def send():
+            # What goes wrong here shows in what comes back, or does not.
+            with contextlib.suppress(OSError):
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        back = bytearray()
+        try:
+            while chunk := connection.recv(256 * KIB):
+                back += chunk
+        except OSError as error:
+            raise AssertionError(f"after {len(back)} of {len(data)} bytes had come back: {error}") from None
+        finally:
+            connection.close()
+            sender.join()
+        return back
 
     def note(self, text):
         """A figure for the reader of the log."""

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import harness
-from harness import HUGE_PAGES, START_SECONDS, Case, Namespace, run
+from harness import HUGE_PAGES, MIB, START_SECONDS, Case, Namespace, make_file, run
 
 NOBODY = 65534
 
@@ -123,9 +123,16 @@ class Mistakes(Case):
         """The folder to serve is a file."""
         self.refused(*self.options("tap:t0", root=self.site / "index.html"), mentions=["index.html", "--root"])
 
+    def test_pool_far_too_small(self):
+        """A receive pool that no device could work with."""
+        self.refused(*self.options("tap:t0", "--receive-frames", 8), mentions=["receive frames", "at least"])
+
     def test_pool_too_small(self):
-        """A receive pool that the descriptors alone would empty."""
-        self.refused(*self.options("tap:t0", "--descriptors", 512, "--receive-frames", 256), mentions=["receive", "at least"])
+        """A receive pool that the descriptors alone would empty: fewer are used, and every byte is served."""
+        sha256 = make_file(self.site / "file", 10 * MIB)
+        server = self.httpd("--descriptors", 512, "--receive-frames", 256)
+        self.fetch(server, "/file", sha256, 10 * MIB)
+        server.settle()
 
     def test_no_permission(self):
         """A user without rights: told which right is missing, not given a riddle."""

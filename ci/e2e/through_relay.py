@@ -4,11 +4,10 @@ import random
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import harness
-from harness import KIB, MIB, Case
+from harness import MIB, Case
 
 RELAY = Path(__file__).resolve().parents[1] / "relay.py"
 
@@ -37,13 +36,7 @@ class Relay(Case):
         address = self.relay(server)
         data = random.Random(5).randbytes(16 * MIB)
         connection = socket.create_connection(address, timeout=30)
-        sender = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
-        sender.start()
-        back = bytearray()
-        while chunk := connection.recv(256 * KIB):
-            back += chunk
-        sender.join()
-        connection.close()
+        back = self.converse(connection, data)
         self.assertTrue(back == data, f"{len(back)} bytes came back, or others")
         server.settle()
 

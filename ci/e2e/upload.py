@@ -11,27 +11,11 @@ from harness import FULL, KIB, MIB, Case, make_file
 class Echo:
     """The same conversations on each kind of link."""
 
-    def exchange(self, connection, data):
-        """Sends all, then ends its direction, while another thread reads to the end. Returns what came back."""
-        back = bytearray()
-
-        def read():
-            while chunk := connection.recv(256 * KIB):
-                back.extend(chunk)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        reader.join(120)
-        self.assertFalse(reader.is_alive(), f"{len(back)} of {len(data)} bytes came back in two minutes")
-        return back
-
     def test_socket(self):
         """A socket sends 64 MiB and ends its direction; the same bytes come back, then the end."""
         data = random.Random(64).randbytes(64 * MIB)
         server = self.echo()
-        back = self.exchange(self.connect(server, timeout=30), data)
+        back = self.converse(self.connect(server, timeout=30), data)
         self.assertTrue(back == data, f"what came back differs: {len(back)} bytes")
         server.settle()
 
@@ -69,16 +53,16 @@ class Echo:
         server = self.echo()
         faults = []
 
-        def converse(seed):
+        def check(seed):
             data = random.Random(seed).randbytes(MIB)
             try:
-                if self.exchange(connections[seed], data) != data:
+                if self.converse(connections[seed], data) != data:
                     faults.append(f"connection {seed}: the bytes differ")
             except (OSError, AssertionError) as error:
                 faults.append(f"connection {seed}: {error}")
 
         connections = [self.connect(server, timeout=60) for _ in range(50)]
-        threads = [threading.Thread(target=converse, args=(seed,)) for seed in range(50)]
+        threads = [threading.Thread(target=check, args=(seed,)) for seed in range(50)]
         for thread in threads:
             thread.start()
         for thread in threads:
