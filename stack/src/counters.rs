@@ -40,6 +40,8 @@ pub struct Counters {
     pub fast_segments: u64,
     /// Small payloads copied into the frame before, to hold fewer frames.
     pub merged_segments: u64,
+    /// Payloads copied into ordinary memory because as many received frames were held as may be.
+    pub spilled_segments: u64,
     /// Out-of-order ranges given up because too many frames were held.
     pub given_up_ranges: u64,
     /// Turns that came later than [`STALL_US`] after the one before.
@@ -71,6 +73,7 @@ impl Default for Counters {
             fast_segments: 0,
             merged_segments: 0,
             given_up_ranges: 0,
+            spilled_segments: 0,
             stalls: 0,
             stall_us_max: 0,
         }
@@ -184,6 +187,7 @@ impl Report {
             ("tcp.fast_segments", c.fast_segments),
             ("tcp.merged_segments", c.merged_segments),
             ("tcp.given_up_ranges", c.given_up_ranges),
+            ("tcp.spilled_segments", c.spilled_segments),
             ("stalls", c.stalls),
             ("max_stall_us", c.stall_us_max),
         ];

@@ -62,6 +62,13 @@ pub const BURST_MAX: usize = 32;
 /// Received frames that nobody may hold: two bursts, with which the port can go on receiving.
 const RESERVED_FRAMES: usize = 2 * BURST_MAX;
 
+/// Frames of ordinary memory that payload is copied into once as many received frames are held as may be: promised
+/// windows are kept although the port needs its frames back. Made when first needed.
+const SPILL_FRAMES: usize = 2048;
+
+/// Room of such a frame: what a receive frame has.
+const SPILL_ROOM: u16 = 2048 + 128;
+
 /// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
 const LARGE_FRAMES: usize = 16;
 
@@ -115,6 +122,8 @@ pub struct Engine {
     holdable: usize,
     /// Frames the application holds, as of this turn.
     app_held: usize,
+    /// Where payload goes that must not hold a received frame.
+    spill: Option<Pool>,
 
     composer: Composer,
     urgent: Vec<Frame>,
@@ -189,6 +198,7 @@ impl Engine {
             large: Pool::heap(LARGE_FRAMES, u16::MAX),
             holdable: 0,
             app_held: 0,
+            spill: None,
             composer: Composer::new(pools, &interface.capabilities),
             urgent: Vec::new(),
             data: Vec::new(),
@@ -232,7 +242,8 @@ impl Engine {
         // acknowledgements can be received whatever is held.
         let spare = self.composer.pools().receive.available();
         self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
-        self.flows.frames_in_order = u32::try_from(self.holdable / 2).unwrap_or(u32::MAX);
+        let all = self.holdable + SPILL_FRAMES;
+        self.flows.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
         for address in &self.config.addresses {
             if let IpAddr::V4(ip) = address.ip {
                 self.neighbours.add_address(ip, &mut self.neighbour_actions);
@@ -281,10 +292,25 @@ impl Engine {
         busy
     }
 
-    /// How many more received frames may be held: of what applications and sockets hold none can be received into.
+    /// How many more frames may be held.
     fn count_frames_left(&mut self) {
         let held = self.app_held + self.frames.live() + self.completions.len();
-        self.flows.frames_left = u32::try_from(self.holdable.saturating_sub(held)).unwrap_or(u32::MAX);
+        self.flows.frames_left =
+            u32::try_from((self.holdable + SPILL_FRAMES).saturating_sub(held)).unwrap_or(u32::MAX);
+    }
+
+    /// The frame to hold for a payload: itself, or a copy while the port needs its frames back.
+    pub(crate) fn spill(&mut self, frame: Frame) -> Frame {
+        if self.flows.frames_left as usize > SPILL_FRAMES {
+            return frame;
+        }
+        let pool = self.spill.get_or_insert_with(|| Pool::heap(SPILL_FRAMES, SPILL_ROOM));
+        let copy = pool.take().and_then(|mut copy| {
+            copy.append(frame.len())?.copy_from_slice(frame.bytes());
+            Some(copy)
+        });
+        self.counters.spilled_segments += u64::from(copy.is_some());
+        copy.unwrap_or(frame)
     }
 
     /// Give the engine's half of a batch out: completions and finished sends.

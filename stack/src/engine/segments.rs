@@ -91,6 +91,7 @@ impl Engine {
         let (offset, skip) = (usize::from(arrived.offset), accept.skip as usize);
         frame.trim_front(offset + skip);
         frame.truncate(accept.len as usize);
+        let frame = self.spill(frame);
         if accept.in_order {
             self.deliver(slot, frame, false);
             self.deliver_reassembled(slot);
