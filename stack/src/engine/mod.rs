@@ -294,9 +294,9 @@ impl Engine {
         busy
     }
 
-    /// Do what is due by the clock.
+    /// Do what is due by the clock. True if something was, and so may have something to say.
     pub fn advance(&mut self) -> bool {
-        let now = self.flows.now;
+        let (now, backlog) = (self.flows.now, self.backlog());
         let mut due = Vec::new();
         core::mem::swap(&mut due, &mut self.flows.visits);
         self.wheel.advance(now.ticks, |slot, at| due.push((slot, at)));
@@ -314,7 +314,7 @@ impl Engine {
         if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
             self.reset_all();
         }
-        busy
+        busy || self.backlog() > backlog
     }
 
     /// When `advance` next has something to do, if ever.
