@@ -9,9 +9,15 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
 use common::{Case, Outcome, SECOND, seeds, transfer};
-use drivers::soft::{FaultSpec, Faults};
-use stack::sim::Trace;
+use drivers::soft::{FaultSpec, Faults, Faulty, pipe};
+use drivers::{Frame, Pool, Queue};
+use stack::sim::{Client, ClientOptions, Echo, Either, Host, Trace, World};
+use stack::socket::{OpError, Tag};
+use stack::time::Instant;
 
 fn traced() -> Trace {
     let lines =
@@ -137,4 +143,92 @@ fn the_grid_of_networks_keeps_its_goodput() {
     }
     let kept = std::fs::read_to_string(path).expect("the snapshot is there: BLESS=1 writes it");
     assert!(kept == table, "the goodput has changed; BLESS=1 keeps it:\n{table}");
+}
+
+/// One end of a wire that two hosts can be plugged into, one at a time; the other's frames go nowhere.
+struct Plug {
+    end: Arc<Mutex<Box<dyn Queue>>>,
+    plugged: Arc<AtomicUsize>,
+    mine: usize,
+}
+
+impl Plug {
+    fn is_in(&self) -> bool {
+        self.plugged.load(Ordering::Relaxed) == self.mine
+    }
+}
+
+impl Queue for Plug {
+    fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        if self.is_in() { self.end.lock().unwrap().receive(now, frames, max) } else { 0 }
+    }
+
+    fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+        if self.is_in() {
+            return self.end.lock().unwrap().transmit(now, frames);
+        }
+        frames.drain(..).count()
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        if self.is_in() { self.end.lock().unwrap().next_event() } else { None }
+    }
+}
+
+const OLD: stack::sim::HostId = World::<Either>::FIRST;
+const CLIENT: stack::sim::HostId = World::<Either>::SECOND;
+const NEW: stack::sim::HostId = World::<Either>::THIRD;
+
+/// An echo server twice, the second one not plugged in, and a client behind a bad network.
+fn world_of_three(seed: u64, bytes: u64) -> (World<Either>, Arc<AtomicUsize>) {
+    let (server, plugged) = (common::server(), Arc::new(AtomicUsize::new(0)));
+    let (end, far) = pipe(2048, 1500);
+    let end: Arc<Mutex<Box<dyn Queue>>> = Arc::new(Mutex::new(Box::new(end)));
+    let plug = |mine| Box::new(Plug { end: Arc::clone(&end), plugged: Arc::clone(&plugged), mine });
+    let far = Faulty::new(Box::new(far), &rough(seed), Pool::heap(256, 2048));
+    let host = |number| Host { receive_frames: 2048, ..Host::new(number) };
+    let hosts: Vec<(Host, Box<dyn Queue>)> =
+        vec![(host(1), plug(0)), (host(2), Box::new(far)), (host(1), plug(1))];
+    let options = ClientOptions { to: server, bytes, chunk: 10_000, window: 16 };
+    let echo = || Either::Echo(Echo::new(server));
+    let apps = vec![echo(), Either::Client(Client::new(options)), echo()];
+    (World::of(hosts, apps), plugged)
+}
+
+#[test]
+fn a_live_flow_goes_on_in_another_engine() {
+    // Shows a flow frozen in mid-transfer, with bytes in flight both ways and losses under repair, thawed in another
+    // engine on the same wire, and back again later: the client's bytes all come back, and nothing is left anywhere.
+    let (mut in_flight, mut out_of_order) = (0, 0);
+    for seed in seeds(40) {
+        let (mut world, plugged) = world_of_three(seed, 400_000);
+        let limit = Instant(20_000 * SECOND);
+        for (from, to, at) in [(OLD, NEW, 37 * seed % 1_000), (NEW, OLD, 1_000)] {
+            let due = |apps: &[Either]| apps[1].client().received() > at * 100 + seed * 3_001;
+            assert!(world.run_until(limit, due), "SIM_SEED={seed}");
+            let Some(stream) = world.with_engine(from, |engine| engine.streams().first().copied()) else {
+                break;
+            };
+            let frozen = world.with_engine(from, |engine| engine.freeze(stream)).unwrap();
+            let again = world.with_engine(from, |engine| engine.freeze(stream)).map(drop);
+            assert_eq!(again, Err(OpError::StaleHandle), "SIM_SEED={seed}");
+            in_flight += usize::from(frozen.unacknowledged() > 0);
+            out_of_order += usize::from(frozen.undelivered() > 0);
+            plugged.fetch_xor(1, Ordering::Relaxed);
+            let second = frozen.clone();
+            world.with_engine(to, |engine| engine.thaw(frozen, 0, Tag(7))).unwrap();
+            let refused = world.with_engine(to, |engine| engine.thaw(second, 0, Tag(7))).unwrap_err();
+            assert_eq!(refused.0, OpError::AddressInUse, "SIM_SEED={seed}");
+        }
+        let done = world.run_until(limit, |apps| apps[1].client().outcome.is_some());
+        let outcome = world.app(CLIENT).client().outcome;
+        assert!(done && outcome == Some(stack::sim::Outcome::Done), "SIM_SEED={seed}: {outcome:?}");
+        world.run_until(Instant(world.now().0 + 1_000 * SECOND), |_| false);
+        for (host, sockets) in [(OLD, 1), (CLIENT, 0), (NEW, 1)] {
+            assert_eq!(world.leftovers(host, sockets), "", "SIM_SEED={seed}: {host:?}");
+        }
+    }
+    if std::env::var_os("SIM_SEED").is_none() {
+        assert!(in_flight > 40 && out_of_order > 5, "{in_flight} in flight, {out_of_order} out of order");
+    }
 }

@@ -8,12 +8,14 @@
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
 //! | `deliver` | frames to sockets, completions to queues with credit |
+//! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
 
 mod deliver;
 mod flows;
+mod handover;
 mod listeners;
 mod ops;
 mod packets;
@@ -28,6 +30,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use drivers::{Capabilities, Composer, Frame, Pool, Pools};
+
+pub use self::handover::Frozen;
 
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
