@@ -359,14 +359,18 @@ fn half_open_connections_are_found_out() {
 
 #[test]
 fn challenges_are_bounded_by_the_second() {
-    // Shows that a flood of blind segments gets ten answers a second and no more, for each connection alone.
+    // Shows that a flood of blind segments gets five to twelve answers a second, and not always as many.
     let mut peer = peer_in("ESTABLISHED");
-    peer.wait(S - peer.now() % S);
-    for _ in 0..50 {
-        peer.rx(seg("S", 10, 0));
+    let mut counts = Vec::new();
+    for _ in 0..8 {
+        peer.wait(S - peer.now() % S);
+        for _ in 0..50 {
+            peer.rx(seg("S", 10, 0));
+        }
+        counts.push(std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).count());
     }
-    let count = std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).count();
-    assert_eq!(count, 10);
+    assert!(counts.iter().all(|count| (5..=12).contains(count)), "{counts:?}");
+    assert!(counts.iter().any(|count| *count != counts[0]), "{counts:?}");
     peer.wait(S);
     assert_eq!(peer.answer(seg("S", 10, 0)), ". 1(0) ack 1");
 }
