@@ -242,5 +242,5 @@ impl Engine {
 }
 
 /// Reasons by the number the cold part keeps.
-pub(super) const REASONS: [Reason; 5] =
-    [Reason::Done, Reason::Aborted, Reason::Reset, Reason::TimedOut, Reason::Stopping];
+pub(super) const REASONS: [Reason; 6] =
+    [Reason::Done, Reason::Aborted, Reason::Reset, Reason::TimedOut, Reason::Stopping, Reason::Moved];

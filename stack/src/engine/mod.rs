@@ -8,12 +8,14 @@
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
 //! | `deliver` | frames to sockets, completions to queues with credit |
+//! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
 
 mod deliver;
 mod flows;
+mod handover;
 mod listeners;
 mod ops;
 mod packets;
@@ -28,6 +30,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use drivers::{Capabilities, Composer, Frame, Pool, Pools};
+
+pub use self::handover::Frozen;
 
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
@@ -321,9 +325,9 @@ impl Engine {
         busy
     }
 
-    /// Do what is due by the clock.
+    /// Do what is due by the clock. True if something was, and so may have something to say.
     pub fn advance(&mut self) -> bool {
-        let now = self.flows.now;
+        let (now, backlog) = (self.flows.now, self.backlog());
         let mut due = Vec::new();
         core::mem::swap(&mut due, &mut self.flows.visits);
         self.wheel.advance(now.ticks, |slot, at| due.push((slot, at)));
@@ -341,7 +345,7 @@ impl Engine {
         if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
             self.reset_all();
         }
-        busy
+        busy || self.backlog() > backlog
     }
 
     /// When `advance` next has something to do, if ever.

@@ -363,6 +363,7 @@ impl Engine {
         let mss = mtu.saturating_sub(40).max(crate::tcp::input::MSS_MIN);
         if mss < connection.hot.mss {
             connection.hot.mss = mss;
+            crate::tcp::loss::on_too_big(&mut connection);
             connection.set(crate::tcp::state::flag::PROBE);
             self.mark_dirty(slot);
         }

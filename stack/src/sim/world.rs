@@ -250,11 +250,10 @@ impl<A: App> World<A> {
             if done(&self.apps) {
                 return true;
             }
-            let Some(next) = self.next_event() else { return false };
-            if next > limit {
-                self.clock.set(limit.0);
+            let Some(next) = self.next_event().filter(|next| *next <= limit) else {
+                self.clock.set(limit.0.max(self.clock.get()));
                 return false;
-            }
+            };
             self.clock.set(next.0.max(self.clock.get() + 1));
         }
     }

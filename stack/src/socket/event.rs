@@ -196,6 +196,8 @@ pub enum Reason {
     TimedOut,
     /// The runtime stopped.
     Stopping,
+    /// The connection goes on in another engine.
+    Moved,
     /// The process that ran the engine has gone.
     ServiceLost,
 }

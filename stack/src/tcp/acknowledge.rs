@@ -36,8 +36,10 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     //# DUPLICATE ACKNOWLEDGMENT: An acknowledgment is considered a
     //# "duplicate" in the following algorithms when (a) the receiver of the
     //# ACK has outstanding data, (b) the incoming acknowledgment carries no
+    // An answer to a window probe is none: it says that the window is closed, not that something is missing.
     let duplicate = acked == 0
         && connection.flight() > 0
+        && connection.hot.snd_wnd > 0
         && if connection.is(flag::SACK) {
             sacked > 0
         } else {

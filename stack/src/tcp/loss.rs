@@ -90,6 +90,21 @@ impl LossRecovery for NewReno {
     }
 }
 
+/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so the window stays.
+pub fn on_too_big(connection: &mut Connection) {
+    let mut lost = 0;
+    for_each_sent(connection, |marks, len| {
+        if *marks & mark::SACKED == 0 {
+            *marks = *marks & !mark::AGAIN | mark::LOST;
+            lost += len;
+        }
+    });
+    connection.cold.recover = connection.hot.snd_nxt;
+    let loss = &mut connection.active_mut().loss;
+    *loss = LossState { lost, again: 0, recovering: true, after_timeout: true, ..*loss };
+    connection.refresh_decline();
+}
+
 /// Duplicates arrive: count, and begin a repair once they are enough.
 fn suspect(connection: &mut Connection) {
     connection.hot.dup_acks = connection.hot.dup_acks.saturating_add(1);

@@ -2,13 +2,14 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use drivers::soft::FaultSpec;
 use sha2::{Digest, Sha256};
 use stack::lane::Lane;
 use stack::sim::{App, Host, Trace, World};
-use stack::socket::{Event, Op, QueueId, Reason, SocketOption, Stream};
+use stack::socket::{Event, Op, QueueId, Reason, Received, SocketOption, Stream};
 use stack::time::Instant;
 
 /// Nanoseconds of a second.
@@ -119,15 +120,25 @@ pub struct Sink {
     pub received: u64,
     /// How the connection ended.
     pub closed: Option<Reason>,
+    /// How long each frame is held before it is given back, and those held now. Units: nanoseconds.
+    hold: u64,
+    held: VecDeque<(Instant, Received)>,
     /// When the peer's FIN came.
     pub end_at: Option<Instant>,
 }
 
 impl App for Sink {
+    fn next_event(&self) -> Option<Instant> {
+        self.held.front().map(|(until, _)| *until)
+    }
+
     fn run(&mut self, lane: &mut Lane) {
         if !self.started {
             self.started = true;
             lane.submit(Op::listen_eager(server())).expect("the first op fits");
+        }
+        while self.held.front().is_some_and(|(until, _)| *until <= lane.now()) {
+            self.held.pop_front();
         }
         while let Some(done) = lane.take(QueueId::MAIN) {
             match done.event {
@@ -139,6 +150,9 @@ impl App for Sink {
                 Event::Received { data, .. } => {
                     self.received += data.len() as u64;
                     self.hasher.update(&data[..]);
+                    if self.hold > 0 {
+                        self.held.push_back((Instant(lane.now().0 + self.hold), data));
+                    }
                 }
                 Event::End { stream } => {
                     self.end_at = Some(lane.now());
@@ -176,6 +190,8 @@ pub struct Case {
     pub frames: u16,
     /// Frames of each pool.
     pub pool: usize,
+    /// How long the receiver holds each frame. Units: nanoseconds.
+    pub hold: u64,
     /// Applied to both hosts' configurations.
     pub adjust: fn(&mut Host),
 }
@@ -190,6 +206,8 @@ pub struct Outcome {
     pub hash: u64,
     pub retransmits: u64,
     pub timeouts: u64,
+    /// Segments that the fast path took.
+    pub fast: u64,
 }
 
 /// Run a case to its end and beyond, and see that nothing is left behind.
@@ -203,7 +221,9 @@ pub fn transfer(case: &Case, trace: &Trace) -> Outcome {
         host.config.tcp.receive_frames_max = case.frames;
         (case.adjust)(host);
     }
-    let sink = Sink { hasher: Sha256::new(), started: false, received: 0, closed: None, end_at: None };
+    let (hold, held) = (case.hold, VecDeque::new());
+    let sink =
+        Sink { hold, held, hasher: Sha256::new(), started: false, received: 0, closed: None, end_at: None };
     let apps = [Bulk::Sink(sink), Bulk::Source(Source::new(case.bytes, case.spec.seed))];
     let mut world = World::under(hosts, apps, &case.spec, trace);
     let begun = world.now().0;
@@ -242,6 +262,7 @@ pub fn transfer(case: &Case, trace: &Trace) -> Outcome {
     }
     let sum =
         |figure: fn(&stack::counters::Counters) -> u64| reports.iter().map(|r| figure(&r.counters)).sum();
-    let (retransmits, timeouts) = (sum(|c| c.retransmits), sum(|c| c.timeouts));
-    Outcome { exact, took, hash: trace.hash(), retransmits, timeouts }
+    let (retransmits, timeouts, fast) =
+        (sum(|c| c.retransmits), sum(|c| c.timeouts), sum(|c| c.fast_segments));
+    Outcome { exact, took, hash: trace.hash(), retransmits, timeouts, fast }
 }

@@ -1,0 +1,15 @@
+//! RFC behaviour at the level of segments: one engine, and a peer made by hand in virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "tests state their expectations by panicking, and their figures are small"
+)]
+
+mod data;
+mod driver;
+mod malformed;
+mod network;
+mod states;
+mod timers;

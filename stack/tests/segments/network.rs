@@ -1,0 +1,266 @@
+//! Everything around TCP: ARP, ICMP, UDP, fragments, and what their errors do to connections.
+
+use core::net::{IpAddr, SocketAddr};
+
+use stack::socket::{Event, Op};
+use stack::wire::icmp::{self, Message, Unreachable};
+use stack::wire::tcp::Options;
+use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Tail, Verify, arp, ethernet, ipv4, udp};
+
+use crate::driver::{
+    MS, OUR_MAC, PEER, PEER_MAC, PEER_PORT, Peer, S, US, ip_frame, read, read_arp, read_ip, seg,
+};
+
+fn icmp(message: Message, data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; icmp::HEADER_LEN];
+    message.emit(&mut bytes, Fill::Full(Checksum::ZERO.with(data))).unwrap();
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+fn icmp_header() -> ipv4::Header {
+    ipv4::Header::new(PEER, US, Protocol::ICMP, 64)
+}
+
+/// An error about the last packet that the engine sent.
+fn error(peer: &mut Peer, message: Message, about: &[u8]) {
+    let quoted = &about[ethernet::HEADER_LEN..ethernet::HEADER_LEN + 28];
+    peer.inject_ip(&icmp_header(), &icmp(message, quoted));
+}
+
+fn unreachable(code: Unreachable) -> Message {
+    Message::DestinationUnreachable { code, next_hop_mtu: 0 }
+}
+
+#[test]
+fn pings_of_any_size_are_answered() {
+    // Shows the echo of 0 to 8,000 bytes, in fragments there and back, byte for byte.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.2.6
+    //= type=test
+    //# Every host MUST implement an ICMP Echo server function that receives
+    //# Echo Requests and sends corresponding Echo Replies.
+    for size in [0usize, 1, 56, 1472, 1473, 3000, 8000] {
+        let mut peer = Peer::new();
+        let data: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let request = icmp(Message::EchoRequest { identifier: 7, sequence: 3 }, &data);
+        let last = request.len().div_ceil(1480) - 1;
+        for (index, part) in request.chunks(1480).enumerate() {
+            let mut header = icmp_header();
+            header.identification = 99;
+            header.dont_fragment = false;
+            header.more_fragments = index < last;
+            header.fragment_offset = (index * 1480) as u16;
+            peer.inject_ip(&header, part);
+        }
+        let mut reply = Vec::new();
+        for (_, bytes) in peer.frames() {
+            let (header, payload) = read_ip(&bytes).unwrap();
+            assert_eq!(usize::from(header.fragment_offset), reply.len());
+            reply.extend_from_slice(&payload);
+        }
+        let (message, at) = icmp::parse(&reply, Verify::Sum(Checksum::ZERO)).unwrap();
+        assert_eq!(message, Message::EchoReply { identifier: 7, sequence: 3 });
+        assert_eq!(&reply[at..], data, "{size}");
+        let report = peer.report();
+        assert_eq!(report.counters.received_frames, report.counters.consumed_frames);
+    }
+}
+
+#[test]
+fn fragments_that_stay_alone_go_in_time() {
+    // Shows that half a datagram is forgotten, counted, and reported to its sender.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-3.3.2
+    //= type=test
+    //# There MUST be a reassembly timeout.
+    let mut peer = Peer::new();
+    let mut header = icmp_header();
+    header.dont_fragment = false;
+    header.more_fragments = true;
+    peer.inject_ip(&header, &icmp(Message::EchoRequest { identifier: 7, sequence: 3 }, &[0; 64]));
+    assert_eq!(peer.report().waiting_packets, 1);
+    peer.wait(130 * S);
+    assert_eq!(peer.report().waiting_packets, 0);
+    let (_, payload) = peer.frames().iter().find_map(|(_, bytes)| read_ip(bytes)).unwrap();
+    let (message, _) = icmp::parse(&payload, Verify::Sum(Checksum::ZERO)).unwrap();
+    assert_eq!(message, Message::TimeExceeded { reassembly: true });
+}
+
+fn datagram(to: u16, data: &[u8]) -> Vec<u8> {
+    let len = (udp::HEADER_LEN + data.len()) as u16;
+    let mut sum = Checksum::pseudo_ipv4(PEER, US, Protocol::UDP.0, len);
+    sum.append(Checksum::ZERO.with(data));
+    let header = udp::Header { source_port: PEER_PORT, destination_port: to };
+    let mut bytes = vec![0; udp::HEADER_LEN];
+    header.emit(&mut bytes, data.len(), Fill::Full(sum)).unwrap();
+    bytes.extend_from_slice(data);
+    ip_frame(&ipv4::Header::new(PEER, US, Protocol::UDP, 64), &bytes)
+}
+
+#[test]
+fn datagrams_are_echoed_and_strays_refused() {
+    // Shows a datagram there and back, with its addresses, and Port Unreachable where nobody listens.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-4.1.3.1
+    //= type=test
+    //# If a datagram arrives addressed to a UDP port for which
+    //# there is no pending LISTEN call, UDP SHOULD send an ICMP
+    //# Port Unreachable message.
+    let mut peer = Peer::new();
+    peer.op(Op::bind(SocketAddr::new(US.into(), 53)));
+    let bytes = datagram(53, b"question");
+    peer.app().events.clear();
+    peer.inject(&bytes);
+    let Some(Event::Datagram { socket, from, data }) = peer.app().events.pop_front() else {
+        panic!("a datagram is delivered")
+    };
+    assert_eq!((from, &data[..]), (SocketAddr::new(PEER.into(), PEER_PORT), &b"question"[..]));
+    peer.op(Op::send_to(socket, from, data));
+    let frames = peer.frames();
+    let (header, payload) = read_ip(&frames[0].1).unwrap();
+    let (source, destination) = (IpAddr::V4(header.source), IpAddr::V4(header.destination));
+    let (ports, range) = udp::parse(&payload, Tail::NONE, source, destination, false).unwrap();
+    assert_eq!((ports.source_port, ports.destination_port), (53, PEER_PORT));
+    assert_eq!(&payload[range], b"question");
+
+    let bytes = datagram(54, b"nobody");
+    peer.inject(&bytes);
+    let frames = peer.frames();
+    let (_, payload) = read_ip(&frames[0].1).unwrap();
+    let (message, at) = icmp::parse(&payload, Verify::Sum(Checksum::ZERO)).unwrap();
+    assert_eq!(message, unreachable(Unreachable::PORT));
+    assert_eq!(&payload[at..], &bytes[ethernet::HEADER_LEN..], "the offender is quoted whole");
+}
+
+#[test]
+fn errors_end_a_connect_and_no_connection() {
+    // Shows Port and Host Unreachable against SYN-SENT and against ESTABLISHED, and an error whose number is not in
+    // flight.
+    //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
+    //= type=test
+    //# hosts SHOULD NOT abort the corresponding connection when in any of the
+    //# synchronized states
+    for (code, due) in [(Unreachable::PORT, "failed Refused"), (Unreachable(1), "failed Unreachable")] {
+        let mut peer = Peer::new();
+        peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
+        let frames = peer.frames();
+        let mut wrong = frames[0].1.clone();
+        wrong[ethernet::HEADER_LEN + 20 + 4] ^= 0x80;
+        error(&mut peer, unreachable(code), &wrong);
+        assert_eq!(peer.event(), "-");
+        error(&mut peer, unreachable(code), &frames[0].1);
+        assert_eq!(peer.event(), due);
+        assert_eq!(peer.report().sockets, 0);
+    }
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    let frames = peer.frames();
+    for code in 0..=13 {
+        error(&mut peer, unreachable(Unreachable(code)), &frames[0].1);
+    }
+    assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
+}
+
+#[test]
+fn a_smaller_path_is_learnt() {
+    // Shows RFC 1191: what was too big goes again in smaller segments, at once, and an absurd MTU is not believed.
+    let mut peer = Peer::new();
+    peer.accepted(Options { mss: Some(1460), ..Options::NONE });
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 1460]));
+    let frames = peer.frames();
+    let message =
+        Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: 1000 };
+    error(&mut peer, message, &frames[0].1);
+    assert_eq!((peer.tx(), peer.tx()), ("P. 1(960) ack 1".to_owned(), "P. 961(500) ack 1".to_owned()));
+}
+
+fn arp_frame(operation: arp::Operation, sender: core::net::Ipv4Addr, target: core::net::Ipv4Addr) -> Vec<u8> {
+    let link = ethernet::Header {
+        destination: MacAddress::BROADCAST,
+        source: PEER_MAC,
+        vlan: None,
+        ether_type: EtherType::ARP,
+    };
+    let packet =
+        arp::Packet { operation, sender_mac: PEER_MAC, sender, target_mac: MacAddress::ZERO, target };
+    let mut bytes = vec![0; link.header_len() + packet.header_len()];
+    link.emit(&mut bytes).unwrap();
+    packet.emit(&mut bytes[link.header_len()..]).unwrap();
+    bytes
+}
+
+#[test]
+fn a_station_is_asked_for_and_asked_again() {
+    // Shows the request, its retries a second apart, the SYN that waits and leaves with the answer, and the failure of a
+    // connect to a host that is not there.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.2
+    //= type=test
+    //# The link layer SHOULD save (rather than discard) at least
+    //# one (the latest) packet of each set of packets destined to
+    //# the same unresolved IP address
+    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
+    peer.wait(500 * MS);
+    let frames = peer.frames();
+    let (to, request) = read_arp(&frames[0].1).unwrap();
+    assert_eq!((to, request.sender_mac, request.target), (MacAddress::BROADCAST, OUR_MAC, PEER));
+    assert_eq!(frames.len(), 1);
+    peer.wait(S);
+    let again = peer.frames();
+    let gap = again[0].0 - frames[0].0;
+    assert!(again.len() == 1 && (S..S + MS).contains(&gap), "{gap} ns");
+    peer.inject(&arp_frame(arp::Operation::Reply, PEER, US));
+    assert_eq!(peer.tx(), "S 0(0)");
+
+    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
+    peer.wait(10 * S);
+    assert_eq!(peer.frames().len(), 3);
+    assert_eq!((peer.event(), peer.report().sockets), ("failed Unreachable".to_owned(), 0));
+}
+
+#[test]
+fn a_neighbour_ages_and_is_probed_while_it_is_used() {
+    // Shows that an entry in use is probed at its own station after its time, and one that does not answer goes.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+    //= type=test
+    //# An implementation of the Address Resolution Protocol (ARP)
+    //# [LINK:2] MUST provide a mechanism to flush out-of-date cache
+    //# entries.
+    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    peer.inject(&arp_frame(arp::Operation::Request, PEER, US));
+    let frames = peer.frames();
+    assert_eq!(read_arp(&frames[0].1).unwrap().1.operation, arp::Operation::Reply);
+    peer.accepted(Options::NONE);
+    peer.wait(20 * S);
+    let asked: Vec<_> = peer.frames().iter().filter_map(|(_, bytes)| read_arp(bytes)).collect();
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|(to, packet)| *to == PEER_MAC && packet.operation == arp::Operation::Request));
+    assert_eq!(asked.len(), 3, "three probes, then the entry goes");
+}
+
+#[test]
+fn a_refused_connect_is_told_at_once() {
+    // Shows RST against SYN as the application sees it.
+    let mut peer = Peer::new();
+    peer.connecting();
+    assert_eq!(peer.answer(seg("R.", 0, 1)), "-");
+    assert_eq!((peer.event(), peer.report().sockets), ("failed Refused".to_owned(), 0));
+}
+
+#[test]
+fn syns_to_groups_vanish() {
+    // Shows that a SYN in a broadcast frame, or to a broadcast address, is not answered.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
+    //= type=test
+    //# A TCP implementation MUST silently discard an incoming SYN segment that
+    //# is addressed to a broadcast or multicast address (MUST-57).
+    let mut peer = Peer::new();
+    let mut frame = peer.frame(&seg("S", 0, 0));
+    frame[..6].fill(0xff);
+    peer.inject(&frame);
+    assert_eq!(peer.tx(), "-");
+    assert_eq!(peer.report().counters.dropped(), 1);
+    assert!(read(&frame).is_some());
+}
