@@ -70,6 +70,8 @@ pub struct Config {
     pub gateway: Option<IpAddr>,
     /// Largest IP packet; `None`: the device's own. Units: bytes.
     pub mtu: Option<u16>,
+    /// The 802.1Q VLAN that all frames are in; `None`: untagged.
+    pub vlan: Option<u16>,
     /// One lane for each, pinned to it. Empty: one lane, on whichever core the system gives it.
     pub cores: Vec<u16>,
     /// Where the application runs.
@@ -119,6 +121,7 @@ impl Config {
             addresses: vec![Address { ip: address, prefix }],
             gateway: None,
             mtu: None,
+            vlan: None,
             cores: Vec::new(),
             mode: Mode::default(),
             ops: 1024,

@@ -58,7 +58,7 @@ impl Runtime {
         check_mtu(&config, mtu)?;
         let stopper = Stopper::default();
         let engine = engine_config(&config)?;
-        let interface = Interface { mac, mtu, vlan: None, capabilities };
+        let interface = Interface { mac, mtu, vlan: config.vlan, capabilities };
         let lanes = (0..).zip(queues).map(|(index, QueueParts { queue, pools })| LaneParts {
             id: LaneId(index),
             core: config.cores.get(usize::from(index)).copied(),

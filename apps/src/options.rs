@@ -57,6 +57,10 @@ pub struct LaneArguments {
     #[arg(long, value_name = "BYTES")]
     pub mtu: Option<u16>,
 
+    /// 802.1Q VLAN that all frames are in [default: untagged]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    pub vlan: Option<u16>,
+
     /// Most connections
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     pub sockets: usize,
@@ -107,6 +111,7 @@ impl LaneArguments {
             addresses,
             gateway: self.gateway,
             mtu: self.mtu,
+            vlan: self.vlan,
             cores: self.core.into_iter().collect(),
             sockets: self.sockets,
             stop_within: self.stop_within,

@@ -134,7 +134,6 @@ impl Flows {
             *slot_kind = kind;
             hot.flags = 0;
             hot.held = 0;
-            hot.armed_at = Ticks::OFF;
         }
         Some(slot)
     }
@@ -151,7 +150,8 @@ impl Flows {
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         hot.generation = hot.generation.wrapping_add(1);
         hot.state = State::Closed;
-        hot.armed_at = Ticks::OFF;
+        // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
+        // promises than slots, but for those that an earlier deadline overtook.
         if was == Kind::Stream {
             let cold = hot.cold;
             if let Some(part) = self.cold.get_mut(cold as usize) {
@@ -254,6 +254,7 @@ impl Flows {
             path: birth.path,
             queue: birth.queue,
             generation: hot.generation,
+            armed_at: hot.armed_at,
             ..blank_hot()
         };
     }
@@ -334,7 +335,12 @@ impl Flows {
         Some((connection.deadline(), connection.hot.armed_at))
     }
 
-    /// Note where the wheel has a stream.
+    /// Where the wheel has a slot, whatever it is used for.
+    pub fn armed(&self, slot: u32) -> Ticks {
+        self.hot.get(slot as usize).map_or(Ticks::OFF, |hot| hot.armed_at)
+    }
+
+    /// Note where the wheel has a slot.
     pub fn set_armed(&mut self, slot: u32, at: Ticks) {
         if let Some(hot) = self.hot.get_mut(slot as usize) {
             hot.armed_at = at;

@@ -485,10 +485,13 @@ impl Engine {
 
     /// The wheel's visit: act if something is due, and promise the next visit.
     fn visit(&mut self, slot: u32, at: Ticks) {
-        if self.flows.deadlines(slot).is_none_or(|(_, armed)| armed != at) {
+        if self.flows.armed(slot) != at {
             return;
         }
         self.flows.set_armed(slot, Ticks::OFF);
+        if self.flows.kind(slot) != flows::Kind::Stream {
+            return;
+        }
         self.expire(slot);
         self.arm(slot);
     }

@@ -35,10 +35,15 @@ impl Engine {
     /// The fast path: `None` if it took the segment, else the frame back, and nothing has changed.
     pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
         let Some(mut connection) = self.flows.connection(slot) else { return Some(frame) };
+        let una = connection.hot.snd_una;
         let Some(verdict) = fast::input(&mut connection, &arrived.segment, u32::from(arrived.len)) else {
             return Some(frame);
         };
+        let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
         self.counters.fast_segments += 1;
+        if progress {
+            self.confirm(path);
+        }
         self.act(slot, arrived, frame, verdict);
         None
     }
@@ -47,7 +52,12 @@ impl Engine {
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
         let len = u32::from(arrived.len);
         let Some(mut connection) = self.flows.connection(slot) else { return };
+        let una = connection.hot.snd_una;
         let verdict = input::input(&mut connection, &arrived.segment, len);
+        let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
+        if progress {
+            self.confirm(path);
+        }
         self.act(slot, arrived, frame, verdict);
     }
 

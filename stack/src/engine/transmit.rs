@@ -1,6 +1,7 @@
 //! From segments to frames, and from frames to the neighbours they go to. What is said is decided in `tcp::output`.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use drivers::{Checksums, Frame, NoFrames, Offload, Transport};
 use hashbrown::HashMap;
@@ -13,6 +14,7 @@ use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
 use crate::tcp::send::Data;
 use crate::tcp::state::{State, flag};
+use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{Checksum, DropReason, EtherType, Fill, MacAddress, Protocol, ethernet, ipv4};
 
@@ -23,6 +25,8 @@ struct Path {
     /// The next hop's station, as the neighbour table had it in turn `turn`.
     mac: Option<MacAddress>,
     turn: u64,
+    /// When TCP last said that the next hop is there.
+    confirmed: Instant,
     flows: u32,
 }
 
@@ -36,6 +40,9 @@ pub struct Paths {
 
 /// In place of a path's number: look the way up.
 const NO_PATH: u16 = u16::MAX;
+
+/// Between two confirmations of a next hop: far less than a neighbour stays believed.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Our packets' time to live (RFC 1700's value, and Linux's).
 const TTL: u8 = 64;
@@ -55,7 +62,8 @@ impl Paths {
             self.paths.get_mut(usize::from(index))?.flows += 1;
             return Some(index);
         }
-        let path = Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, flows: 1 };
+        let path =
+            Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
         let index = match self.free.pop() {
             Some(index) => {
                 *self.paths.get_mut(usize::from(index))? = path;
@@ -299,6 +307,18 @@ impl Engine {
             path.turn = turn;
         }
         Some((path.next_hop, path.mac))
+    }
+
+    /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+    //# (4)  Advice from a higher layer -- e.g., the transport layer
+    pub(super) fn confirm(&mut self, path: u16) {
+        let now = self.flows.now.instant;
+        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
+        if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
+            path.confirmed = now;
+            self.neighbours.confirm(path.next_hop, now);
+        }
     }
 
     /// The MSS of connections to a host: what an IP packet without options holds beside the headers.
