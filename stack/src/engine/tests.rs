@@ -2,7 +2,9 @@
 
 use core::net::SocketAddr;
 
-use crate::sim::{Client, ClientOptions, Echo, Either, Host, Outcome, World};
+use crate::lane::Lane;
+use crate::sim::{App, Client, ClientOptions, Echo, Either, Host, Outcome, World};
+use crate::socket::{Event, Op, QueueId};
 use crate::time::Instant;
 
 fn server() -> SocketAddr {
@@ -52,5 +54,57 @@ fn bytes_go_there_and_back() {
             let counters = &report.counters;
             assert_eq!(counters.received_frames, counters.consumed_frames + counters.dropped(), "{report}");
         }
+    }
+}
+
+/// Opens connections to an address, one after the other, and closes each as soon as it is open.
+struct Opener {
+    to: SocketAddr,
+    left: u32,
+}
+
+impl App for Opener {
+    fn run(&mut self, lane: &mut Lane) {
+        let mut next = lane.report().sockets == 0 && self.left == CONNECTIONS;
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Connected { stream, .. } => lane.submit(Op::close(stream)).unwrap(),
+                Event::Closed { .. } => next = true,
+                event => panic!("{event:?}"),
+            }
+        }
+        if next && self.left > 0 {
+            self.left -= 1;
+            lane.submit(Op::connect(self.to)).unwrap();
+        }
+    }
+}
+
+const CONNECTIONS: u32 = 500;
+
+enum Side {
+    Server(Echo),
+    Client(Opener),
+}
+
+impl App for Side {
+    fn run(&mut self, lane: &mut Lane) {
+        match self {
+            Side::Server(echo) => echo.run(lane),
+            Side::Client(opener) => opener.run(lane),
+        }
+    }
+}
+
+#[test]
+fn connections_leave_their_promises_to_the_next() {
+    // Shows that the wheel's promises are bounded by slots, not by connections: hundreds of them, one after the other
+    // within a second of virtual time, leave no more than a handful behind.
+    let apps = [Side::Server(Echo::new(server())), Side::Client(Opener { to: server(), left: CONNECTIONS })];
+    let mut world = World::pair([Host::new(1), Host::new(2)], apps, |_, queue| queue);
+    world.run_until(Instant(SECOND), |_| false);
+    for host in [World::<Side>::FIRST, World::<Side>::SECOND] {
+        let report = world.report(host);
+        assert!(report.counters.closed >= u64::from(CONNECTIONS) && report.timers < 16, "{report}");
     }
 }

@@ -264,3 +264,24 @@ fn syns_to_groups_vanish() {
     assert_eq!(peer.report().counters.dropped(), 1);
     assert!(read(&frame).is_some());
 }
+
+#[test]
+fn a_neighbour_is_believed_while_tcp_makes_progress() {
+    // Shows that acknowledgements of our data confirm the next hop: in a minute of them nobody is probed, where an idle
+    // minute ends in probes and a lost entry (see above).
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+    //= type=test
+    //# (4)  Advice from a higher layer -- e.g., the transport layer
+    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    peer.inject(&arp_frame(arp::Operation::Request, PEER, US));
+    peer.accepted(Options::NONE);
+    peer.frames();
+    let stream = peer.stream();
+    for byte in 0..60 {
+        peer.op(Op::send(stream, &b"x"[..]));
+        peer.rx(seg(".", 1, 2 + byte));
+        peer.wait(S);
+    }
+    let asked = peer.frames().iter().filter(|(_, bytes)| read_arp(bytes).is_some()).count();
+    assert_eq!(asked, 0);
+}
