@@ -7,8 +7,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 fn engine(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("echo");
     group.sample_size(20);
-    group.throughput(Throughput::Elements(1_000));
-    group.bench_function("1000 requests of 64 B", |bencher| bencher.iter(|| benches::echo(64_000, 64, 1)));
+    group.throughput(Throughput::Elements(20_000));
+    group.bench_function("20,000 requests of 64 B", |bencher| {
+        bencher.iter(|| benches::echo(1_280_000, 64, 1))
+    });
     group.throughput(Throughput::Bytes(16 << 20));
     group.bench_function("16 MiB in bulk", |bencher| bencher.iter(|| benches::echo(16 << 20, 1 << 16, 16)));
     group.finish();

@@ -13,7 +13,9 @@ pub fn echo(bytes: u64, chunk: usize, window: usize) -> u64 {
     let to = SocketAddr::from(([10, 0, 0, 1], 7));
     let client = Client::new(ClientOptions { to, bytes, chunk, window });
     let apps = [Either::Echo(Echo::new(to)), Either::Client(client)];
-    let mut world = World::pair([Host::new(1), Host::new(2)], apps, |_, queue| queue);
+    // Few frames, so that making their pools is little beside the exchange.
+    let host = |number| Host { receive_frames: 2048, ..Host::new(number) };
+    let mut world = World::pair([host(1), host(2)], apps, |_, queue| queue);
     let limit = Instant(3_600_000_000_000);
     let done = world.run_until(limit, |apps| apps[1].client().outcome.is_some());
     assert!(done, "the echo ends");
