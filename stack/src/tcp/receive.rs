@@ -41,19 +41,9 @@ impl Reassembly {
         self.ranges.is_empty()
     }
 
-    /// Ranges that wait.
-    pub fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
     /// The ranges, in order.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
-    }
-
-    /// Bytes that wait.
-    pub fn bytes(&self) -> u32 {
-        self.ranges.iter().map(|range| range.end.since(range.start)).sum()
     }
 
     /// Add the `len` bytes at `start`, kept under the number `held`.
