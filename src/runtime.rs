@@ -54,7 +54,7 @@ impl Runtime {
     /// Errors: see [`SetupError`]; what was claimed is given back.
     pub fn new(config: Config) -> Result<Runtime, SetupError> {
         check(&config)?;
-        let Opened { name, mac, mtu, capabilities, queues, control } = open(&config)?;
+        let Opened { name, mac, mtu, capabilities, queues, control, .. } = open(&config)?;
         check_mtu(&config, mtu)?;
         let stopper = Stopper::default();
         let engine = engine_config(&config)?;
@@ -236,6 +236,8 @@ fn check_mtu(config: &Config, mtu: u16) -> Result<(), SetupError> {
 fn open(config: &Config) -> Result<Opened, SetupError> {
     let options = OpenOptions {
         queues: 1,
+        lanes: 1,
+        fewer_queues: false,
         receive_frames: config.receive_frames,
         control_frames: config.control_frames,
         descriptors: config.descriptors,

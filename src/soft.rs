@@ -46,6 +46,8 @@ impl Net {
             mtu: options.mtu.unwrap_or(1500).min(PIPE_CAPABILITIES.mtu_max),
             capabilities: PIPE_CAPABILITIES,
             queues: vec![QueueParts { queue: Box::new(end), pools }],
+            queueless: Vec::new(),
+            rss: None,
             control: Box::new(SoftControl),
         })
     }

@@ -13,6 +13,7 @@
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
+//! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ mod port;
 mod prefetch;
 mod setup;
 pub mod soft;
+mod steering;
 
 pub use compose::{Composer, NoFrames};
 pub use device::{Device, DeviceNameError, PciAddress};
@@ -46,3 +48,4 @@ pub use pool::{Pool, Pools};
 pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
 pub use prefetch::prefetch;
 pub use setup::SetupError;
+pub use steering::{RSS_KEY_BYTES_MIN, RssTable, RssTypes, symmetric_key, toeplitz};

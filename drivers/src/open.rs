@@ -9,8 +9,12 @@ use crate::setup::SetupError;
 /// Frames are counted for each queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Queue pairs: one for each lane.
+    /// Lanes that are to live from the device: at least as many as queues. Zero: as many.
+    pub lanes: u16,
+    /// Queue pairs.
     pub queues: u16,
+    /// Make do with fewer queue pairs where the device has fewer.
+    pub fewer_queues: bool,
     /// Frames to receive into. The receive ring takes what is above [`SPARE_FRAMES`], up to its size.
     pub receive_frames: usize,
     /// Frames for headers and control, and bare headers to attach payload with: as many of each.
@@ -30,7 +34,9 @@ impl Default for OpenOptions {
     /// One queue that holds a window of 64 KiB for each of some hundred connections.
     fn default() -> OpenOptions {
         OpenOptions {
+            lanes: 0,
             queues: 1,
+            fewer_queues: false,
             receive_frames: 4096,
             control_frames: 2048,
             descriptors: 512,

@@ -1,7 +1,10 @@
 //! What the stack asks of a device: queues, capabilities, link and statistics. Devices live in `soft/` and `dpdk/`.
 
+use std::sync::Arc;
+
 use crate::frame::Frame;
 use crate::pool::Pools;
+use crate::steering::RssTable;
 
 /// What a port can do, asked of it and never assumed. What it cannot, the stack does in software.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,8 +131,12 @@ pub struct Opened {
     pub mtu: u16,
     /// What the port can do.
     pub capabilities: Capabilities,
-    /// One for each lane.
+    /// The first lanes' queue pairs.
     pub queues: Vec<QueueParts>,
+    /// Pools of the lanes that have no queue pair: they receive and send by way of the others.
+    pub queueless: Vec<Pools>,
+    /// How RSS spreads packets over the queues; `None` where that cannot be told.
+    pub rss: Option<Arc<RssTable>>,
     /// Link and statistics.
     pub control: Box<dyn Control>,
 }

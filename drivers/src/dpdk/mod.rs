@@ -48,6 +48,8 @@ pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, Set
         mtu: port.mtu(),
         capabilities: port.capabilities(),
         queues: queues.collect(),
+        queueless: Vec::new(),
+        rss: None,
         control: Box::new(port.into_control()),
     })
 }

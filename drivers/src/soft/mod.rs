@@ -5,6 +5,7 @@ mod faulty;
 pub(crate) mod heap;
 mod pcap;
 mod pipe;
+mod spread;
 
 pub use faulty::{
     FaultSpec, FaultSpecError, FaultStatistics, FaultWatch, Faults, Faulty, HELD_FRAMES_MAX, HELD_FRAMES_MIN,
@@ -14,3 +15,4 @@ pub use pcap::{
     PCAP_CAPABILITIES, Pace, PcapControl, PcapError, PcapQueue, PcapStatistics, RECORD_BYTES_MAX,
 };
 pub use pipe::{PIPE_CAPABILITIES, PIPE_FRAMES_MAX, PipeEnd, SoftControl, pipe};
+pub use spread::{Spread, spread};
