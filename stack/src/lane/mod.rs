@@ -172,6 +172,11 @@ impl Lane {
 
     /// Add an op to the batch that crosses at the next turn.
     ///
+    /// A close or an abort of a stream drops what `take` has not handed out of it: `Received` and `End`. If there were
+    /// bytes among it, the close becomes a reset (RFC 2525 section 2.17).
+    ///
+    /// Cost: of a close or an abort, a look at every completion that waits; of a send, its entry in the lent payloads.
+    ///
     /// Errors: a bound is met; the op comes back, payload and all.
     pub fn submit(&mut self, op: Op) -> Result<(), Full> {
         if self.batch.ops.len() >= self.options.ops {
@@ -183,8 +188,12 @@ impl Lane {
             return Err(Full { op, bound: Bound::Sends });
         }
         let queue = self.queues.index(op.queue);
+        let unread = match &op.action {
+            Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
+            _ => false,
+        };
         let lowered = lower(&mut self.lent, op.action, op.tag);
-        self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag });
+        self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag, unread });
         Ok(())
     }
 
@@ -345,6 +354,10 @@ impl Lane {
             self.lift_one(completion);
         }
         self.batch.completions = completions;
+        self.tell_writable();
+    }
+
+    fn tell_writable(&mut self) {
         while let Some((queue, tag, stream)) = self.sends.writable() {
             let event = Event::Writable { stream };
             self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
@@ -392,7 +405,13 @@ impl Lane {
             },
             Event::Timer => Event::Timer,
             Event::Info { stream, info } => Event::Info { stream, info },
-            Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
+            Event::Closed { socket, reason, unsent } => {
+                return self.lift_last(
+                    socket,
+                    queue,
+                    Completion { event: Event::Closed { socket, reason, unsent }, tag, more },
+                );
+            }
             Event::Failed { socket, error, acked: left, payload } => {
                 let payload = payload.and_then(|key| lent.take(key));
                 let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
@@ -400,6 +419,14 @@ impl Lane {
             }
         };
         self.queues.push(queue, Completion { event, tag, more });
+    }
+
+    /// A socket's `Closed`, behind everything else there is to say of the socket.
+    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
+        self.tell_writable();
+        if let Some(closed) = self.lent.hold_last(socket, queue, closed) {
+            self.queues.push(queue, closed);
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct EngineOp {
     pub queue: u8,
     /// The application's word.
     pub tag: Tag,
+    /// Of a close: received bytes had crossed to the application's side that it never took.
+    pub unread: bool,
 }
 
 /// A completion on the engine's side.

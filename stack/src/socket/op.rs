@@ -92,13 +92,16 @@ pub enum Action<P = Payload> {
         stream: Stream,
     },
     /// Close in order: deliver no more, send what is queued, FIN. → `Closed`.
+    ///
+    /// A stream whose received bytes wait, in its socket or untaken in a queue, is reset at once instead, whatever
+    /// `within` says: its peer must not believe that they were read. Untaken `Received` and `End` go.
     Close {
         /// The socket.
         socket: SocketId,
         /// Reset if it takes longer.
         within: Option<Duration>,
     },
-    /// RST now; what is queued comes back or is dropped. → `Closed`.
+    /// RST now; what is queued comes back or is dropped, and so do untaken `Received` and `End`. → `Closed`.
     Abort {
         /// The socket.
         socket: SocketId,
@@ -177,7 +180,7 @@ impl Op {
         Op::new(Action::Shutdown { stream })
     }
 
-    /// Close a socket in order.
+    /// Close a socket in order; a stream with received bytes that nobody took is reset.
     pub fn close(socket: impl Into<SocketId>) -> Op {
         Op::new(Action::Close { socket: socket.into(), within: None })
     }

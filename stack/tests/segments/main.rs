@@ -9,6 +9,7 @@
 
 mod data;
 mod driver;
+mod endings;
 mod malformed;
 mod network;
 mod states;
