@@ -160,7 +160,8 @@ impl Engine {
 
     /// Both ends of a connection we open, and its path.
     //= https://www.rfc-editor.org/rfc/rfc6056#section-3.3.3
-    //# Algorithm 3: Simple Hash-Based Port Selection Algorithm
+    //# we propose an offset function F() that can be computed from the local IP
+    //# address, remote IP address, remote port, and a secret key.
     fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
         if !to.is_ipv4() || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
@@ -366,7 +367,8 @@ impl Engine {
         }
         match connection.hot.state {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.4
-            //# SYN-SENT STATE: Delete the TCB and return "error: closing" responses to any queued SENDs, or RECEIVEs.
+            //# Delete the TCB and return "error: closing" responses to any
+            //# queued SENDs, or RECEIVEs.
             State::SynSent => return self.fail_connect(slot, OpError::Cancelled),
             _ if unread && !connection.is(flag::DEAD) => {
                 //= https://www.rfc-editor.org/rfc/rfc2525#section-2.17

@@ -326,8 +326,9 @@ impl Engine {
         let slot = self.find_quoted(&error.quoted).ok_or(DropReason::IcmpNoFlow)?;
         let connection = self.flows.connection(slot).ok_or(DropReason::IcmpNoFlow)?;
         //= https://www.rfc-editor.org/rfc/rfc5927#section-4.1
-        //# TCP SHOULD check that the TCP sequence number contained in the payload
-        //# of the ICMP error message is within the range SND.UNA =< SEG.SEQ < SND.NXT.
+        //# These implementations check that the TCP sequence number contained
+        //# in the payload of the ICMP error message is within the range
+        //# SND.UNA =< SEG.SEQ < SND.NXT.
         let seq = SeqNum(error.quoted.seq);
         if !(seq.ge(connection.hot.snd_una) && seq.lt(connection.hot.snd_nxt)) {
             return Err(DropReason::IcmpSequence);
@@ -336,8 +337,10 @@ impl Engine {
         match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
-            //# hosts SHOULD NOT abort the corresponding connection when in any of the
-            //# synchronized states
+            //# most popular TCP implementations treat all ICMP "hard errors" received for
+            //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
+            //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
+            // RFC 9293 section 3.9.2.2 would have hard errors abort (SHLD-26), but anyone can forge one.
             ErrorKind::Unreachable { code } if connecting => {
                 let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
                 self.fail_connect(slot, error);

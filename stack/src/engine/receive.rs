@@ -155,8 +155,8 @@ impl Engine {
     /// Read the TCP header of a whole packet.
     pub(super) fn parse_segment(&self, frame: &Frame, packet: &Packet) -> Result<Parsed, DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
-        //# A TCP implementation MUST silently discard an incoming SYN segment that
-        //# is addressed to a broadcast or multicast address (MUST-57).
+        //# A TCP implementation MUST silently discard an incoming SYN segment
+        //# that is addressed to a broadcast or multicast address [(MUST-57)].
         if packet.to != Class::Local || packet.group {
             return Err(DropReason::TcpNotUnicast);
         }

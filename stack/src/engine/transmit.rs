@@ -310,8 +310,9 @@ impl Engine {
     }
 
     /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
-    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
-    //# (4)  Advice from a higher layer -- e.g., the transport layer
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
+    //# In TCP, for example, receipt of a (new) acknowledgment indicates that
+    //# previously sent data reached the peer.
     pub(super) fn confirm(&mut self, path: u16) {
         let now = self.flows.now.instant;
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
@@ -322,9 +323,9 @@ impl Engine {
     }
 
     /// The MSS of connections to a host: what an IP packet without options holds beside the headers.
-    //= https://www.rfc-editor.org/rfc/rfc6691#section-2
-    //# the MSS value to be sent in an MSS option must be equal to the size of
-    //# the largest datagram that can be received, minus the fixed IP and TCP header sizes
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
+    //# The MSS value to be sent in an MSS Option should be equal to the
+    //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_to(&self, destination: IpAddr) -> u16 {
         let mtu = self.routes.next_hop(destination).map_or(self.mtu, |hop| hop.mtu);
         mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)

@@ -55,9 +55,9 @@ impl LossRecovery for NewReno {
     fn on_timeout(&self, connection: &mut Connection) {
         let flight = connection.flight();
         //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
-        //# When a TCP sender detects segment loss using the retransmission timer
-        //# and the given segment has not yet been resent by way of the
-        //# retransmission timer, the value of ssthresh MUST be set
+        //# when a TCP sender detects segment loss using the retransmission timer and the
+        //# given segment has already been retransmitted by way of the retransmission
+        //# timer at least once, the value of ssthresh is held constant.
         let first = connection.cold.timeouts <= 1;
         connection.congestion(|algorithm, window| {
             let ssthresh = window.ssthresh;
