@@ -131,8 +131,8 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    connection.cold.peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
-    connection.hot.mss = connection.hot.mss.min(connection.cold.peer_mss);
+    let peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+    connection.hot.mss = connection.hot.mss.min(peer_mss);
     match options.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);

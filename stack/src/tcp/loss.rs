@@ -1,6 +1,7 @@
 //! Loss: which ranges are taken for lost, and when a repair begins and ends. When they go out again is `output`'s
 //! business, how far the window falls `congestion`'s.
 
+use super::congestion::validation;
 use super::send::{NONE, mark};
 use super::state::{Connection, LossState, flag};
 use crate::wire::tcp::{SackBlocks, SeqNum};
@@ -40,8 +41,9 @@ impl LossRecovery for NewReno {
             suspect(connection);
         } else if ack.acked > 0 {
             connection.hot.dup_acks = 0;
-            if connection.is(flag::CWND_LIMITED) {
-                connection.congestion(|algorithm, window| algorithm.on_ack(window, ack.acked));
+            let counted = validation::counted(connection, ack.acked);
+            if counted > 0 {
+                connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
             }
             if loss != LossState::default() && !connection.is(flag::SACK) {
                 connection.active_mut().loss = LossState::default();

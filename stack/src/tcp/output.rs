@@ -1,6 +1,7 @@
 //! What a connection says next. Every decision to acknowledge is made here, for the fast path and the slow one alike.
 //! Frames are built by the engine from what this returns.
 
+use super::congestion::validation;
 use super::send::{NONE, mark};
 use super::state::{Connection, LossState, State, flag};
 use super::ticks::Ticks;
@@ -153,7 +154,7 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
     let len = queued.min(mss).min(usable);
     if congestion < window && congestion < mss && queued > congestion {
-        connection.set(flag::CWND_LIMITED);
+        validation::note_limited(connection, len);
         if connection.flight() > 0 && len < mss {
             return None;
         }

@@ -7,6 +7,7 @@
     reason = "tests state their expectations by panicking, and their figures are small"
 )]
 
+mod congestion;
 mod data;
 mod driver;
 mod endings;

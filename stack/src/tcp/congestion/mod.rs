@@ -1,6 +1,7 @@
 //! Congestion control: how many bytes may be in flight. One file for each algorithm; what was lost is `loss`'s to say.
 
 mod newreno;
+pub mod validation;
 
 pub use newreno::NewReno;
 
