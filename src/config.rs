@@ -68,6 +68,9 @@ pub struct Config {
     pub addresses: Vec<Address>,
     /// The way to everything beyond its subnets.
     pub gateway: Option<IpAddr>,
+    /// Hosts on those subnets whose Ethernet addresses are known: they are never asked for, and never forgotten. What
+    /// others say of them in ARP is not believed.
+    pub neighbours: Vec<(IpAddr, [u8; 6])>,
     /// Largest IP packet; `None`: the device's own. Units: bytes.
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
@@ -120,6 +123,7 @@ impl Config {
             device: device.into(),
             addresses: vec![Address { ip: address, prefix }],
             gateway: None,
+            neighbours: Vec::new(),
             mtu: None,
             vlan: None,
             cores: Vec::new(),

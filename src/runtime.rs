@@ -1,5 +1,6 @@
 //! From a configuration to running lanes, and to their end. What each setting means is in `config.rs`.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
@@ -215,7 +216,8 @@ fn check(config: &Config) -> Result<(), SetupError> {
     if config.addresses.is_empty() {
         return Err(SetupError::NoAddress);
     }
-    config.addresses.iter().try_for_each(check_address)
+    config.addresses.iter().try_for_each(check_address)?;
+    check_neighbours(config)
 }
 
 fn check_address(address: &Address) -> Result<(), SetupError> {
@@ -225,6 +227,40 @@ fn check_address(address: &Address) -> Result<(), SetupError> {
         IpAddr::V6(ip) => (!ip.is_unspecified() && !ip.is_multicast(), 128),
     };
     if good && prefix <= bits { Ok(()) } else { Err(SetupError::Address { address: ip, prefix }) }
+}
+
+fn check_neighbours(config: &Config) -> Result<(), SetupError> {
+    let mut seen = BTreeSet::new();
+    for &(address, mac) in &config.neighbours {
+        let on_subnet = config.addresses.iter().any(|ours| shares_subnet(ours, address));
+        let reason = if mac[0] & 1 != 0 || mac == [0; 6] {
+            "give the Ethernet address of one station"
+        } else if config.addresses.iter().any(|ours| ours.ip == address) {
+            "it is this host's own address; give another host's"
+        } else if !on_subnet || address.is_unspecified() || address.is_multicast() {
+            "give a host's address in the subnet of one of `addresses`"
+        } else if !seen.insert(address) {
+            "it is named twice in `neighbours`; name it once"
+        } else {
+            continue;
+        };
+        return Err(SetupError::Neighbour { address, mac, reason });
+    }
+    Ok(())
+}
+
+/// The first `prefix` bits of an address of ours are those of `other`.
+fn shares_subnet(ours: &Address, other: IpAddr) -> bool {
+    let host_bits = |bits: u32| bits.saturating_sub(u32::from(ours.prefix));
+    match (ours.ip, other) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(host_bits(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (a.to_bits() ^ b.to_bits()).checked_shr(host_bits(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
 }
 
 fn check_mtu(config: &Config, mtu: u16) -> Result<(), SetupError> {
@@ -285,6 +321,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
     Ok(EngineConfig {
         addresses: config.addresses.clone(),
         gateways: gateways.into_iter().collect(),
+        neighbours: config.neighbours.clone(),
         sockets: config.sockets,
         secret: secret()?,
         tcp: config.tcp,
@@ -339,7 +376,12 @@ impl Stopper {
 
 #[cfg(test)]
 mod tests {
-    use stack::socket::{Event, Op, OpError, QueueId};
+    use std::net::SocketAddr;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use drivers::Frame;
+    use stack::socket::{Event, Op, OpError, QueueId, Reason};
 
     use super::*;
     use crate::soft::Net;
@@ -366,7 +408,116 @@ mod tests {
         assert!(refusal(|config| config.addresses.clear()).contains("`addresses`"));
         assert!(refusal(|config| config.addresses = vec![one]).contains("unicast"));
         assert!(refusal(|config| config.mtu = Some(100)).contains("at least 576"));
+        for (ip, mac, remedy) in [
+            ([10, 0, 0, 2], [1, 0, 0x5e, 0, 0, 1], "one station"),
+            ([10, 0, 0, 2], [0; 6], "one station"),
+            ([10, 0, 0, 1], [2; 6], "another host's"),
+            ([10, 0, 1, 2], [2; 6], "in the subnet of one of `addresses`"),
+            ([224, 0, 0, 1], [2; 6], "in the subnet of one of `addresses`"),
+            ([10, 0, 0, 9], [2; 6], "named twice"),
+        ] {
+            let known = (IpAddr::from([10, 0, 0, 9]), [2; 6]);
+            let text = refusal(|config| config.neighbours = vec![known, (ip.into(), mac)]);
+            assert!(text.contains("cannot be a neighbour at") && text.contains(remedy), "{text}");
+        }
         assert_eq!(refusal(|_| ()), "");
+    }
+
+    /// Connects to an echo server, sends a byte and takes it back.
+    fn greet(mut lane: Lane, to: SocketAddr) -> Result<(), LaneError> {
+        lane.submit(Op::connect(to))?;
+        while lane.wait(&[QueueId::MAIN], None) {
+            while let Some(done) = lane.take(QueueId::MAIN) {
+                match done.event {
+                    Event::Connected { stream, .. } => {
+                        lane.submit(Op::receive(stream))?;
+                        lane.submit(Op::send(stream, &b"!"[..]))?;
+                    }
+                    Event::Received { stream, .. } => lane.submit(Op::close(stream))?,
+                    Event::Closed { reason: Reason::Done, .. } => return Ok(()),
+                    Event::Failed { error, .. } => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        Err(OpError::Cancelled.into())
+    }
+
+    fn echo(mut lane: Lane, address: SocketAddr, listening: &Barrier) -> Result<(), LaneError> {
+        lane.submit(Op::listen_eager(address))?;
+        while lane.wait(&[QueueId::MAIN], None) {
+            while let Some(done) = lane.take(QueueId::MAIN) {
+                match done.event {
+                    Event::Listening { .. } => drop(listening.wait()),
+                    Event::Received { stream, data } => lane.submit(Op::send(stream, data))?,
+                    Event::End { stream } => lane.submit(Op::close(stream))?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A device whose frames are looked at on their way out: counts ARP requests.
+    struct Watched {
+        queue: Box<dyn Queue>,
+        requests: Arc<AtomicUsize>,
+        others: Arc<AtomicUsize>,
+    }
+
+    impl Queue for Watched {
+        fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+            self.queue.receive(now, frames, max)
+        }
+
+        fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+            for frame in frames.iter() {
+                let bytes: Vec<u8> = frame.segments().flatten().copied().collect();
+                // EtherType ARP, and a target that is not the sender: no announcement of the host's own address.
+                let asks = bytes[12..14] == [8, 6] && bytes[28..32] != bytes[38..42];
+                let count = if asks { &self.requests } else { &self.others };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            self.queue.transmit(now, frames)
+        }
+    }
+
+    /// Let two runtimes talk that know each other's stations if `known`. Returns ARP requests and other frames sent.
+    fn talk(known: bool) -> (usize, usize) {
+        let (net, counts) = (Net::default(), [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))]);
+        let stations =
+            [(IpAddr::from([10, 0, 0, 1]), [2, 0, 0, 0, 0, 1]), ([10, 0, 0, 2].into(), [2, 0, 0, 0, 0, 2])];
+        let [server, client] = [0, 1].map(|host: usize| {
+            let mut config = config(&net);
+            config.addresses = vec![Address { ip: stations[host].0, prefix: 24 }];
+            config.neighbours = if known { vec![stations[1 - host]] } else { Vec::new() };
+            let mut runtime = Runtime::new(config).expect("a wire has two ends");
+            assert_eq!(runtime.mac(), stations[host].1);
+            let lane = runtime.lanes.pop().expect("one lane");
+            let [requests, others] = counts.each_ref().map(Arc::clone);
+            let queue = Box::new(Watched { queue: lane.queue, requests, others });
+            runtime.lanes.push(LaneParts { queue, ..lane });
+            runtime
+        });
+        let (address, listening) = (SocketAddr::new(stations[0].0, 7), Barrier::new(2));
+        let stopper = server.stopper();
+        thread::scope(|scope| {
+            let served = scope.spawn(|| server.run(|lane| echo(lane, address, &listening)));
+            listening.wait();
+            let greeted = client.run(|lane| greet(lane, address));
+            stopper.stop();
+            assert!(matches!((greeted, served.join()), (Ok(()), Ok(Ok(())))));
+        });
+        let [requests, others] = counts.map(|count| count.load(Ordering::Relaxed));
+        (requests, others)
+    }
+
+    #[test]
+    fn known_neighbours_are_never_asked_for() {
+        // Shows that two runtimes which know each other talk without an ARP request, and that else there is one.
+        let (requests, others) = talk(true);
+        assert!(requests == 0 && others > 4, "{requests} requests, {others} other frames");
+        assert!(talk(false).0 > 0);
     }
 
     #[test]

@@ -34,6 +34,16 @@ pub enum SetupError {
         /// Its prefix.
         prefix: u8,
     },
+    /// A static neighbour that packets could not go to.
+    #[error("{address} cannot be a neighbour at {}: {reason}", mac_text(*.mac))]
+    Neighbour {
+        /// Its IP address.
+        address: IpAddr,
+        /// Its Ethernet address.
+        mac: [u8; 6],
+        /// What is wrong, and the remedy.
+        reason: &'static str,
+    },
     /// Packets could not carry what IP asks for.
     #[error("an MTU of {mtu} is too small: at least {least} is needed for these addresses")]
     Mtu {
@@ -82,6 +92,10 @@ pub enum SetupError {
         /// What it said.
         reason: String,
     },
+}
+
+fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// Why a runtime ended badly.
