@@ -11,7 +11,7 @@
 //! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
 //! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
-//! | `soft/` | ports without DPDK: pipe, pcap, faulty |
+//! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |

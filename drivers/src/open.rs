@@ -1,4 +1,5 @@
-//! One way to open any device. What a device is named is `device.rs`; how DPDK opens it is `dpdk/port.rs`.
+//! One way to open any device. What a device is named is `device.rs`; how DPDK opens it is `dpdk/port.rs`, how captures
+//! are opened without it `soft/pcap/device.rs`.
 
 use crate::device::Device;
 use crate::port::Opened;
@@ -48,7 +49,7 @@ impl Default for OpenOptions {
 
 /// Opens `device`: claims it, its memory and its queues, and starts it. Frames arrive from now on.
 ///
-/// Starts DPDK with its defaults if nobody has.
+/// Starts DPDK with its defaults if nobody has. Built without DPDK, captures alone can be opened.
 ///
 /// Errors: see [`SetupError`]; nothing is left behind.
 pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {
@@ -57,8 +58,8 @@ pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError
         crate::dpdk::open(device, options)
     }
     #[cfg(not(feature = "dpdk"))]
-    {
-        let _ = options;
-        Err(SetupError::NoDpdk { device: device.to_string() })
+    match device {
+        Device::Pcap { input, output } => crate::soft::open_pcap(input, output, options),
+        _ => Err(SetupError::NoDpdk { device: device.to_string() }),
     }
 }

@@ -90,6 +90,12 @@ pub enum SetupError {
         /// What the system said.
         reason: String,
     },
+    /// A file is no capture that could be received, or would be overwritten while it is read.
+    #[error("{reason}")]
+    Capture {
+        /// The file, what is wrong with it, and the remedy.
+        reason: String,
+    },
     /// No such NIC, or one that the kernel still drives.
     #[error(
         "{address} {reason}: `dpdk-devbind.py --status` lists devices, `--bind=vfio-pci {address}` frees one"

@@ -12,7 +12,7 @@ pub use faulty::{
     PathStatistics, with_faults,
 };
 pub use pcap::{
-    PCAP_CAPABILITIES, Pace, PcapControl, PcapError, PcapQueue, PcapStatistics, RECORD_BYTES_MAX,
+    PCAP_CAPABILITIES, Pace, PcapControl, PcapError, PcapQueue, PcapStatistics, RECORD_BYTES_MAX, open_pcap,
 };
 pub use pipe::{PIPE_CAPABILITIES, PIPE_FRAMES_MAX, PipeEnd, SoftControl, pipe};
 pub use spread::{Spread, spread};
