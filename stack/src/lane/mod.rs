@@ -117,7 +117,8 @@ impl From<Full> for LaneError {
 
 /// One lane's application end, the same type in every mode. Stays on its thread.
 ///
-/// Dropping it closes what is open, in order, within the runtime's stop deadline, and then resets the rest.
+/// Dropping it closes what is open, in order, within the runtime's stop deadline, and then resets the rest; a stream of
+/// which received bytes wait untaken it resets at once.
 pub struct Lane {
     id: LaneId,
     options: LaneOptions,
@@ -256,11 +257,16 @@ impl Lane {
 
     /// One exchange of batches; never blocks. False once the lane has stopped.
     pub fn turn(&mut self) -> bool {
+        self.queues.credits(&mut self.batch.credits);
+        self.exchange()
+    }
+
+    /// A turn with the credits that are in the batch.
+    fn exchange(&mut self) -> bool {
         if !self.turn.running {
             return false;
         }
         self.returns.drain(&mut self.batch.returned);
-        self.queues.credits(&mut self.batch.credits);
         self.batch.held_frames = self.returns.out();
         self.turn = self.crossing.turn(&mut self.batch);
         self.lift();
@@ -421,6 +427,21 @@ impl Lane {
         self.queues.push(queue, Completion { event, tag, more });
     }
 
+    /// The application goes, and streams of which it has not taken every byte end as its close would end them: by a reset.
+    fn reset_unread(&mut self) {
+        let unread = self.queues.unread();
+        for streams in unread.chunks(self.options.ops.max(1)) {
+            self.batch.ops.extend(streams.iter().map(|&socket| {
+                let action = Action::Close { socket, within: None };
+                EngineOp { action, queue: 0, tag: Tag(0), unread: true }
+            }));
+            // Without credit, what arrives meanwhile waits where the engine sees it.
+            self.queues.credits(&mut self.batch.credits);
+            self.batch.credits.fill(0);
+            self.exchange();
+        }
+    }
+
     /// A socket's `Closed`, behind everything else there is to say of the socket.
     fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
         self.tell_writable();
@@ -455,6 +476,7 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        self.reset_unread();
         self.crossing.leave();
         self.queues.clear();
         while self.turn() {

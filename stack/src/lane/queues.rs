@@ -99,6 +99,20 @@ impl Queues {
         bytes
     }
 
+    /// The streams of which received bytes wait, each once.
+    pub fn unread(&self) -> Vec<SocketId> {
+        let completions = self.queues.iter().flat_map(|queue| &queue.completions);
+        let mut streams: Vec<SocketId> = completions
+            .filter_map(|completion| match &completion.event {
+                Event::Received { stream, .. } => Some(stream.0),
+                _ => None,
+            })
+            .collect();
+        streams.sort_unstable_by_key(|socket| socket.to_bits());
+        streams.dedup();
+        streams
+    }
+
     /// How many more completions each queue can take.
     pub fn credits(&self, into: &mut Vec<u32>) {
         into.clear();

@@ -243,6 +243,11 @@ impl<A: App> World<A> {
         self.hosts[host.0].stop.stop();
     }
 
+    /// Take a host's application away: its lane is dropped, and ends while virtual time goes on for it alone.
+    pub fn leave(&mut self, host: HostId) {
+        self.hosts[host.0].lane = None;
+    }
+
     /// Run until `done` says so, or virtual time reaches `limit`. True if it was done.
     pub fn run_until(&mut self, limit: Instant, mut done: impl FnMut(&[A]) -> bool) -> bool {
         loop {

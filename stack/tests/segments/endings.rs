@@ -4,10 +4,11 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use stack::sim::World;
 use stack::socket::{Op, Reason, Stream};
 use stack::wire::tcp::Options;
 
-use crate::driver::{PORT, Peer, S, US, seg};
+use crate::driver::{PORT, Peer, Recorder, S, US, seg};
 
 /// A connection over which a block was sent and acknowledged, while the ring still has its frame.
 fn acknowledged_and_kept() -> Peer {
@@ -93,6 +94,16 @@ fn a_close_with_bytes_untaken_is_a_reset() {
             let report = peer.report();
             assert_eq!(report.receive.available, report.receive.capacity, "{taken} taken");
         }
+    }
+}
+
+#[test]
+fn an_application_that_goes_resets_what_it_has_not_read() {
+    // Shows the same of a lane that is dropped: a reset for bytes untaken, a FIN for none.
+    for (taken, answer) in [(0, "R. 1(0) ack 8"), (2, "F. 1(0) ack 8")] {
+        let (mut peer, _) = arrived(taken);
+        peer.world.leave(World::<Recorder>::FIRST);
+        assert_eq!(peer.tx(), answer, "{taken} taken");
     }
 }
 

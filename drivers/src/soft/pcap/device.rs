@@ -40,7 +40,16 @@ pub fn open_pcap(input: &str, output: &str, options: &OpenOptions) -> Result<Ope
     let pools = Pools::heap(options.receive_frames, options.control_frames.max(1));
     let control = Box::new(queue.control());
     let queues = vec![QueueParts { queue: Box::new(queue), pools }];
-    Ok(Opened { name, mac: MAC, mtu, capabilities: PCAP_CAPABILITIES, queues, control })
+    Ok(Opened {
+        name,
+        mac: MAC,
+        mtu,
+        capabilities: PCAP_CAPABILITIES,
+        queues,
+        queueless: Vec::new(),
+        rss: None,
+        control,
+    })
 }
 
 impl From<PcapError> for SetupError {
