@@ -75,8 +75,15 @@ pub struct Config {
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
     pub vlan: Option<u16>,
-    /// One lane for each, pinned to it. Empty: one lane, on whichever core the system gives it.
+    /// Lanes; `None`: one for each thread.
+    pub lanes: Option<u16>,
+    /// Threads, each of which runs its share of the lanes in turn; `None`: one for each core named, else for each lane.
+    pub threads: Option<u16>,
+    /// Cores the threads are pinned to, one for each. Empty: wherever the system runs them.
     pub cores: Vec<u16>,
+    /// Queue pairs of the device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
+    /// by way of the others.
+    pub queues: Option<u16>,
     /// Where the application runs.
     pub mode: Mode,
     /// Ops of one batch.
@@ -126,7 +133,10 @@ impl Config {
             neighbours: Vec::new(),
             mtu: None,
             vlan: None,
+            lanes: None,
+            threads: None,
             cores: Vec::new(),
+            queues: None,
             mode: Mode::default(),
             ops: 1024,
             completions: 8192,

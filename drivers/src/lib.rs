@@ -14,7 +14,7 @@
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
-//! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |
+//! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //!
 //! # Invariants
 //!
@@ -23,6 +23,7 @@
 //! - Nothing with a reference count above one is ever handed out for writing.
 //! - A heap frame never reaches C: a port that runs DPDK copies it first (see `compose.rs`).
 
+mod bell;
 pub mod clock;
 mod compose;
 mod device;
@@ -39,6 +40,7 @@ mod setup;
 pub mod soft;
 mod steering;
 
+pub use bell::Bell;
 pub use compose::{Composer, NoFrames};
 pub use device::{Device, DeviceNameError, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};

@@ -155,6 +155,7 @@ impl Engine {
             self.flows.release(slot);
             return self.fail(None, OpError::NoRoom, queue, tag);
         }
+        self.claim(&tuple, true);
         self.mark_dirty(slot);
     }
 
@@ -179,7 +180,7 @@ impl Engine {
             (0..count)
                 .map(|step| PORTS.start() + u16::try_from(offset.wrapping_add(step) % count).unwrap_or(0))
                 .map(tuple)
-                .find(|tuple| self.is_tuple_free(tuple))
+                .find(|tuple| self.is_home(tuple) && self.is_tuple_free(tuple))
                 .ok_or(OpError::NoPorts)?
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?

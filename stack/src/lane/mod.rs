@@ -3,7 +3,9 @@
 mod lent;
 mod queues;
 mod sends;
+mod set;
 
+use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,6 +16,7 @@ use drivers::{Block, Region};
 use self::lent::LentTable;
 use self::queues::Queues;
 use self::sends::Sends;
+pub use self::set::LaneSet;
 use crate::counters::Report;
 use crate::mode::{Batch, Crossing, EngineCompletion, EngineOp, LaneWaker, Turn, View};
 use crate::socket::{
@@ -131,6 +134,31 @@ pub struct Lane {
     returns: Rc<Returns>,
     blocks: Region,
     waker: LaneWaker,
+    departed: Option<Departed>,
+}
+
+/// What is left of lanes whose application has ended: they hand over what belongs to others, until all have ended.
+pub type Departed = Rc<RefCell<Vec<Box<dyn Crossing>>>>;
+
+/// In place of a lane that has departed.
+struct Nobody;
+
+impl Crossing for Nobody {
+    fn turn(&mut self, _batch: &mut Batch) -> Turn {
+        Turn { now: Instant::ZERO, running: false, needed: false, stopping: true, busy: false }
+    }
+
+    fn idle(&mut self, _until: Option<Instant>) {}
+
+    fn leave(&mut self) {}
+
+    fn report(&self) -> Report {
+        Report::default()
+    }
+
+    fn waker(&self) -> LaneWaker {
+        LaneWaker::default()
+    }
 }
 
 impl Lane {
@@ -139,7 +167,7 @@ impl Lane {
         Lane {
             id,
             options,
-            turn: Turn { now: Instant(0), running: true, stopping: false, busy: false },
+            turn: Turn { now: Instant(0), running: true, needed: false, stopping: false, busy: false },
             waker: crossing.waker(),
             crossing,
             batch: Batch::default(),
@@ -148,7 +176,13 @@ impl Lane {
             sends: Sends::new(options.sends_per_stream),
             returns: Returns::new(options.detached_frames_max),
             blocks,
+            departed: None,
         }
+    }
+
+    /// Leave what other lanes need of this one here, once its application is over.
+    pub fn depart_to(&mut self, departed: &Departed) {
+        self.departed = Some(Rc::clone(departed));
     }
 
     /// Which lane this is.
@@ -264,6 +298,10 @@ impl Lane {
     /// A turn with the credits that are in the batch.
     fn exchange(&mut self) -> bool {
         if !self.turn.running {
+            // Other lanes' frames may still come this way. What is told to an application that is over is dropped.
+            let turn = if self.turn.needed { self.crossing.turn(&mut self.batch) } else { self.turn };
+            self.turn = Turn { running: false, busy: turn.busy && self.turn.needed, ..turn };
+            self.batch.completions.clear();
             return false;
         }
         self.returns.drain(&mut self.batch.returned);
@@ -337,7 +375,7 @@ impl Lane {
 
     /// When the lane next has something to do without being asked, where time is virtual.
     pub fn next_event(&self) -> Option<Instant> {
-        self.crossing.next_event()
+        if self.turn.running || self.turn.needed { self.crossing.next_event() } else { None }
     }
 
     /// Received frames that the application holds.
@@ -474,16 +512,27 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
     }
 }
 
-impl Drop for Lane {
-    fn drop(&mut self) {
+impl Lane {
+    /// The application has gone.
+    fn leave(&mut self) {
         self.reset_unread();
         self.crossing.leave();
         self.queues.clear();
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.leave();
         while self.turn() {
             self.queues.clear();
             if !self.turn.busy {
                 self.crossing.idle(None);
             }
+        }
+        if let Some(departed) = &self.departed {
+            let crossing = core::mem::replace(&mut self.crossing, Box::new(Nobody));
+            departed.borrow_mut().push(crossing);
         }
     }
 }

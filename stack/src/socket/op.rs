@@ -140,6 +140,12 @@ impl Op {
         Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT })
     }
 
+    /// Open a connection from this address and port; an unspecified address or port zero: any. A named port may bring
+    /// its replies to another lane, which hands them over.
+    pub fn connect_from(from: SocketAddr, to: SocketAddr) -> Op {
+        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT })
+    }
+
     /// Deliver what arrives on a stream.
     pub fn receive(stream: Stream) -> Op {
         Op::new(Action::Receive { stream })
