@@ -3,6 +3,7 @@
 //! Here frames cross to C, so here is where each is made fit for it: no heap frame, no shared first segment, no
 //! more segments and no more bytes than the port sends. What is not fit is copied, and counted.
 
+use core::ffi::CStr;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ impl PortQueue {
         prepares: bool,
         frame_bytes_max: usize,
     ) -> PortQueue {
+        let reclaims = survives_reclaim(shared.port.id);
         PortQueue {
             shared,
             _receive: receive,
@@ -62,7 +64,7 @@ impl PortQueue {
             frame_bytes_max,
             prepares,
             loops: traits.loops,
-            reclaims: true,
+            reclaims,
         }
     }
 
@@ -191,6 +193,23 @@ impl PortQueue {
         counters.copied_bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(raw)
     }
+}
+
+/// Whether a port that was made to give back what it has sent goes on sending.
+///
+/// igb's and igc's `tx_done_cleanup` makes each descriptor of a frame the last of its own. Of a frame of several
+/// segments only the last is ever marked as done, so the next time round the ring their transmit waits for a mark on
+/// another for good. These drivers give frames back as they take new ones.
+fn survives_reclaim(port: u16) -> bool {
+    let mut info = ffi::corelane_port_info::default();
+    // SAFETY: the port is open; `info` is written on success, and keeps its null pointer else.
+    unsafe { ffi::corelane_port_info(port, &raw mut info) };
+    if info.driver_name.is_null() {
+        return true;
+    }
+    // SAFETY: a driver's name is a C string that lives as long as the driver.
+    let name = unsafe { CStr::from_ptr(info.driver_name) }.to_bytes();
+    !name.starts_with(b"net_e1000_igb") && !name.starts_with(b"net_igc")
 }
 
 struct Sent {
