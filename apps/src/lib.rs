@@ -25,4 +25,5 @@ pub mod http;
 pub mod httpd;
 pub mod options;
 pub mod program;
+pub mod tls;
 pub mod watch;
