@@ -23,6 +23,7 @@ pub mod echo;
 pub mod files;
 pub mod http;
 pub mod httpd;
+pub mod loadgen;
 pub mod options;
 pub mod program;
 pub mod tls;
