@@ -1,6 +1,6 @@
 //! The load generator against the servers: two runtimes on a wire inside the process, and its counts against theirs.
 
-#[expect(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, unused_imports, reason = "other tests use the rest")]
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
@@ -37,13 +37,13 @@ where
 {
     let found = Mutex::new(None);
     behind(faults, server, |lane, address| {
-        *found.lock().unwrap() = Some(load(lane, &plan(address)));
+        *found.lock().expect("one client") = Some(load(lane, &plan(address)));
     });
-    found.into_inner().unwrap().expect("the client has run")
+    found.into_inner().expect("one client").expect("the client has run")
 }
 
 fn echoed(plan: impl Fn(SocketAddr) -> Plan + Sync) -> Results {
-    loaded(None, |lane, address, ready| echo(lane, address, ready), plan)
+    loaded(None, echo, plan)
 }
 
 /// Load httpd with a folder of a page and a file of several chunks.
@@ -197,11 +197,11 @@ fn an_open_loop_keeps_its_rate_and_counts_from_when_requests_were_due() {
     assert_eq!(light.answered + light.errors_of(ErrorKind::NotSent), 200);
     assert!(light.errors_all() <= 20, "{:?}", light.errors);
     let far = "delay=10ms".parse().expect("good faults");
-    let heavy = loaded(
-        Some(far),
-        |lane, address, ready| echo(lane, address, ready),
-        |to| Plan { pace: open(500.0), duration, ..Plan::new(to, Exchange::ping(64)) },
-    );
+    let heavy = loaded(Some(far), echo, |to| Plan {
+        pace: open(500.0),
+        duration,
+        ..Plan::new(to, Exchange::ping(64))
+    });
     assert_eq!(heavy.answered + heavy.errors_of(ErrorKind::NotSent), 250);
     assert!(heavy.answered <= 26, "{} answers in 500 ms at 20 ms each", heavy.answered);
     let worst = Duration::from_nanos(heavy.latency.max());
@@ -224,11 +224,7 @@ fn warm_up_does_not_count() {
 fn a_bad_network_costs_time_but_no_answer() {
     // Shows that loss, reordering and duplicates lead to no error.
     let faults = "loss=2,reorder=5,duplicate=2,seed=5".parse().expect("good faults");
-    let results = loaded(
-        Some(faults),
-        |lane, address, ready| echo(lane, address, ready),
-        |to| plan(to, Exchange::ping(3000), 8, 200),
-    );
+    let results = loaded(Some(faults), echo, |to| plan(to, Exchange::ping(3000), 8, 200));
     assert_eq!((results.answered, results.errors_all()), (200, 0));
 }
 
@@ -245,13 +241,10 @@ fn an_unreachable_server_is_waited_for_and_told() {
     // there is an error for each connection, not one for each attempt.
     let waited = echoed(|to| Plan { wait: PATIENCE, ..plan(to, Exchange::ping(10), 2, 4) });
     assert_eq!((waited.answered, waited.errors_all(), waited.opened), (4, 0, 2));
-    against(
-        |lane, address, ready| echo(lane, address, ready),
-        |lane, _| {
-            let nobody = SocketAddr::from(([10, 0, 0, 77], 7));
-            let timeout = Duration::from_millis(300);
-            let results = load(lane, &Plan { timeout, ..plan(nobody, Exchange::ping(1), 2, 4) });
-            assert_eq!((results.answered, results.errors_all()), (0, 2));
-        },
-    );
+    against(echo, |lane, _| {
+        let nobody = SocketAddr::from(([10, 0, 0, 77], 7));
+        let timeout = Duration::from_millis(300);
+        let results = load(lane, &Plan { timeout, ..plan(nobody, Exchange::ping(1), 2, 4) });
+        assert_eq!((results.answered, results.errors_all()), (0, 2));
+    });
 }

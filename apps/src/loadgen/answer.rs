@@ -221,8 +221,10 @@ fn understand(response: &httparse::Response<'_, '_>) -> Result<(Answer, Option<S
 mod tests {
     use super::*;
 
+    type Seen = (Vec<(u16, bool)>, Result<Option<u16>, Malformed>);
+
     /// Every answer of `stream` when it arrives in pieces of so many bytes, and how it ends.
-    fn read(stream: &[u8], piece: usize) -> (Vec<(u16, bool)>, Result<Option<u16>, Malformed>) {
+    fn read(stream: &[u8], piece: usize) -> Seen {
         let (mut reader, mut answers) = (AnswerReader::default(), Vec::new());
         for mut piece in stream.chunks(piece) {
             loop {

@@ -1,6 +1,5 @@
 //! The command line of `loadgen`: checked whole before any device is touched. What is done is `plan.rs`'s.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ const CONNECTIONS_MAX: u64 = 1 << 24;
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version)]
 pub struct Options {
+    /// The lane it runs on.
     #[command(flatten)]
     pub lane: LaneArguments,
 
@@ -214,11 +214,6 @@ impl Options {
             }
         }
         config
-    }
-
-    /// Where connections come from, and where they go to.
-    pub fn ends(&self, plan: &Plan) -> (IpAddr, SocketAddr) {
-        (self.lane.listen(0).ip(), plan.to)
     }
 }
 

@@ -155,6 +155,7 @@ fn value(results: &Results) -> Value {
         "sent_bytes_per_second": results.rate(results.sent_bytes),
         "errors": results.errors_all(),
         "errors_by_kind": errors,
+        "tls_error": results.tls_error,
         "interrupted": results.interrupted,
     })
 }
@@ -202,7 +203,8 @@ mod tests {
             assert!(lines.contains(part), "{part} is not in {lines}");
         }
         assert!(!text("x", &plan, &all, core::slice::from_ref(&all)).contains("lane 0"));
-        let object: Value = serde_json::from_str(&json("tcp://h:7", &plan, &all, &[all.clone()])).unwrap();
+        let object: Value =
+            serde_json::from_str(&json("tcp://h:7", &plan, &all, core::slice::from_ref(&all))).unwrap();
         assert_eq!((object["requests"].as_u64(), object["errors"].as_u64()), (Some(1000), Some(2)));
         assert_eq!(object["errors_by_kind"]["refused"].as_u64(), Some(2));
         assert_eq!(object["requests_per_second"].as_f64(), Some(450.0));
