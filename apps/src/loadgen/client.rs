@@ -137,7 +137,7 @@ impl Client {
     /// Work off what a turn of the lane brought.
     pub fn turn(&mut self, lane: &mut Lane) {
         self.now = lane.now();
-        if lane.is_stopping() && !matches!(self.phase, Phase::Closing(_) | Phase::Done) {
+        if lane.is_stopping() {
             self.interrupt(lane);
         }
         lane.submit_all(&mut self.outbox);
@@ -199,7 +199,7 @@ impl Client {
         self.open(lane);
         if self.phase == Phase::Running {
             self.pump(lane);
-            let late = self.until.is_some_and(|until| until <= self.now);
+            let late = self.until.is_some_and(|until| until <= self.now) && self.outbox.is_empty();
             if late || self.budget == Some(0) {
                 self.drain();
             }
@@ -276,6 +276,9 @@ impl Client {
 
     /// Told to stop: what is under way is given up, and is no error.
     fn interrupt(&mut self, lane: &mut Lane) {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Done) {
+            return;
+        }
         self.results.interrupted = true;
         self.until = Some(self.until.map_or(self.now, |until| until.min(self.now)));
         self.retries.clear();
@@ -336,11 +339,15 @@ impl Client {
     }
 
     fn is_due(&self) -> bool {
-        !self.retries.is_empty()
-            || (self.phase == Phase::Running
-                && self.budget != Some(0)
-                && self.until.is_none_or(|until| self.now < until)
-                && self.schedule.as_ref().is_none_or(|schedule| schedule.peek() <= self.now))
+        if !self.retries.is_empty() {
+            return true;
+        }
+        let due = self.schedule.as_ref().map_or(self.now, Schedule::peek);
+        self.phase == Phase::Running
+            && self.budget != Some(0)
+            && due <= self.now
+            // What was due before the end is sent, though a turn may begin a little after it.
+            && self.until.is_none_or(|until| due < until)
     }
 
     /// When the next request that is due was due; `None` if none is.
@@ -492,6 +499,8 @@ pub fn drive(mut lane: Lane, mut client: Client, watch: &mut impl Watch) -> Resu
         client.turn(&mut lane);
         watch.turn(&lane);
     }
+    // The lane may stop before the client has seen that it is to.
+    client.interrupt(&mut lane);
     watch.end(&lane);
     Ok(client.finish())
 }

@@ -1,6 +1,7 @@
 //! TLS without input or output: ciphertext and plaintext go in and out of memory, on either side of a connection.
 //! Streams and what is said on them are the callers'; files with certificates and keys are `setup.rs`'s.
 
+mod session;
 mod setup;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 pub use rustls;
+pub use session::Session;
 pub use setup::{SYSTEM_ROOTS, TlsSetupError, Trust, client_config, server_config};
 
 /// Most bytes that wait to go out: plaintext before the handshake is done, ciphertext after it. Four records.
@@ -52,6 +54,8 @@ pub struct TlsStream {
     connection: Connection,
     /// The peer's close_notify has come.
     closed: bool,
+    /// Ours was sent.
+    closing: bool,
 }
 
 impl TlsStream {
@@ -67,7 +71,7 @@ impl TlsStream {
 
     fn new(mut connection: Connection) -> TlsStream {
         connection.set_buffer_limit(Some(BUFFER_MAX));
-        TlsStream { connection, closed: false }
+        TlsStream { connection, closed: false, closing: false }
     }
 
     /// Take bytes from the peer, and append what they say to `plain`.
@@ -76,7 +80,7 @@ impl TlsStream {
     ///
     /// Errors: the connection is over; what was appended before is good.
     pub fn receive(&mut self, mut ciphertext: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
-        while !ciphertext.is_empty() {
+        while !ciphertext.is_empty() && !self.closing {
             match self.connection.read_tls(&mut ciphertext) {
                 // Nothing that follows the peer's close_notify is of any meaning.
                 Ok(0) => return Ok(()),
@@ -115,8 +119,9 @@ impl TlsStream {
         self.connection.writer().write(plain).unwrap_or(0)
     }
 
-    /// Say that nothing more will be sent.
+    /// Say that nothing more will be sent. What still comes is of no interest, and is not looked at.
     pub fn close(&mut self) {
+        self.closing = true;
         self.connection.send_close_notify();
     }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
+
 use super::*;
 
 /// A folder with a certificate of `localhost` and its key; it goes when the test ends.
@@ -161,4 +163,42 @@ fn files_that_will_not_do_are_named() {
     assert!(trust(none).is_some_and(|error| error.contains("none.pem` (")));
     assert!(trust(broken).is_some_and(|error| error.contains("no certificate in `")));
     assert_eq!(trust(certificate), None);
+}
+
+#[test]
+fn a_session_opens_no_more_than_is_asked_for() {
+    // Shows a handshake through a session, that further requests stay sealed until they are asked for, that a long
+    // answer is sealed whole, and that the client is told of the end.
+    let identity = Identity::new();
+    let config = server_config(&identity.file("cert.pem"), &identity.file("key.pem")).unwrap();
+    let mut session: Session<Vec<u8>> = Session::server(&config).unwrap();
+    let mut client = identity.client("localhost");
+    let said = |client: &mut TlsStream, session: &mut Session<Vec<u8>>| {
+        let mut wire = Vec::new();
+        client.output(&mut wire);
+        wire.chunks(100).for_each(|piece| session.push(piece.to_vec()));
+    };
+    let mut heard = Vec::new();
+    while client.is_handshaking() || session.is_handshaking() {
+        said(&mut client, &mut session);
+        assert_eq!(session.open_next(), Ok(None));
+        if let Some(out) = session.output() {
+            client.receive(&out, &mut heard).unwrap();
+        }
+    }
+    for request in [&b"one"[..], b"two"] {
+        client.send(request);
+        said(&mut client, &mut session);
+    }
+    assert_eq!(session.open_next(), Ok(Some(Bytes::from_static(b"one"))));
+    assert!(!session.is_empty());
+    let body = vec![7; 300_000];
+    client.receive(&session.seal(&[b"head", &body]).unwrap(), &mut heard).unwrap();
+    assert!(heard.len() == 300_004 && heard.starts_with(b"head") && heard[4..] == body);
+    assert_eq!((session.open_next(), session.is_empty()), (Ok(Some(Bytes::from_static(b"two"))), true));
+    client.receive(&session.close().unwrap(), &mut heard).unwrap();
+    assert_eq!((client.end(), session.output()), (Ok(()), None));
+    // What comes after our own end is not looked at.
+    session.push(b"no TLS".to_vec());
+    assert_eq!(session.open_next(), Ok(None));
 }
