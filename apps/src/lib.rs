@@ -1,4 +1,4 @@
-//! The programs that come with Corelane: an HTTP server and an echo server.
+//! The programs that come with Corelane: an HTTP server, a load generator and an echo server.
 //! The network they run on is `corelane`'s; nothing here knows of frames, segments or devices.
 //!
 //! # Map
@@ -9,7 +9,9 @@
 //! | [`files`] | the file thread, its bounded chunk cache, each lane's end of it |
 //! | [`httpd`] | the server on a lane: connections, deadlines, answers |
 //! | [`echo`] | whatever arrives goes back |
-//! | [`options`] | the command line both programs share |
+//! | [`loadgen`] | the client that loads servers: connections, schedules, results |
+//! | [`tls`] | TLS in memory, for either side |
+//! | [`options`] | the command line all programs share |
 //! | [`program`] | from options to a running program: runtime, signals, reports |
 //!
 //! # Invariants
@@ -23,6 +25,8 @@ pub mod echo;
 pub mod files;
 pub mod http;
 pub mod httpd;
+pub mod loadgen;
 pub mod options;
 pub mod program;
+pub mod tls;
 pub mod watch;

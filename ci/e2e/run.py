@@ -112,7 +112,7 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     result = Result()
     try:
-        for name in ("httpd", "echo"):
+        for name in ("httpd", "echo", "loadgen"):
             shutil.copy(arguments.programs / name, harness.programs / name)
         unittest.TestSuite(tests).run(result)
     except KeyboardInterrupt:
