@@ -23,7 +23,7 @@ const CHECKED_IN_VERSION: (u32, u32) = (22, 11);
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 /// DPDK's real functions; its inline ones are `corelane_*`.
-const FUNCTIONS: [&str; 41] = [
+const FUNCTIONS: [&str; 42] = [
     "corelane_.*",
     "rte_dev_dma_map",
     "rte_dev_dma_unmap",
@@ -37,6 +37,7 @@ const FUNCTIONS: [&str; 41] = [
     "rte_eth_dev_count_avail",
     "rte_eth_dev_get_name_by_port",
     "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_rss_reta_query",
     "rte_eth_dev_rss_reta_update",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",

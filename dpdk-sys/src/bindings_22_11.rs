@@ -218,12 +218,16 @@ pub struct corelane_port_info {
     pub tx_descriptors_max: u16,
     pub tx_descriptors_step: u16,
     pub tx_segments_max: u16,
+    pub tx_mtu_segments_max: u16,
+    pub rx_free_threshold: u16,
+    pub tx_free_threshold: u16,
+    pub tx_report_threshold: u16,
     pub reta_entries: u16,
     pub rss_key_bytes: u8,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of corelane_port_info"][::core::mem::size_of::<corelane_port_info>() - 80usize];
+    ["Size of corelane_port_info"][::core::mem::size_of::<corelane_port_info>() - 88usize];
     ["Alignment of corelane_port_info"][::core::mem::align_of::<corelane_port_info>() - 8usize];
     ["Offset of field: corelane_port_info::driver_name"]
         [::core::mem::offset_of!(corelane_port_info, driver_name) - 0usize];
@@ -263,10 +267,18 @@ const _: () = {
         [::core::mem::offset_of!(corelane_port_info, tx_descriptors_step) - 70usize];
     ["Offset of field: corelane_port_info::tx_segments_max"]
         [::core::mem::offset_of!(corelane_port_info, tx_segments_max) - 72usize];
+    ["Offset of field: corelane_port_info::tx_mtu_segments_max"]
+        [::core::mem::offset_of!(corelane_port_info, tx_mtu_segments_max) - 74usize];
+    ["Offset of field: corelane_port_info::rx_free_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, rx_free_threshold) - 76usize];
+    ["Offset of field: corelane_port_info::tx_free_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, tx_free_threshold) - 78usize];
+    ["Offset of field: corelane_port_info::tx_report_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, tx_report_threshold) - 80usize];
     ["Offset of field: corelane_port_info::reta_entries"]
-        [::core::mem::offset_of!(corelane_port_info, reta_entries) - 74usize];
+        [::core::mem::offset_of!(corelane_port_info, reta_entries) - 82usize];
     ["Offset of field: corelane_port_info::rss_key_bytes"]
-        [::core::mem::offset_of!(corelane_port_info, rss_key_bytes) - 76usize];
+        [::core::mem::offset_of!(corelane_port_info, rss_key_bytes) - 84usize];
 };
 impl Default for corelane_port_info {
     fn default() -> Self {
@@ -356,6 +368,7 @@ pub const RTE_ETH_NAME_MAX_LEN: u32 = 64;
 pub const RTE_ETH_SPEED_NUM_UNKNOWN: u32 = 4294967295;
 pub const RTE_ETH_RETA_GROUP_SIZE: u32 = 64;
 pub const LCORE_ID_ANY: u32 = 4294967295;
+pub const RTE_MP_MAX_FD_NUM: u32 = 8;
 pub const RTE_BAD_IOVA: u64 = 18446744073709551615;
 pub const SOCKET_ID_ANY: i32 = -1;
 pub const RTE_MBUF_F_RX_VLAN: u64 = 1;
@@ -508,6 +521,11 @@ unsafe extern "C" {
         reta_conf: *mut rte_eth_rss_reta_entry64,
         reta_size: u16,
     ) -> ::core::ffi::c_int;
+    pub fn rte_eth_dev_rss_reta_query(
+        port_id: u16,
+        reta_conf: *mut rte_eth_rss_reta_entry64,
+        reta_size: u16,
+    ) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_get_port_by_name(
         name: *const ::core::ffi::c_char,
         port_id: *mut u16,
@@ -620,6 +638,10 @@ unsafe extern "C" {
         descriptors: u16,
         numa: ::core::ffi::c_int,
     ) -> ::core::ffi::c_int;
+    pub fn corelane_rss_read(port: u16, key: *mut u8, key_bytes: u8, types: *mut u64) -> ::core::ffi::c_int;
     pub fn corelane_link(port: u16, link: *mut corelane_link) -> ::core::ffi::c_int;
+    pub fn corelane_port_watch(port: u16);
+    pub fn corelane_port_unwatch(port: u16);
+    pub fn corelane_port_is_removed(port: u16) -> ::core::ffi::c_int;
     pub fn corelane_compiled_version() -> *const ::core::ffi::c_char;
 }

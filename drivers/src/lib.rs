@@ -42,7 +42,7 @@ mod steering;
 
 pub use bell::Bell;
 pub use compose::{Composer, NoFrames};
-pub use device::{Device, DeviceNameError, PciAddress};
+pub use device::{Device, DeviceNameError, MemifRole, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
 pub use memory::{Block, Class, Extent, Lent, Region};
 pub use open::{OpenOptions, SPARE_FRAMES, open};

@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub transmit_tcp_checksum: bool,
     /// Fills in UDP checksums.
     pub transmit_udp_checksum: bool,
+    /// Puts the frame's VLAN tag into it.
+    pub vlan_insert: bool,
     /// Gives verdicts on received checksums.
     pub receive_checksums: bool,
     /// Largest TCP payload the port cuts into segments by itself; zero: none.
@@ -42,6 +44,7 @@ impl Capabilities {
             transmit_ipv4_checksum: false,
             transmit_tcp_checksum: false,
             transmit_udp_checksum: false,
+            vlan_insert: false,
             receive_checksums: false,
             segmentation_max: 0,
             rss_hash: false,
@@ -105,6 +108,11 @@ pub struct DeviceStatistics {
 pub trait Control: Send + Sync {
     /// State of the link, polled.
     fn link(&self) -> Link;
+    /// The device, or the kernel's interface below it, has been taken away: the link is down for good.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// The port's counters.
     fn statistics(&self) -> DeviceStatistics;
     /// The driver's own counters by name, where it has any.

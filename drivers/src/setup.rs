@@ -76,6 +76,12 @@ pub enum SetupError {
         /// Its name.
         name: String,
     },
+    /// Nobody has made the socket that a memif client is to come to.
+    #[error("there is no memif server at `{socket}`: start the server first, with the same path")]
+    MemifServer {
+        /// The socket's path.
+        socket: String,
+    },
     /// The kernel has no TUN/TAP, or hides it.
     #[error("{path} is missing: load the kernel's module `tun`, or pass the device into the container")]
     NoTun {

@@ -6,7 +6,9 @@
 //! | `chatter.rs` | what DPDK says, kept from the user and quoted in errors |
 //! | `surroundings.rs` | huge pages, rights, interfaces: looked at before DPDK trips over them |
 //! | `probe.rs` | from a device's name to one of DPDK's ports |
-//! | `port.rs` | [`Port`]: configured, then started; statistics and link |
+//! | `plan.rs`, `rss.rs` | what to ask of a port that offers this and that |
+//! | `port.rs` | [`Port`]: configured, then started |
+//! | `control.rs`, `kernel.rs` | statistics and link; the kernel's interface below |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
 //! | `pool.rs` | pools of mbufs; memory for regions; threads that DPDK knows |
 //!
@@ -23,17 +25,22 @@ use crate::port::{Opened, QueueParts};
 use crate::setup::SetupError;
 
 mod chatter;
+mod control;
 mod eal;
+mod kernel;
+mod plan;
 mod pool;
 mod port;
 mod probe;
 mod queue;
+mod rss;
 mod surroundings;
 
+pub use control::PortControl;
 pub use eal::{Eal, EalOptions, HUGE_MIB_MIN, split_arguments};
 pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
-pub use port::{Configured, Port, PortControl, Started};
+pub use port::{Configured, Port, Started};
 pub use queue::PortQueue;
 
 /// Opens a device on DPDK and starts it.
@@ -48,8 +55,8 @@ pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, Set
         mtu: port.mtu(),
         capabilities: port.capabilities(),
         queues: queues.collect(),
-        queueless: Vec::new(),
-        rss: None,
+        queueless: port.claim_queueless(),
+        rss: port.rss(),
         control: Box::new(port.into_control()),
     })
 }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use dpdk_sys as ffi;
 
+use super::plan::{LINK_BYTES, Plan};
 use super::pool::DpdkPool;
 use super::port::Shared;
 use super::probe::Traits;
 use crate::frame::Frame;
 use crate::mbuf::{HEAP_TAG, Header, tx};
-use crate::port::{Capabilities, Queue};
+use crate::port::Queue;
 
 /// Frames that cross in one call: DPDK's vector drivers work in multiples of 32.
 const BURST_FRAMES_MAX: usize = 64;
@@ -49,10 +50,8 @@ impl PortQueue {
         shared: Arc<Shared>,
         index: u16,
         (receive, copies): (DpdkPool, DpdkPool),
-        capabilities: &Capabilities,
+        plan: &Plan,
         traits: Traits,
-        prepares: bool,
-        frame_bytes_max: usize,
     ) -> PortQueue {
         let reclaims = survives_reclaim(shared.port.id);
         PortQueue {
@@ -60,9 +59,9 @@ impl PortQueue {
             _receive: receive,
             copies,
             index,
-            segments_max: capabilities.segments_max,
-            frame_bytes_max,
-            prepares,
+            segments_max: plan.capabilities.segments_max,
+            frame_bytes_max: usize::from(plan.mtu + LINK_BYTES),
+            prepares: plan.prepares(),
             loops: traits.loops,
             reclaims,
         }

@@ -478,6 +478,10 @@ impl Control for FaultyControl {
         self.inner.link()
     }
 
+    fn is_gone(&self) -> bool {
+        self.inner.is_gone()
+    }
+
     fn statistics(&self) -> DeviceStatistics {
         self.inner.statistics()
     }
