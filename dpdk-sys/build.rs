@@ -23,12 +23,13 @@ const CHECKED_IN_VERSION: (u32, u32) = (22, 11);
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 /// DPDK's real functions; its inline ones are `corelane_*`.
-const FUNCTIONS: [&str; 42] = [
+const FUNCTIONS: [&str; 43] = [
     "corelane_.*",
     "rte_dev_dma_map",
     "rte_dev_dma_unmap",
     "rte_dev_probe",
     "rte_dev_remove",
+    "rte_eal_alarm_set",
     "rte_eal_has_hugepages",
     "rte_eal_init",
     "rte_eal_iova_mode",

@@ -22,6 +22,7 @@ pub struct rte_ring {
 
 pub type __off_t = ::core::ffi::c_long;
 pub type __off64_t = ::core::ffi::c_long;
+pub type rte_eal_alarm_callback = ::core::option::Option<unsafe extern "C" fn(arg: *mut ::core::ffi::c_void)>;
 pub type FILE = _IO_FILE;
 pub type rte_iova_t = u64;
 pub type RTE_MARKER = [*mut ::core::ffi::c_void; 0usize];
@@ -436,6 +437,11 @@ pub const RTE_ETH_RSS_IPV6: u64 = 256;
 pub const RTE_ETH_RSS_NONFRAG_IPV6_TCP: u64 = 1024;
 pub const RTE_ETH_RSS_NONFRAG_IPV6_UDP: u64 = 2048;
 unsafe extern "C" {
+    pub fn rte_eal_alarm_set(
+        us: u64,
+        cb: rte_eal_alarm_callback,
+        cb_arg: *mut ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
     pub fn rte_openlog_stream(f: *mut FILE) -> ::core::ffi::c_int;
     pub fn rte_log_set_global_level(level: u32);
     pub fn rte_dev_probe(devargs: *const ::core::ffi::c_char) -> ::core::ffi::c_int;

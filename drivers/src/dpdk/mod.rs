@@ -10,6 +10,7 @@
 //! | `port.rs` | [`Port`]: configured, then started |
 //! | `control.rs`, `kernel.rs` | statistics and link; the kernel's interface below |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
+//! | `gate.rs` | keeping bursts out of memory that DPDK's own thread takes away |
 //! | `pool.rs` | pools of mbufs; memory for regions; threads that DPDK knows |
 //!
 //! The layout of frames is `mbuf.rs`'s, one level up; the C side's offsets are checked against it here.
@@ -27,6 +28,7 @@ use crate::setup::SetupError;
 mod chatter;
 mod control;
 mod eal;
+mod gate;
 mod kernel;
 mod plan;
 mod pool;

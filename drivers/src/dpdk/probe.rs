@@ -77,6 +77,8 @@ pub(super) struct Traits {
     pub kept_frames: u16,
     /// Data room of receive frames.
     pub receive_room: u16,
+    /// DPDK's own thread takes memory away that bursts are in: they go through a gate.
+    pub unmaps_at_will: bool,
     /// Frames are copied by the CPU, so any memory of the process can be sent from.
     pub reads_heap: bool,
     /// Frames that are sent come back as they are: flags, references and all.
@@ -101,6 +103,7 @@ impl Traits {
             kernel_interface: false,
             kept_frames: 0,
             receive_room: crate::pool::RECEIVE_ROOM,
+            unmaps_at_will: false,
             reads_heap: true,
             loops: false,
             gathers: true,
@@ -135,8 +138,14 @@ impl Traits {
                 gathers: false,
                 ..copying
             },
-            // Its rings' buffers take longer frames in several pieces, and no more than one frame each way matters.
-            "net_memif" => Traits { queues_max: 1, mtu_max: Some(MEMIF_MTU_MAX), ..copying },
+            // It leaves the mark of a frame of several segments in its ring, where it falsifies later ones.
+            "net_memif" => Traits {
+                queues_max: 1,
+                mtu_max: Some(MEMIF_MTU_MAX),
+                gathers: false,
+                unmaps_at_will: true,
+                ..copying
+            },
             "net_pcap" => copying,
             "net_null" => Traits { gathers: false, ..copying },
             "net_ring" => Traits { loops: true, ..copying },

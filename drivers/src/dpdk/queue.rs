@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use dpdk_sys as ffi;
 
+use super::gate::Gate;
 use super::plan::{LINK_BYTES, Plan};
 use super::pool::DpdkPool;
 use super::port::Shared;
@@ -35,6 +36,8 @@ pub struct PortQueue {
     prepares: bool,
     loops: bool,
     reclaims: bool,
+    /// For ports that lose their memory while lanes are in it.
+    gate: Option<Gate>,
 }
 
 /// Why a frame does not go.
@@ -64,6 +67,7 @@ impl PortQueue {
             prepares: plan.prepares(),
             loops: traits.loops,
             reclaims,
+            gate: traits.unmaps_at_will.then(Gate::new),
         }
     }
 
@@ -117,6 +121,7 @@ impl PortQueue {
             } else {
                 wanted
             };
+            let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { break };
             // SAFETY: the port is started, the queue is this handle's, and `rest` holds at least `ready` mbufs that
             // are ours; those that are taken are DPDK's from here on.
             let taken = unsafe { ffi::corelane_tx_burst(port, self.index, rest.as_mut_ptr(), ready) };
@@ -222,6 +227,7 @@ impl Queue for PortQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
         let mut burst = [ptr::null_mut::<ffi::rte_mbuf>(); BURST_FRAMES_MAX];
         let limit = u16::try_from(max.min(BURST_FRAMES_MAX)).unwrap_or(0);
+        let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { return 0 };
         // SAFETY: the port is started, the queue is this handle's, and `burst` has room for `limit` mbufs.
         let count =
             unsafe { ffi::corelane_rx_burst(self.shared.port.id, self.index, burst.as_mut_ptr(), limit) };
