@@ -482,6 +482,21 @@ impl Frame {
         })
     }
 
+    /// Have the port put a VLAN tag into this frame as it sends it. Behind [`set_offload`](Frame::set_offload).
+    ///
+    /// Panics: if the first segment is shared.
+    pub fn set_vlan(&mut self, tci: u16) {
+        let header = self.header_mut();
+        header.ol_flags |= tx::VLAN;
+        header.vlan_tci = tci;
+    }
+
+    /// The VLAN tag that the port is to put into this frame.
+    pub fn vlan(&self) -> Option<u16> {
+        let header = self.header();
+        (header.ol_flags & tx::VLAN != 0).then_some(header.vlan_tci)
+    }
+
     /// Write the window and the chain's totals into the header, where a port reads them.
     fn store_window(&mut self) {
         let (offset, length, total) = (self.offset(), self.length(), self.total_len());
@@ -501,6 +516,42 @@ impl Frame {
         header.ol_flags &= tx::EXTERNAL | tx::INDIRECT;
         header.tx_offload = 0;
         self.packed &= !u64::from(u32::MAX);
+    }
+
+    /// Take over what a port said of `from`, of which this frame is a copy: verdicts, hash and stripped VLAN tag.
+    ///
+    /// Panics: if the first segment is shared.
+    pub fn copy_metadata(&mut self, from: &Frame) {
+        let said = rx::RSS_HASH | rx::VLAN_STRIPPED | rx::IP_GOOD | rx::IP_BAD | rx::L4_GOOD | rx::L4_BAD;
+        let (flags, vlan) = (from.header().ol_flags & said, from.header().vlan_tci);
+        self.packed = self.packed & !u64::from(u32::MAX) | from.packed & u64::from(u32::MAX);
+        let header = self.header_mut();
+        header.ol_flags = header.ol_flags & !said | flags;
+        header.vlan_tci = vlan;
+    }
+
+    /// Widen the last segment by `len` bytes that lie at `start`, right behind those of the same attached memory that
+    /// it carries. False, and nothing done, if they do not, or the frame has but one segment.
+    pub(crate) fn widen_last(&mut self, shinfo: *const mbuf::SharedInfo, start: *const u8, len: u16) -> bool {
+        let mut last = self.header().next;
+        // SAFETY: segments of an owned chain are alive; the chain ends with null.
+        while let Some(next) = unsafe { last.as_ref() }.filter(|segment| !segment.next.is_null()) {
+            last = next.next;
+        }
+        // SAFETY: the last segment belongs to this handle's chain, borrowed mutably; its count is looked at first.
+        let Some(segment) = (unsafe { last.as_mut() }) else { return false };
+        let end = segment.buf_addr.addr() + usize::from(segment.data_off) + usize::from(segment.data_len);
+        let external = segment.ol_flags & tx::EXTERNAL != 0 && ptr::eq(segment.shinfo, shinfo);
+        let unique = segment.refcnt.load(Ordering::Acquire) == 1;
+        let whole = segment.data_off.checked_add(segment.data_len).and_then(|used| used.checked_add(len));
+        match whole {
+            Some(whole) if external && unique && end == start.addr() => {
+                segment.buf_len = segment.buf_len.max(whole);
+                segment.data_len += len;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Say what a port would have said of this frame's checksums. For soft ports.

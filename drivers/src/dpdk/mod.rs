@@ -101,6 +101,7 @@ const _: () = {
     assert!(tx::UDP_CHECKSUM == ffi::RTE_MBUF_F_TX_UDP_CKSUM);
     assert!(tx::IP_CHECKSUM == ffi::RTE_MBUF_F_TX_IP_CKSUM);
     assert!(tx::IPV4 == ffi::RTE_MBUF_F_TX_IPV4 && tx::IPV6 == ffi::RTE_MBUF_F_TX_IPV6);
+    assert!(tx::VLAN == ffi::RTE_MBUF_F_TX_VLAN);
     assert!(tx::EXTERNAL == ffi::RTE_MBUF_F_EXTERNAL && tx::INDIRECT == ffi::RTE_MBUF_F_INDIRECT);
 };
 

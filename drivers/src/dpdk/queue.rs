@@ -186,11 +186,12 @@ impl PortQueue {
             here.copy_from_slice(segment);
             room = rest;
         }
-        let (offload, flags) = (frame.segment().tx_offload, frame.segment().ol_flags);
+        let &Header { tx_offload: offload, ol_flags: flags, vlan_tci: vlan, .. } = frame.segment();
         let raw = copy.into_raw();
         // SAFETY: the frame has just been made, and its one reference is ours.
         let header = unsafe { &mut *raw.as_ptr() };
         header.tx_offload = offload;
+        header.vlan_tci = vlan;
         header.ol_flags = flags & !(tx::EXTERNAL | tx::INDIRECT);
         let counters = &self.shared.counters;
         counters.copied_frames.fetch_add(1, Ordering::Relaxed);

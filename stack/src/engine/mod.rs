@@ -11,8 +11,10 @@
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
+//! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
 
+mod bundle;
 mod deliver;
 mod flows;
 mod handover;

@@ -313,7 +313,7 @@ impl Engine {
             };
             header.more_fragments = more;
             header.fragment_offset = offset;
-            self.send_ip(frame, &header, None, 0, true, Some(hop));
+            self.send_ip(frame, &header, None, true, Some(hop));
         }
     }
 

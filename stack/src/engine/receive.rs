@@ -117,7 +117,7 @@ impl Engine {
             let Some(room) = whole.append(segment.len()) else { return false };
             room.copy_from_slice(segment);
         }
-        whole.set_verdicts(frame.verdicts());
+        whole.copy_metadata(frame);
         *frame = whole;
         true
     }

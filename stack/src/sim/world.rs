@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use drivers::soft::{FaultSpec, Faulty, PIPE_CAPABILITIES, Spread, pipe, spread};
+use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Spread, pipe, spread};
 use drivers::{Bell, Pool, Pools, Queue, Region};
 
 use crate::config::EngineConfig;
@@ -52,6 +52,8 @@ pub struct Host {
     pub mtu: u16,
     /// Its Ethernet address.
     pub mac: [u8; 6],
+    /// Its port is a NIC that sums, tags and cuts frames of at most so many segments, else but a wire.
+    pub nic: Option<usize>,
     /// How frames are dealt out to its lanes, if it has several.
     pub spread: Spread,
     /// Lanes that have a queue; the others receive and send by way of these.
@@ -72,6 +74,7 @@ impl Host {
             receive_frames: 16_384,
             mtu: 1500,
             mac: [2, 0, 0, 0, 0, number],
+            nic: None,
             spread: Spread::Random(u64::from(number)),
             queues: 1,
         }
@@ -336,6 +339,10 @@ fn leftovers_of(report: &Report, held: usize, sockets: usize) -> String {
 /// A host's lanes over its end of the wire.
 fn start(host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>) -> Running {
     let lanes = host.config.lanes;
+    let queue = match host.nic {
+        Some(_) => Box::new(Nic::new(queue, Pool::heap(NIC_FRAMES, 2048))),
+        None => queue,
+    };
     let mut ends = if lanes > 1 { spread(queue, host.queues, host.spread.clone()) } else { vec![queue] };
     ends.reverse();
     let bells = vec![Bell::default(); usize::from(lanes)];
@@ -357,7 +364,11 @@ fn start_lane(
     stop: &StopFlag,
     clock: &Rc<Cell<u64>>,
 ) -> (Lane, Rc<RefCell<LaneRun>>) {
-    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities: PIPE_CAPABILITIES };
+    let capabilities = match host.nic {
+        Some(segments) => Nic::capabilities(&PIPE_CAPABILITIES, segments),
+        None => PIPE_CAPABILITIES,
+    };
+    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities };
     let pools = Pools::heap(host.receive_frames, host.receive_frames);
     let stop_within = core::time::Duration::from_secs(5);
     let engine = Engine::new(id, host.config.clone(), interface, pools, Instant(clock.get()))
@@ -369,6 +380,9 @@ fn start_lane(
     let crossing = Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 };
     (Lane::new(id, host.lane, blocks, Box::new(crossing)), run)
 }
+
+/// Frames into which a simulated NIC cuts what it sends: it waits for the wire, so two full frames are many.
+const NIC_FRAMES: usize = 1024;
 
 /// Blocks of a simulated host's transmit pool.
 const BLOCKS: usize = 64;
