@@ -14,6 +14,7 @@
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
+//! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //!
 //! # Invariants
@@ -24,6 +25,7 @@
 //! - A heap frame never reaches C: a port that runs DPDK copies it first (see `compose.rs`).
 
 mod bell;
+mod capture;
 pub mod clock;
 mod compose;
 mod device;
@@ -41,6 +43,7 @@ pub mod soft;
 mod steering;
 
 pub use bell::Bell;
+pub use capture::{Capture, CapturePoint, Direction};
 pub use compose::{Composer, NoFrames};
 pub use device::{Device, DeviceNameError, MemifRole, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};

@@ -1,9 +1,12 @@
 //! What the stack asks of a device: queues, capabilities, link and statistics. Devices live in `soft/` and `dpdk/`.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::pool::Pools;
+use crate::setup::SetupError;
 use crate::steering::RssTable;
 
 /// What a port can do, asked of it and never assumed. What it cannot, the stack does in software.
@@ -111,6 +114,13 @@ pub trait Control: Send + Sync {
     /// The device, or the kernel's interface below it, has been taken away: the link is down for good.
     fn is_gone(&self) -> bool {
         false
+    }
+
+    /// Begins to write what all queues receive and send to a pcapng file, made anew. It ends with what is returned.
+    ///
+    /// Errors: the port cannot be captured, the file cannot be made, or a capture of the port runs already.
+    fn capture(&self, path: &Path) -> Result<Capture, SetupError> {
+        Err(SetupError::NoCapture { path: path.display().to_string() })
     }
 
     /// The port's counters.

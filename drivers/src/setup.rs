@@ -102,6 +102,12 @@ pub enum SetupError {
         /// The file, what is wrong with it, and the remedy.
         reason: String,
     },
+    /// A port that is not DPDK's.
+    #[error("cannot capture to `{path}`: only DPDK's ports are captured; leave the capture out")]
+    NoCapture {
+        /// The file that was asked for.
+        path: String,
+    },
     /// No such NIC, or one that the kernel still drives.
     #[error(
         "{address} {reason}: `dpdk-devbind.py --status` lists devices, `--bind=vfio-pci {address}` frees one"

@@ -1,6 +1,7 @@
 //! Link and statistics of a started port. Its queues are `queue.rs`'s.
 
 use std::ffi::CStr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -8,7 +9,9 @@ use dpdk_sys as ffi;
 
 use super::kernel::State;
 use super::port::{Counters, Shared};
+use crate::capture::Capture;
 use crate::port::{Control, DeviceStatistics, Link};
+use crate::setup::SetupError;
 
 /// Link and statistics of a started port. Any thread may ask.
 pub struct PortControl {
@@ -35,6 +38,10 @@ impl Control for PortControl {
 
     fn is_gone(&self) -> bool {
         self.interface() == Some(State::Gone) || self.shared.is_removed()
+    }
+
+    fn capture(&self, path: &Path) -> Result<Capture, SetupError> {
+        self.shared.capture.begin(path, &self.shared.device)
     }
 
     fn statistics(&self) -> DeviceStatistics {

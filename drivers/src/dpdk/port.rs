@@ -15,6 +15,7 @@ use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
 use super::queue::PortQueue;
 use super::rss::RssPlan;
 use super::{Eal, chatter, error_text};
+use crate::capture::CapturePoint;
 use crate::device::Device;
 use crate::open::OpenOptions;
 use crate::pool::{Pool, Pools, RECEIVE_ROOM};
@@ -49,7 +50,8 @@ pub struct Port<State> {
 pub(super) struct Shared {
     pub port: OwnedPort,
     pub counters: Counters,
-    device: String,
+    pub capture: Arc<CapturePoint>,
+    pub device: String,
     /// Statistics and link are asked for one at a time.
     pub asking: Mutex<()>,
     /// The kernel's interface below.
@@ -118,6 +120,7 @@ impl Port<Configured> {
         let shared = Arc::new(Shared {
             port,
             counters: Counters::default(),
+            capture: Arc::default(),
             device: device.to_string(),
             asking: Mutex::new(()),
             interface,
@@ -311,12 +314,14 @@ fn configure(port: &OwnedPort, failure: &Failure<'_>, plan: &Plan) -> Result<(),
         rss_key_bytes: u8::try_from(key.len()).unwrap_or(0),
     };
     chatter::take();
+    let ours = config(key);
     // SAFETY: the port is open and stopped; the configuration is read during the call, its key lives for ever.
-    let mut status = unsafe { ffi::corelane_port_configure(port.id, &raw const *&config(key)) };
+    let mut status = unsafe { ffi::corelane_port_configure(port.id, &raw const ours) };
     if status != 0 && !key.is_empty() {
         chatter::take();
+        let its = config(&[]);
         // SAFETY: as above, without a key.
-        status = unsafe { ffi::corelane_port_configure(port.id, &raw const *&config(&[])) };
+        status = unsafe { ffi::corelane_port_configure(port.id, &raw const its) };
     }
     failure.check(status)
 }

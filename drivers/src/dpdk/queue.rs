@@ -15,6 +15,7 @@ use super::plan::{LINK_BYTES, Plan};
 use super::pool::DpdkPool;
 use super::port::Shared;
 use super::probe::Traits;
+use crate::capture::{CapturePoint, Direction};
 use crate::frame::Frame;
 use crate::mbuf::{HEAP_TAG, Header, tx};
 use crate::port::Queue;
@@ -76,14 +77,19 @@ impl PortQueue {
         let mut burst = [ptr::null_mut::<ffi::rte_mbuf>(); BURST_FRAMES_MAX];
         let offered = frames.len().min(BURST_FRAMES_MAX);
         let (mut count, mut refused, mut waiting) = (0_u16, 0, None);
+        let mut records = self.shared.capture.is_running().then(Vec::new);
         for frame in frames.drain(..offered) {
             if waiting.is_some() {
                 // Bounded by a burst, and rare: an empty pool ends the turn.
                 waiting.get_or_insert_with(Vec::new).push(frame);
                 continue;
             }
+            let record = records.as_ref().map(|_| CapturePoint::record(&frame, Direction::Out, self.index));
             match self.fit(frame) {
                 Ok(header) => {
+                    if let Some(records) = records.as_mut() {
+                        records.extend(record);
+                    }
                     burst[usize::from(count)] = header.as_ptr().cast();
                     count += 1;
                 }
@@ -92,6 +98,9 @@ impl PortQueue {
             }
         }
         let sent = self.send(&mut burst, count);
+        if let Some(records) = records {
+            self.shared.capture.leave(records.into_iter().take(sent.taken));
+        }
         let unsent = &burst[sent.taken..usize::from(count)];
         let left = unsent.len() + waiting.as_ref().map_or(0, Vec::len);
         if left > 0 {
@@ -235,6 +244,11 @@ impl Queue for PortQueue {
         let received = burst[..usize::from(count)].iter().filter_map(|mbuf| NonNull::new(*mbuf));
         // SAFETY: each is a well-formed chain of mbufs that DPDK gave up.
         frames.extend(received.map(|mbuf| unsafe { Frame::from_raw(mbuf.cast()) }));
+        if self.shared.capture.is_running() {
+            let first = frames.len() - usize::from(count);
+            let record = |frame| CapturePoint::record(frame, Direction::In, self.index);
+            self.shared.capture.leave(frames[first..].iter().map(record));
+        }
         if self.loops {
             let first = frames.len() - usize::from(count);
             for frame in frames[first..].iter_mut().filter(|frame| frame.is_unique()) {
