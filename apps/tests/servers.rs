@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use apps::echo::echo;
-use apps::files::{CacheOptions, Files};
+use apps::files::{CacheOptions, Files, FilesOptions};
 use apps::httpd::{ServerOptions, Timeouts, serve};
 use apps::watch::Watch;
 use corelane::Lane;
@@ -95,6 +95,172 @@ fn heads_and_unchanged_files_have_no_content() {
         assert_eq!(client.ask(&since("nonsense")).status, 200);
         client.close();
     });
+}
+
+#[test]
+fn validators_and_conditions_are_answered_in_order() {
+    // Shows both validators on every kind of answer, 304 by tag and by date, 412, and the same for a large file.
+    let folder = site();
+    folder.write("large.bin", &pattern(2 * CHUNK));
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        let mut tags = Vec::new();
+        for target in ["/", "/large.bin"] {
+            let head = client.ask(&format!("HEAD {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+            let tag = head.field("etag").expect("a tag").to_owned();
+            let date = head.field("last-modified").expect("a date").to_owned();
+            assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 18, "a strong tag: {tag}");
+            assert_eq!(head.field("accept-ranges"), Some("bytes"));
+            let mut with = |method: &str, fields: &str| {
+                client.ask(&format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n"))
+            };
+            for method in ["GET", "HEAD"] {
+                for fields in [
+                    format!("If-None-Match: \"x\", W/{tag}"),
+                    format!("If-Modified-Since: {date}"),
+                    format!("If-None-Match: {tag}\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT"),
+                    format!("If-None-Match: {tag}\r\nRange: bytes=0-1"),
+                ] {
+                    let same = with(method, &fields);
+                    assert_eq!((same.status, same.content.len()), (304, 0), "{fields}");
+                    assert_eq!(
+                        (same.field("etag"), same.field("last-modified")),
+                        (Some(&tag[..]), Some(&date[..]))
+                    );
+                    assert!(same.field("date").is_some() && same.field("content-length").is_none());
+                }
+                assert_eq!(with(method, "If-Match: \"x\"").status, 412);
+                assert_eq!(with(method, &format!("If-Match: {tag}")).status, 200);
+                let differs = format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}");
+                assert_eq!(with(method, &differs).status, 200);
+            }
+            tags.push(tag);
+        }
+        assert_ne!(tags[0], tags[1]);
+        client.close();
+    });
+}
+
+#[test]
+fn ranges_are_cut_out_of_small_and_large_files() {
+    // Shows parts around every edge of chunks, byte for byte, each followed by another request; then 416 and If-Range.
+    let folder = site();
+    let sizes = [100, CHUNK, 3 * CHUNK + 9, 24 * CHUNK + 7];
+    let files: Vec<Vec<u8>> = sizes.iter().map(|&size| pattern(size)).collect();
+    for (index, bytes) in files.iter().enumerate() {
+        folder.write(&format!("{index}.bin"), bytes);
+    }
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for (index, bytes) in files.iter().enumerate() {
+            let length = bytes.len();
+            let mut ask = |method: &str, fields: &str| {
+                client.ask(&format!("{method} /{index}.bin HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n"))
+            };
+            let edges = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK, length / 2, length - 1];
+            for first in edges.into_iter().filter(|&first| first < length) {
+                for last in [first, first + 10, first + CHUNK, length - 1, 2 * length] {
+                    let end = (last + 1).min(length);
+                    let part = ask("GET", &format!("Range: bytes={first}-{last}"));
+                    assert_eq!(part.status, 206);
+                    assert!(part.content == bytes[first..end], "{first}-{last} of {length}");
+                    let range = format!("bytes {first}-{}/{length}", end - 1);
+                    assert_eq!(part.field("content-range"), Some(&range[..]));
+                }
+                assert!(ask("GET", &format!("Range: bytes={first}-")).content == bytes[first..]);
+                assert!(ask("GET", &format!("Range: bytes=-{}", length - first)).content == bytes[first..]);
+            }
+            let whole = ask("HEAD", "Range: bytes=0-1");
+            let (tag, date) =
+                (whole.field("etag").expect("a tag"), whole.field("last-modified").expect("a date"));
+            assert_eq!((whole.status, whole.field("content-length")), (200, Some(&length.to_string()[..])));
+            for range in [format!("bytes={length}-"), "bytes=-0".to_owned()] {
+                let refused = ask("GET", &format!("Range: {range}"));
+                let length = format!("bytes */{length}");
+                assert_eq!((refused.status, refused.field("content-range")), (416, Some(&length[..])));
+            }
+            for ignored in [
+                "Range: bytes=1-2,4-5".to_owned(),
+                "Range: items=1-2".to_owned(),
+                format!("Range: bytes=1-2\r\nIf-Range: W/{tag}"),
+                "Range: bytes=1-2\r\nIf-Range: \"0123456789abcdef\"".to_owned(),
+                "Range: bytes=1-2\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT".to_owned(),
+            ] {
+                let answer = ask("GET", &ignored);
+                assert!(answer.status == 200 && answer.content == *bytes, "{ignored}");
+            }
+            for held in [tag, date] {
+                let part = ask("GET", &format!("Range: bytes=1-2\r\nIf-Range: {held}"));
+                assert!(part.status == 206 && part.content == bytes[1..3]);
+            }
+        }
+        client.close();
+    });
+}
+
+#[test]
+fn a_part_at_the_end_of_a_large_file_ends_its_connection() {
+    // Shows `close` behind a part of the first, of a middle and of the last chunk: whole, and then the server's end.
+    let folder = site();
+    let bytes = pattern(5 * CHUNK);
+    folder.write("large.bin", &bytes);
+    with_site(&folder, |lane, address| {
+        for (first, end) in [(5, 9), (0, CHUNK), (2 * CHUNK + 1, 2 * CHUNK + 3), (5 * CHUNK - 1, 5 * CHUNK)] {
+            let mut client = Client::connect(lane, address);
+            let range = format!("Range: bytes={first}-{}", end - 1);
+            let part = client
+                .ask(&format!("GET /large.bin HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{range}\r\n\r\n"));
+            assert!(part.status == 206 && part.content == bytes[first..end]);
+            client.until("the server's end", |client| client.ended);
+            client.close();
+        }
+    });
+}
+
+#[test]
+fn folders_without_an_index_are_listed_if_that_is_wished() {
+    // Shows the page with sorted, escaped links that lead where they say, its absence without the option, and no
+    // way to a folder outside.
+    let folder = site();
+    folder.write("list/b & c.txt", b"12345");
+    folder.write("list/a/inner.txt", b"1");
+    folder.write("list/.hidden", b"1");
+    std::os::unix::fs::symlink("/etc", folder.path().join("list/etc")).expect("links can be made");
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        assert_eq!(client.get("/list/").status, 404);
+        client.close();
+    });
+    let options = FilesOptions { listing: true, ..FilesOptions::default() };
+    let files = Files::start(folder.path(), options).expect("the folder is there");
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, ServerOptions::default(), ready)
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            assert_eq!(client.get("/list").field("location"), Some("/list/"));
+            for _ in 0..2 {
+                let page = client.get("/list/");
+                assert_eq!(
+                    (page.status, page.field("content-type")),
+                    (200, Some("text/html; charset=utf-8"))
+                );
+                assert_eq!((page.field("etag"), page.field("last-modified")), (None, None));
+                let text = String::from_utf8(page.content).expect("text");
+                let links: Vec<&str> =
+                    text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+                assert_eq!(links, ["../", "./a/", "./b%20%26%20c.txt"], "{text}");
+                assert!(text.contains("b &amp; c.txt</a><td>5 B<td>"), "{text}");
+                assert_eq!(client.get("/list/b%20%26%20c.txt").content, b"12345");
+            }
+            assert_eq!(client.get("/list/etc/").status, 404);
+            assert_eq!(client.get("/").content, b"<h1>index</h1>");
+            client.close();
+        },
+    );
+    files.join();
 }
 
 #[test]

@@ -7,8 +7,8 @@ use core::mem::MaybeUninit;
 
 use httparse::{Error, Header};
 
-use super::Status;
 use super::input::HEAD_MAX;
+use super::{ByteRange, Conditions, Status};
 
 /// Longest request line. Source: RFC 9112 section 3 recommends at least 8,000 octets.
 pub const LINE_MAX: usize = 8192;
@@ -36,8 +36,14 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// The client speaks HTTP/1.0, where going on must be said.
     pub old: bool,
-    /// The client has the file as of this date.
-    pub if_modified_since: Option<&'a [u8]>,
+    /// What the answer depends on.
+    pub conditions: Conditions,
+    /// The part of the file that is asked for.
+    pub range: Option<ByteRange>,
+    /// Where the client says it found the address.
+    pub referer: &'a [u8],
+    /// What the client says it is.
+    pub user_agent: &'a [u8],
 }
 
 /// What the bytes so far are.
@@ -93,7 +99,11 @@ struct Fields<'a> {
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    if_modified_since: Option<&'a [u8]>,
+    conditions: Conditions,
+    ranges: usize,
+    range: Option<ByteRange>,
+    referer: &'a [u8],
+    user_agent: &'a [u8],
     bad: Option<Status>,
 }
 
@@ -134,8 +144,15 @@ impl<'a> Fields<'a> {
             if !value.eq_ignore_ascii_case(b"100-continue") {
                 self.bad.get_or_insert(Status::ExpectationFailed);
             }
-        } else if is("if-modified-since") {
-            self.if_modified_since = Some(value);
+        } else if is("user-agent") {
+            self.user_agent = value;
+        } else if is("referer") {
+            self.referer = value;
+        } else if is("range") {
+            self.ranges += 1;
+            self.range = ByteRange::parse(value).filter(|_| self.ranges == 1);
+        } else {
+            self.conditions.add(name, value);
         }
     }
 }
@@ -183,7 +200,12 @@ fn judge<'a>(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status> 
     //# If the "close" connection option is present (Section 9.6), the
     //# connection will not persist after the current response;
     let keep_alive = !fields.close && (!old || fields.keep_alive);
-    Ok(Request { method, target, keep_alive, old, if_modified_since: fields.if_modified_since })
+    //= https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+    //# A server MUST ignore a Range header field received with a request method
+    //# that is unrecognized or for which range handling is not defined.
+    let range = fields.range.filter(|_| method == Method::Get);
+    let Fields { conditions, referer, user_agent, .. } = fields;
+    Ok(Request { method, target, keep_alive, old, conditions, range, referer, user_agent })
 }
 
 #[cfg(test)]

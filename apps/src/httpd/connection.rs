@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use corelane::{Instant, Received, Stream};
 
-use crate::files::FileKey;
-use crate::http::{Input, Method, Request, Status};
+use crate::files::{CHUNK_BYTES, FileKey};
+use crate::http::{ByteRange, Conditions, Input, Method, Request, Span, Status};
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,21 +49,16 @@ pub struct Wanted {
     pub method: Method,
     pub keep_alive: bool,
     pub old: bool,
-    pub if_modified_since: Option<SystemTime>,
+    pub conditions: Conditions,
+    pub range: Option<ByteRange>,
     /// The status the file is sent with: `Ok`, or `NotFound` for the page that says so.
     pub status: Status,
 }
 
 impl Wanted {
     pub fn new(request: &Request<'_>) -> Wanted {
-        let date = request.if_modified_since.and_then(|text| core::str::from_utf8(text).ok());
-        Wanted {
-            method: request.method,
-            keep_alive: request.keep_alive,
-            old: request.old,
-            if_modified_since: date.and_then(|text| httpdate::parse_http_date(text).ok()),
-            status: Status::Ok,
-        }
+        let Request { method, keep_alive, old, conditions, range, .. } = *request;
+        Wanted { method, keep_alive, old, conditions, range, status: Status::Ok }
     }
 
     /// What a request is taken for that could not be read.
@@ -71,14 +67,10 @@ impl Wanted {
             method: Method::Get,
             keep_alive: false,
             old: false,
-            if_modified_since: None,
+            conditions: Conditions::default(),
+            range: None,
             status: Status::BadRequest,
         }
-    }
-
-    /// The client has what did not change since it asked last.
-    pub fn has(&self, modified: SystemTime) -> bool {
-        self.status == Status::Ok && self.if_modified_since.is_some_and(|date| modified <= date)
     }
 }
 
@@ -95,19 +87,31 @@ impl Drop for OpenHandle {
     }
 }
 
-/// A download of more than a chunk.
+/// A file of several chunks, or a part of it, on its way.
 #[derive(Debug)]
 pub struct Download {
     pub file: Rc<OpenHandle>,
-    /// Chunks of the file.
-    pub chunks: u64,
-    /// Chunks asked of the file thread so far.
-    pub asked: u64,
-    /// Chunks sent so far.
-    pub sent: u64,
-    /// Chunks acknowledged so far.
-    pub acked: u64,
+    /// The part: its first byte, and the first behind it.
+    pub span: Span,
+    /// The first chunk behind the part.
+    pub end: u64,
+    /// The next chunk to be asked of the file thread.
+    pub ask: u64,
+    /// The next chunk to be sent.
+    pub send: u64,
+    /// The next chunk to be acknowledged.
+    pub ack: u64,
     pub keep_alive: bool,
+}
+
+impl Download {
+    /// What of chunk `index` belongs to the part.
+    pub fn cut(&self, index: u64, chunk: &Bytes) -> Bytes {
+        let start = index * CHUNK_BYTES as u64;
+        let inside =
+            |at: u64| usize::try_from(at.saturating_sub(start)).map_or(chunk.len(), |at| at.min(chunk.len()));
+        chunk.slice(inside(self.span.0)..inside(self.span.1))
+    }
 }
 
 /// What a connection is about.

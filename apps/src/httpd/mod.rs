@@ -7,6 +7,7 @@
 //! | `connection.rs` | what is known of one connection, and every bound and time-out |
 //! | `site.rs`, `hot.rs` | where a target's file is; the lane's own small files |
 //! | `opening.rs`, `download.rs` | files that are opened first; files sent in chunks |
+//! | `choice.rs` | what of a file a request gets: conditions and ranges |
 //! | `answer.rs`, `outbox.rs` | heads and contents as ops; ops that wait for room in the batch |
 //! | `wheel.rs` | deadlines of all connections under one timer |
 //!
@@ -14,6 +15,7 @@
 //! that asks faster than it reads meets a closed window, not a growing queue.
 
 mod answer;
+mod choice;
 mod connection;
 mod download;
 mod hot;
@@ -31,6 +33,7 @@ use corelane::{
 };
 
 use self::answer::{Content, Wire};
+use self::choice::Choice;
 pub use self::connection::Timeouts;
 use self::connection::{Connection, LINGER_BYTES_MAX, Phase, QUEUED_BYTES_MAX, QUEUED_SENDS_MAX, Wanted};
 use self::hot::Entry;
@@ -39,7 +42,7 @@ use self::outbox::Outbox;
 use self::site::{LookUp, Site};
 use self::wheel::Wheel;
 use crate::files::{Answer, LaneFiles};
-use crate::http::{Head, HttpClock, Method, Status, Taken, page};
+use crate::http::{FileFields, Head, HttpClock, Method, Page, Status, Taken, page};
 use crate::watch::Watch;
 
 /// The listener's word; its streams begin under it too.
@@ -229,11 +232,15 @@ impl Server {
                 match found {
                     LookUp::Hot(entry) => self.answer_entry(lane, socket, wanted, &entry),
                     LookUp::Asked(ticket) => self.wait(socket, wanted, ticket, now),
-                    LookUp::Refused(status) => self.answer_page(lane, socket, wanted, status, None),
+                    LookUp::Refused(status) => {
+                        self.answer_page(lane, socket, wanted, status, Page::default())
+                    }
                 }
                 self.resume(socket);
             }
-            Taken::Refused(status) => self.answer_page(lane, socket, Wanted::refused(), status, None),
+            Taken::Refused(status) => {
+                self.answer_page(lane, socket, Wanted::refused(), status, Page::default())
+            }
             Taken::Partial | Taken::Empty if connection.ended => self.close(lane, socket),
             Taken::Partial if !connection.partial => {
                 connection.partial = true;
@@ -259,17 +266,50 @@ impl Server {
         socket: SocketId,
         wanted: Wanted,
         status: Status,
-        location: Option<&str>,
+        about: Page<'_>,
     ) {
-        let (fields, page) = page(status, location);
+        let (fields, page) = page(status, about);
         self.answer(lane, socket, wanted, status, &fields, Content::Page(page));
     }
 
     fn answer_entry(&mut self, lane: &mut Lane, socket: SocketId, wanted: Wanted, entry: &Entry) {
-        if wanted.has(entry.modified) {
-            return self.answer(lane, socket, wanted, Status::NotModified, b"", Content::None);
+        let length = entry.version.map_or(0, |version| version.length);
+        match wanted.choose(entry.version.as_ref(), self.clock.now()) {
+            Choice::Whole => {
+                let body = Content::Bytes(entry.body.clone());
+                self.answer(lane, socket, wanted, wanted.status, entry.fields.whole(), body);
+            }
+            Choice::Part((start, end)) => {
+                let fields = entry.fields.part((start, end), length);
+                let inside =
+                    |at: u64| usize::try_from(at).map_or(entry.body.len(), |at| at.min(entry.body.len()));
+                let body = Content::Bytes(entry.body.slice(inside(start)..inside(end)));
+                self.answer(lane, socket, wanted, Status::PartialContent, &fields, body);
+            }
+            other => self.answer_unsent(lane, socket, wanted, other, &entry.fields, length),
         }
-        self.answer(lane, socket, wanted, wanted.status, &entry.fields, Content::Bytes(entry.body.clone()));
+    }
+
+    /// Answer without anything of the file.
+    fn answer_unsent(
+        &mut self,
+        lane: &mut Lane,
+        socket: SocketId,
+        wanted: Wanted,
+        choice: Choice,
+        fields: &FileFields,
+        length: u64,
+    ) {
+        match choice {
+            Choice::Refused(status) => {
+                let about = Page {
+                    length: (status == Status::RangeNotSatisfiable).then_some(length),
+                    location: None,
+                };
+                self.answer_page(lane, socket, wanted, status, about);
+            }
+            _ => self.answer(lane, socket, wanted, Status::NotModified, fields.unchanged(), Content::None),
+        }
     }
 
     /// Queue an answer that is complete, and decide what becomes of the connection.
@@ -308,8 +348,8 @@ impl Server {
         let Some(connection) = self.connections.get_mut(socket) else { return };
         match &mut connection.phase {
             Phase::Downloading(download) => {
-                download.acked += 1;
-                if download.acked < download.chunks {
+                download.ack += 1;
+                if download.ack < download.end {
                     self.ask_chunks(socket);
                     return self.set_deadline(socket, now, self.timeouts.send);
                 }
@@ -408,7 +448,7 @@ impl Server {
             Phase::Reading | Phase::Lingering { .. } => return self.close(lane, socket),
             Phase::Downloading(_) | Phase::Flushing => return self.abort(lane, socket),
         };
-        self.answer_page(lane, socket, Wanted::refused(), status, None);
+        self.answer_page(lane, socket, Wanted::refused(), status, Page::default());
     }
 
     /// The lane was told to stop: idle connections close now, the others after their answer.
