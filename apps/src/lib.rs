@@ -9,6 +9,7 @@
 //! | [`files`] | the file thread, its bounded chunk cache, each lane's end of it |
 //! | [`httpd`] | the server on a lane: connections, deadlines, answers |
 //! | [`echo`] | whatever arrives goes back |
+//! | [`configuration`] | files of options, checked whole |
 //! | [`options`] | the command line both programs share |
 //! | [`program`] | from options to a running program: runtime, signals, reports |
 //!
@@ -19,6 +20,7 @@
 //! - Everything that a client can make grow has a named bound.
 #![forbid(unsafe_code)]
 
+pub mod configuration;
 pub mod echo;
 pub mod files;
 pub mod http;

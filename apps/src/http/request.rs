@@ -1,7 +1,7 @@
 //! One request head, parsed where it lies. Gathering what straddles frames is in `input.rs`.
 //!
 //! The verdict is a function of the byte stream alone, however it was split: a head is judged by its first
-//! [`HEAD_MAX`] bytes, its request line by the first [`LINE_MAX`].
+//! [`HEAD_MAX`] bytes or as many as the server is told, its request line by the first [`LINE_MAX`].
 
 use core::mem::MaybeUninit;
 
@@ -57,13 +57,18 @@ pub enum Parsed<'a> {
     Refused(Status),
 }
 
-/// Parse the request head that `bytes` begin with.
+/// Parse the request head that `bytes` begin with; it may have [`HEAD_MAX`] bytes.
 pub fn parse(bytes: &[u8]) -> Parsed<'_> {
+    parse_within(bytes, HEAD_MAX)
+}
+
+/// Parse the request head that `bytes` begin with; it may have `head_max` bytes.
+pub fn parse_within(bytes: &[u8], head_max: usize) -> Parsed<'_> {
     let line_start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let line_end_max = line_start.saturating_add(LINE_MAX);
     let line_bytes = &bytes[..bytes.len().min(line_end_max)];
     let line_is_whole = line_bytes[line_start..].contains(&b'\n');
-    let limit = if line_is_whole { HEAD_MAX } else { HEAD_MAX.min(line_end_max) };
+    let limit = if line_is_whole { head_max } else { head_max.min(line_end_max) };
     let head = &bytes[..bytes.len().min(limit)];
 
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MAX];
@@ -74,7 +79,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
             Err(status) => Parsed::Refused(status),
         },
         Ok(httparse::Status::Partial) if head.len() < limit => Parsed::Partial,
-        Ok(httparse::Status::Partial) if line_is_whole || limit == HEAD_MAX => {
+        Ok(httparse::Status::Partial) if line_is_whole || limit == head_max => {
             Parsed::Refused(Status::HeaderFieldsTooLarge)
         }
         Ok(httparse::Status::Partial) => Parsed::Refused(Status::UriTooLong),

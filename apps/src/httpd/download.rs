@@ -48,7 +48,9 @@ impl Server {
             send: first,
             ack: first,
             keep_alive,
+            status,
         });
+        self.statistics.count(status);
         if first == 0 {
             (download.ask, download.send) = (1, 1);
             let content = Content::Bytes(download.cut(0, &file.first));
@@ -59,6 +61,7 @@ impl Server {
         let over = download.send == download.end && !keep_alive;
         connection.phase = Phase::Downloading(download);
         if over {
+            self.log_download(socket, true);
             return self.finish(lane, socket);
         }
         self.ask_chunks(socket);
@@ -89,7 +92,17 @@ impl Server {
         let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
         wire.send_on(connection.stream, bytes);
         if over {
+            self.log_download(socket, true);
             self.finish(lane, socket);
         }
+    }
+
+    /// Write a download into the log: as much as was sent, or as much as arrived if it ends early.
+    pub(super) fn log_download(&mut self, socket: SocketId, whole: bool) {
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let Phase::Downloading(download) = &connection.phase else { return };
+        let bytes = download.bytes_before(if whole { download.end } else { download.ack });
+        let status = download.status;
+        self.log(socket, status, bytes);
     }
 }
