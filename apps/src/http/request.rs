@@ -47,6 +47,7 @@ pub struct Request<'a> {
 }
 
 /// What the bytes so far are.
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parsed<'a> {
     /// A request, and how many bytes it took.
