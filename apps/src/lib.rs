@@ -9,6 +9,7 @@
 //! | [`files`] | the file thread, its bounded chunk cache, each lane's end of it |
 //! | [`httpd`] | the server on a lane: connections, deadlines, answers |
 //! | [`echo`] | whatever arrives goes back |
+//! | [`configuration`] | files of options, checked whole |
 //! | [`loadgen`] | the client that loads servers: connections, schedules, results |
 //! | [`tls`] | TLS in memory, for either side |
 //! | [`options`] | the command line all programs share |
@@ -21,6 +22,7 @@
 //! - Everything that a client can make grow has a named bound.
 #![forbid(unsafe_code)]
 
+pub mod configuration;
 pub mod echo;
 pub mod files;
 pub mod http;
