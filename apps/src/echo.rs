@@ -2,20 +2,44 @@
 //! cannot outrun its peer.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use corelane::{Event, Lane, LaneError, Op, QueueId};
+use corelane::{Event, Lane, LaneError, LaneSet, Op, QueueId};
 
+use crate::service::{Service, drive};
 use crate::watch::Watch;
 
 /// One lane's server, until the lane has stopped.
 ///
 /// Errors: the address cannot be listened on, or the lane's bounds are too small.
-pub fn echo(mut lane: Lane, address: SocketAddr, watch: &mut impl Watch) -> Result<(), LaneError> {
-    lane.submit(Op::listen_eager(address))?;
-    while lane.wait(&[QueueId::MAIN], None) {
+pub fn echo(lane: Lane, address: SocketAddr, watch: &mut impl Watch) -> Result<(), LaneError> {
+    echo_all(LaneSet::new(vec![lane]), address, watch)
+}
+
+/// The same on all lanes of a thread.
+pub fn echo_all(set: LaneSet, address: SocketAddr, watch: &mut impl Watch) -> Result<(), LaneError> {
+    drive(set, |_| Echo { address }, watch).map(drop)
+}
+
+/// One lane's server.
+struct Echo {
+    address: SocketAddr,
+}
+
+impl Service for Echo {
+    fn start(&mut self, lane: &mut Lane) {
+        let listening = lane.submit(Op::listen_eager(self.address));
+        debug_assert!(listening.is_ok(), "the first op fits");
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
+
+    fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<bool, LaneError> {
         while let Some(done) = lane.take(QueueId::MAIN) {
             match done.event {
-                Event::Listening { local, .. } => watch.ready(&lane, local),
+                Event::Listening { local, .. } => watch.ready(lane, local),
                 Event::Received { stream, data } => lane.submit(Op::send(stream, data))?,
                 Event::End { stream } => lane.submit(Op::close(stream))?,
                 // Without a socket it is the listener that failed; a stream's failure is followed by its `Closed`.
@@ -23,8 +47,8 @@ pub fn echo(mut lane: Lane, address: SocketAddr, watch: &mut impl Watch) -> Resu
                 _ => {}
             }
         }
-        watch.turn(&lane);
+        Ok(true)
     }
-    watch.end(&lane);
-    Ok(())
+
+    fn end(&mut self, _lane: &mut Lane) {}
 }

@@ -13,6 +13,8 @@
 //! | [`loadgen`] | the client that loads servers: connections, schedules, results |
 //! | [`tls`] | TLS in memory, for either side |
 //! | [`options`] | the command line all programs share |
+//! | [`service`] | servers and clients in steps, on all lanes of a thread |
+//! | [`reports`] | what lanes count, printed and written |
 //! | [`program`] | from options to a running program: runtime, signals, reports |
 //!
 //! # Invariants
@@ -30,5 +32,7 @@ pub mod httpd;
 pub mod loadgen;
 pub mod options;
 pub mod program;
+pub mod reports;
+pub mod service;
 pub mod tls;
 pub mod watch;

@@ -88,9 +88,21 @@ pub struct LaneArguments {
     #[arg(long, value_name = "FILE")]
     pub json_report: Option<PathBuf>,
 
-    /// Pin the lane to this core [default: wherever the system runs it]
+    /// Lanes, each with connections of its own [default: one for each thread]
     #[arg(long, value_name = "N")]
-    pub core: Option<u16>,
+    pub lanes: Option<u16>,
+
+    /// Threads that the lanes share [default: one for each core named, else for each lane]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<u16>,
+
+    /// Queue pairs of the device [default: one for each lane, or as many as it has]
+    #[arg(long, value_name = "N")]
+    pub queues: Option<u16>,
+
+    /// Pin the threads to these cores, one each [default: wherever the system runs them]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub core: Vec<u16>,
 
     /// Never sleep, even when there is nothing to do
     #[arg(long)]
@@ -114,7 +126,10 @@ impl LaneArguments {
             gateway: self.gateway,
             mtu: self.mtu,
             vlan: self.vlan,
-            cores: self.core.into_iter().collect(),
+            lanes: self.lanes,
+            threads: self.threads,
+            queues: self.queues,
+            cores: self.core.clone(),
             sockets: self.sockets,
             stop_within: self.stop_within,
             receive_frames: self.receive_frames,

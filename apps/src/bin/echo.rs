@@ -1,9 +1,9 @@
-//! `echo`: sends whatever arrives back, on one lane.
+//! `echo`: sends whatever arrives back.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-use apps::echo::echo;
+use apps::echo::echo_all;
 use apps::options::LaneArguments;
 use apps::program::{self, ProgramError};
 use clap::Parser;
@@ -32,5 +32,5 @@ fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
     let runtime = Runtime::new(options.lane.config(eal))?;
     let address = options.lane.listen(options.port);
     let ready = |local, device: &str| format!("echo: listening at {local} on {device}");
-    program::run_lane(runtime, &options.lane, ready, |lane, watch| echo(lane, address, watch))
+    program::run_lanes(runtime, &options.lane, ready, |set, watch| echo_all(set, address, watch))
 }

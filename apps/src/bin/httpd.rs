@@ -8,9 +8,9 @@ use std::sync::Arc;
 use apps::configuration::Origins;
 use apps::files::{Files, FilesOptions};
 use apps::httpd::settings::{ALTERNATIVES, Options};
-use apps::httpd::{AccessLog, Board, Equipment, StatusLine, serve};
+use apps::httpd::{AccessLog, Board, Equipment, StatusLine, serve_all};
 use apps::program::{self, ProgramError};
-use corelane::Runtime;
+use corelane::{Lane, Runtime};
 use signal_hook::consts::SIGHUP;
 
 /// The site that comes with the sources.
@@ -38,17 +38,19 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
     let status = if options.quiet { None } else { StatusLine::start(Arc::clone(&board))? };
     let (doors, server) = (options.doors(), options.server());
     let more: String = doors.site.iter().skip(1).map(|door| format!(" and http://{door}/")).collect();
-    let ready = |local, device: &str| {
-        format!("httpd: serving {} at http://{local}/{more} on {device}", root.display())
-    };
-    let result = program::run_lane(runtime, &options.lane, ready, |lane, watch| {
-        let equipment = Equipment {
-            files: files.lane(lane.waker()),
-            log: log.as_ref().map(AccessLog::lane),
-            board: Some(Arc::clone(&board)),
-            metrics: options.metrics.clone(),
+    let shown = root.display().to_string();
+    let ready =
+        move |local, device: &str| format!("httpd: serving {} at http://{local}/{more} on {device}", shown);
+    let result = program::run_lanes(runtime, &options.lane, ready, |set, watch| {
+        let equip = |lane: &Lane| {
+            Some(Equipment {
+                files: files.lane(lane.waker()),
+                log: log.as_ref().map(AccessLog::lane),
+                board: Some(Arc::clone(&board)),
+                metrics: options.metrics.clone(),
+            })
         };
-        serve(lane, doors.clone(), equipment, server, watch)
+        serve_all(set, &doors, equip, server, watch)
     });
     drop(status);
     files.join();

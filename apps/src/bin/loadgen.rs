@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apps::loadgen::options::Options;
-use apps::loadgen::{Client, Plan, Progress, Results, drive, json, show, text};
+use apps::loadgen::{Client, Plan, Progress, Results, drive_all, json, show, text};
 use apps::program::{self, ProgramError};
-use corelane::Runtime;
+use corelane::{Lane, Runtime};
 
 fn main() -> ExitCode {
     program::main("loadgen", run)
@@ -20,19 +20,23 @@ fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
     // Looked at before any device is touched: what can be told at once is told at once.
     let plan = options.plan()?;
     let runtime = Runtime::new(options.config(&plan, eal))?;
-    let lanes = options.lane.core.iter().count().max(1);
+    let lanes = runtime.lanes();
     let progress: Vec<Arc<Progress>> = (0..lanes).map(|_| Arc::default()).collect();
     let found = Mutex::new(vec![Results::default(); lanes]);
     let drawing = show(progress.clone(), plan.requests, plan.duration);
     let ready = |_, _: &str| String::new();
-    let result = program::run_lane(runtime, &options.lane, ready, |lane, watch| {
-        let index = usize::from(lane.id().0);
-        let client = Client::new(&plan, (index, lanes), Arc::clone(&progress[index]));
+    let result = program::run_lanes(runtime, &options.lane, ready, |mut set, watch| {
+        let mine: Vec<usize> = set.lanes().iter().map(|lane| usize::from(lane.id().0)).collect();
+        let client = |lane: &Lane| {
+            let index = usize::from(lane.id().0);
+            Some(Client::new(&plan, (index, lanes), Arc::clone(&progress[index])))
+        };
         let results = match options.lane.json_report.is_some() || options.lane.verbose {
-            true => drive(lane, client, watch),
-            false => drive(lane, client, &mut ()),
+            true => drive_all(set, client, watch),
+            false => drive_all(set, client, &mut ()),
         }?;
-        found.lock().unwrap_or_else(PoisonError::into_inner)[index] = results;
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        mine.into_iter().zip(results).for_each(|(index, results)| found[index] = results);
         Ok(())
     });
     if let Some(drawing) = drawing {

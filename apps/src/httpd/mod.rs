@@ -40,7 +40,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use corelane::{
-    Completion, Event, Instant, Lane, LaneError, Op, PerSocket, QueueId, SocketId, SocketOption, Stream, Tag,
+    Completion, Event, Instant, Lane, LaneError, LaneSet, Op, PerSocket, QueueId, SocketId, SocketOption,
+    Stream, Tag,
 };
 
 use self::board::Publisher;
@@ -58,6 +59,7 @@ pub use self::status_line::{StatusLine, line};
 use self::wheel::Wheel;
 use crate::files::Answer;
 use crate::http::{HttpClock, Page, Status, Taken};
+use crate::service::{Service, drive};
 use crate::watch::Watch;
 
 /// The word of the one timer.
@@ -81,26 +83,64 @@ pub struct ServerOptions {
 ///
 /// Errors: an address cannot be listened on, or the lane's bounds are too small.
 pub fn serve(
-    mut lane: Lane,
+    lane: Lane,
     doors: impl Into<Doors>,
     equipment: impl Into<Equipment>,
     options: ServerOptions,
     watch: &mut impl Watch,
 ) -> Result<(), LaneError> {
-    let mut server = Server::new(&lane, equipment, options);
-    server.start(&mut lane, &doors.into());
-    loop {
-        let goes_on = if server.is_busy() { lane.turn() } else { lane.wait(&[QueueId::MAIN], None) };
-        if !goes_on {
-            break;
+    let (doors, mut equipment) = (doors.into(), Some(equipment.into()));
+    let make = |_: &Lane| equipment.take();
+    serve_all(LaneSet::new(vec![lane]), &doors, make, options, watch)
+}
+
+/// Serve on all lanes of a thread until they have stopped. `equip` is asked once for each lane.
+///
+/// Errors: as `serve`'s.
+pub fn serve_all(
+    set: LaneSet,
+    doors: &Doors,
+    mut equip: impl FnMut(&Lane) -> Option<Equipment>,
+    options: ServerOptions,
+    watch: &mut impl Watch,
+) -> Result<(), LaneError> {
+    let make = |lane: &Lane| {
+        let server = equip(lane).map(|equipment| Server::new(lane, equipment, options));
+        Serving { server, doors: doors.clone() }
+    };
+    drive(set, make, watch).map(drop)
+}
+
+/// A lane's server as a service.
+struct Serving {
+    server: Option<Server>,
+    doors: Doors,
+}
+
+impl Service for Serving {
+    fn start(&mut self, lane: &mut Lane) {
+        if let Some(server) = &mut self.server {
+            server.start(lane, &self.doors);
         }
-        server.turn(&mut lane, watch)?;
-        watch.turn(&lane);
     }
-    server.wind_up(&lane);
-    drop(server);
-    watch.end(&lane);
-    Ok(())
+
+    fn pause(&self) -> Option<Duration> {
+        self.server.as_ref().filter(|server| server.is_busy()).map(|_| Duration::ZERO)
+    }
+
+    fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<bool, LaneError> {
+        match &mut self.server {
+            Some(server) => server.turn(lane, watch).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn end(&mut self, lane: &mut Lane) {
+        // What it holds goes before the lane is asked what it has.
+        if let Some(mut server) = self.server.take() {
+            server.wind_up(lane);
+        }
+    }
 }
 
 /// What a request asks for.

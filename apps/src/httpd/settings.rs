@@ -250,7 +250,7 @@ impl Checker<'_> {
         if lane.no_huge == Some(0) {
             self.wrong("no-huge", "nothing fits in 0 MB; choose at least 64, or leave the number out");
         }
-        if let Some(core) = lane.core.filter(|&core| core >= 1024) {
+        if let Some(core) = lane.core.iter().find(|core| **core >= 1024) {
             self.wrong("core", format!("there is no core {core}; cores are numbered below 1024"));
         }
         let times = [

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelane::{Action, Instant, Lane, LaneError, Op, QueueId, Region, Tag};
+use corelane::{Action, Instant, Lane, LaneError, LaneSet, Op, QueueId, Region, Tag};
 
 use super::slot::{Listed, Slot, State};
 use super::{ErrorKind, Pace, Plan, Progress, Results, Schedule};
+use crate::service::{self, Service};
 use crate::watch::Watch;
 
 /// Most requests of one send: their bytes lie behind each other in memory that the device reads. Units: bytes.
@@ -488,19 +489,53 @@ impl Client {
 /// Run one client on its lane until it is done, or the lane has stopped.
 ///
 /// Errors: none of its own; bounds that are met are waited for.
-pub fn drive(mut lane: Lane, mut client: Client, watch: &mut impl Watch) -> Result<Results, LaneError> {
-    client.start(&mut lane);
-    while !client.is_done() {
-        let pause = client.pause();
-        let goes_on = if pause.is_zero() { lane.turn() } else { lane.wait(&[QueueId::MAIN], Some(pause)) };
-        if !goes_on {
-            break;
+pub fn drive(lane: Lane, client: Client, watch: &mut impl Watch) -> Result<Results, LaneError> {
+    let mut client = Some(client);
+    let found = drive_all(LaneSet::new(vec![lane]), |_| client.take(), watch)?;
+    Ok(found.into_iter().next().unwrap_or_default())
+}
+
+/// Run a client, made by `make`, on each lane of a thread. Returns what each found, in the lanes' order.
+///
+/// Errors: as `drive`'s.
+pub fn drive_all(
+    set: LaneSet,
+    mut make: impl FnMut(&Lane) -> Option<Client>,
+    watch: &mut impl Watch,
+) -> Result<Vec<Results>, LaneError> {
+    let loading =
+        service::drive(set, |lane| Loading { client: make(lane), found: Results::default() }, watch)?;
+    Ok(loading.into_iter().map(|loading| loading.found).collect())
+}
+
+/// A lane's client as a service.
+struct Loading {
+    client: Option<Client>,
+    found: Results,
+}
+
+impl Service for Loading {
+    fn start(&mut self, lane: &mut Lane) {
+        if let Some(client) = &mut self.client {
+            client.start(lane);
         }
-        client.turn(&mut lane);
-        watch.turn(&lane);
     }
-    // The lane may stop before the client has seen that it is to.
-    client.interrupt(&mut lane);
-    watch.end(&lane);
-    Ok(client.finish())
+
+    fn pause(&self) -> Option<Duration> {
+        self.client.as_ref().map(Client::pause)
+    }
+
+    fn turn(&mut self, lane: &mut Lane, _watch: &mut impl Watch) -> Result<bool, LaneError> {
+        let Some(client) = self.client.as_mut().filter(|client| !client.is_done()) else { return Ok(false) };
+        client.turn(lane);
+        Ok(!client.is_done())
+    }
+
+    fn end(&mut self, lane: &mut Lane) {
+        if let Some(mut client) = self.client.take() {
+            // The lane may stop before the client has seen that it is to.
+            client.interrupt(lane);
+            self.found = client.finish();
+        }
+    }
 }

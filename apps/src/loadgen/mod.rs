@@ -37,7 +37,7 @@ mod slot;
 mod sources;
 mod target;
 
-pub use client::{Client, drive};
+pub use client::{Client, drive, drive_all};
 pub use plan::{Exchange, Pace, Plan, Tls};
 pub use progress::{Progress, show};
 pub use report::{json, text};
