@@ -102,3 +102,63 @@ impl Composer {
         self.attached_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::pool::Pool;
+
+    fn composer(capabilities: &Capabilities) -> Composer {
+        let pools =
+            Pools { receive: Pool::heap(1, 256), control: Pool::heap(4, 256), attach: Pool::heap(4, 0) };
+        Composer::new(pools, capabilities)
+    }
+
+    fn gathering(reads_heap: bool) -> Capabilities {
+        Capabilities { multi_segment: true, segments_max: 8, reads_heap, ..Capabilities::plain(9000) }
+    }
+
+    fn bytes(frame: &Frame) -> Vec<u8> {
+        frame.segments().flatten().copied().collect()
+    }
+
+    #[test]
+    fn neighbours_in_memory_share_a_segment() {
+        // Shows that what lies behind the last attached bytes lengthens their segment, that all else does not, and
+        // that a frame's end gives the memory back.
+        let mut composer = composer(&gathering(true));
+        let whole = Extent::of_bytes(&Bytes::from((0..200).collect::<Vec<u8>>())).expect("an extent");
+        let part = |range| whole.slice(range).expect("a part");
+        let mut frame = composer.header().expect("a frame");
+        for (range, segments) in [(0..50, 2), (50..120, 2), (150..160, 3), (160..200, 3), (0..10, 4)] {
+            composer.payload(&mut frame, &part(range)).expect("frames");
+            assert_eq!(frame.segment_count(), segments);
+        }
+        let expected: Vec<u8> = (0..120).chain(150..200).chain(0..10).collect();
+        assert_eq!((bytes(&frame), frame.total_len()), (expected, 180));
+        let other = Extent::of_bytes(&Bytes::from(vec![0; 9])).expect("an extent");
+        composer.payload(&mut frame, &other).expect("frames");
+        assert_eq!((frame.segment_count(), composer.attached_bytes()), (5, 189));
+        drop(frame);
+        assert_eq!((composer.pools().attach.available(), composer.pools().control.available()), (4, 4));
+    }
+
+    #[test]
+    fn what_must_be_copied_takes_the_frames_it_needs() {
+        // Shows a payload longer than a frame's room where the port gathers, and the refusal where it does not.
+        let payload: Vec<u8> = (0..=255).cycle().take(300).collect();
+        let payload = Extent::of_bytes(&Bytes::from(payload)).expect("an extent");
+        let mut gathers = composer(&gathering(false));
+        let mut frame = gathers.header().expect("a frame");
+        gathers.payload(&mut frame, &payload).expect("frames");
+        assert_eq!((bytes(&frame), frame.segment_count()), (payload.bytes().to_vec(), 3));
+        gathers.payload(&mut frame, &payload).expect_err("an empty pool");
+        drop(frame);
+        assert_eq!(gathers.pools().control.available(), 4);
+        let mut plain = composer(&Capabilities::plain(1500));
+        let mut frame = plain.header().expect("a frame");
+        assert_eq!(plain.payload(&mut frame, &payload), Err(NoFrames));
+    }
+}

@@ -30,6 +30,12 @@ pub fn eal() -> Eal {
     EAL.get_or_init(start).clone()
 }
 
+/// The EAL for a NIC, which needs the huge pages that somebody has set up for it.
+pub fn eal_for(device: &drivers::Device) -> Eal {
+    let options = EalOptions { huge_mib_min: Some(16), ..EalOptions::for_devices([device]) };
+    Eal::init(&options).expect("the EAL")
+}
+
 const PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 
 fn free_huge_pages() -> u64 {
