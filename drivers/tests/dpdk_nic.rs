@@ -32,12 +32,12 @@ fn rss_offloads_and_cutting_are_as_told() {
     let ends: [SocketAddr; 2] = [([10, 0, 0, 1], 80).into(), ([192, 168, 7, 9], 40_000).into()];
     let hash = |from, to| rss.hash(Transport::Tcp, from, to).expect("TCP is hashed");
     assert_eq!(hash(ends[0], ends[1]), hash(ends[1], ends[0]), "the key is symmetric");
-    eprintln!("ready");
+    println!("ready");
 
     let (start, mut counts, mut unhashed, mut frames) = (Instant::now(), [0, 0], 0, Vec::new());
     let mut last = None;
     while counts[0] + counts[1] < DATAGRAMS {
-        assert!(start.elapsed() < Duration::from_secs(60), "{counts:?} datagrams, {unhashed} without a hash");
+        assert!(start.elapsed() < Duration::from_secs(30), "{counts:?} datagrams, {unhashed} without a hash");
         for (index, parts) in port.queues.iter_mut().enumerate() {
             parts.queue.receive(0, &mut frames, 32);
             for frame in frames.drain(..) {
@@ -72,7 +72,8 @@ fn rss_offloads_and_cutting_are_as_told() {
         frames.clear();
         parts.queue.reclaim();
     }
-    assert_eq!(parts.pools.control.available(), parts.pools.control.capacity());
+    // The NIC's ring may keep the last frame until the next goes.
+    assert!(parts.pools.control.capacity() - parts.pools.control.available() <= 2);
     assert!(!port.control.is_gone());
 }
 
