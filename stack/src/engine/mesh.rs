@@ -122,7 +122,7 @@ impl Homes {
 fn pick(hash: u32, count: u32) -> u32 {
     // Knuth's multiplicative hashing: 2³² by the golden ratio.
     let mixed = hash.wrapping_mul(0x9e37_79b9);
-    u32::try_from(u64::from(mixed ^ mixed >> 15) * u64::from(count) >> 32).unwrap_or(0)
+    u32::try_from((u64::from(mixed ^ (mixed >> 15)) * u64::from(count)) >> 32).unwrap_or(0)
 }
 
 /// The lane whose bit in a set is the one that `hash` picks.

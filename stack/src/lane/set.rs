@@ -37,7 +37,8 @@ impl LaneSet {
 
     /// One turn of each lane; never blocks. False once all have stopped.
     pub fn turn(&mut self) -> bool {
-        self.lanes.iter_mut().fold(false, |running, lane| lane.turn() || running)
+        // Every lane takes its turn, whatever the others say.
+        self.lanes.iter_mut().filter_map(|lane| lane.turn().then_some(())).count() > 0
     }
 
     /// Turns of all lanes until the main queue of one has a completion, `timeout` has passed, or the waker of one was
@@ -50,7 +51,7 @@ impl LaneSet {
             }
             let ready = self.lanes.iter().any(|lane| lane.queues.has(QueueId::MAIN));
             let late = until.is_some_and(|until| self.lanes.iter().any(|lane| lane.now() >= until));
-            let woken = self.lanes.iter_mut().fold(false, |woken, lane| lane.waker.take() || woken);
+            let woken = self.lanes.iter_mut().filter_map(|lane| lane.waker.take().then_some(())).count() > 0;
             if ready || late || woken {
                 return true;
             }
