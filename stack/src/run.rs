@@ -64,9 +64,15 @@ const YIELDS: u32 = 64;
 /// The first sleep. Each that ends with nothing to do doubles the next.
 const SLEEP_MIN: Duration = Duration::from_micros(16);
 
-/// The longest sleep: latency after idling is at most this and the scheduler's wake-up. Other lanes and wakers end a
-/// sleep at once; only what comes from the port waits for its end.
+/// The longest sleep at first. Other lanes and wakers end a sleep at once; only what comes from the port waits for it.
 const SLEEP_MAX: Duration = Duration::from_millis(1);
+
+/// Idle turns, about a quarter of a second, after which a lane sleeps longer: a thousand wake-ups a second cost two per
+/// cent of a core.
+const DOZE_TURNS: u32 = YIELDS + 256;
+
+/// The longest sleep of all: latency after idling is at most this and the scheduler's wake-up.
+const DOZE_MAX: Duration = Duration::from_millis(4);
 
 /// A burst may follow a burst within a turn, up to this many frames: applications get their turn too.
 const FRAMES_A_TURN: usize = 4 * BURST_MAX;
@@ -174,9 +180,10 @@ impl LaneRun {
         }
         let now = Instant(clock.nanoseconds());
         let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
-        let left = deadline.map_or(SLEEP_MAX, |deadline| deadline.saturating_since(now));
+        let left = deadline.map_or(DOZE_MAX, |deadline| deadline.saturating_since(now));
         let doublings = (self.idle_turns - YIELDS).min(16);
-        let left = left.min(SLEEP_MIN * (1 << doublings)).min(SLEEP_MAX);
+        let most = if self.idle_turns < DOZE_TURNS { SLEEP_MAX } else { DOZE_MAX };
+        let left = left.min(SLEEP_MIN * (1 << doublings)).min(most);
         if !left.is_zero() {
             self.links.bell().sleep(left);
             self.rests.count(left, Instant(clock.nanoseconds()).saturating_since(now));
