@@ -11,6 +11,7 @@
 //! | [`echo`] | whatever arrives goes back |
 //! | [`loadgen`] | the client that loads servers: connections, schedules, results |
 //! | [`tls`] | TLS in memory, for either side |
+//! | [`configuration`] | files of options, checked whole |
 //! | [`options`] | the command line all programs share |
 //! | [`program`] | from options to a running program: runtime, signals, reports |
 //!
@@ -21,6 +22,7 @@
 //! - Everything that a client can make grow has a named bound.
 #![forbid(unsafe_code)]
 
+pub mod configuration;
 pub mod echo;
 pub mod files;
 pub mod http;

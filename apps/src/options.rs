@@ -26,7 +26,9 @@ impl FromStr for AddressArgument {
 }
 
 /// A time such as `5s`, `250ms` or `2` (seconds).
-fn duration(text: &str) -> Result<Duration, String> {
+///
+/// Errors: it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, 1),
         None => (text.strip_suffix('s').unwrap_or(text), 1000),

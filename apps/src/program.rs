@@ -16,6 +16,7 @@ use corelane::{Lane, LaneError, LaneWaker, PROVENANCE, Report, Runtime, Stopper}
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::configuration::{Origins, Refusal, read};
 use crate::options::{LaneArguments, split_arguments};
 use crate::watch::Watch;
 
@@ -24,15 +25,33 @@ pub type ProgramError = Box<dyn Error + Send + Sync>;
 
 /// Parse the command line and run: exit status 0, 1 with one line on standard error, or 2 for bad options.
 pub fn main<O: Parser>(name: &str, run: impl FnOnce(O, Vec<String>) -> Result<(), ProgramError>) -> ExitCode {
-    let mut arguments = std::env::args();
-    let program = arguments.next().unwrap_or_else(|| name.to_owned());
-    let (eal, own) = split_arguments(arguments.collect());
-    let options = O::parse_from(core::iter::once(program).chain(own));
-    match run(options, eal) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{name}: {error}");
-            ExitCode::FAILURE
+    main_with_file(name, &[], |options, _, eal| run(options, eal))
+}
+
+/// The same for a program that reads further options from a file: see [`read`].
+pub fn main_with_file<O: Parser>(
+    name: &str,
+    alternatives: &[(&str, &str)],
+    run: impl FnOnce(O, Origins, Vec<String>) -> Result<(), ProgramError>,
+) -> ExitCode {
+    let (eal, own) = split_arguments(std::env::args().skip(1).collect());
+    let told = |error: &dyn std::fmt::Display| {
+        for line in error.to_string().lines() {
+            eprintln!("{name}: {line}");
+        }
+    };
+    match read(&own, alternatives) {
+        Ok((options, origins)) => match run(options, origins, eal) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                told(&error);
+                ExitCode::FAILURE
+            }
+        },
+        Err(Refusal::Text(text)) => text.exit(),
+        Err(Refusal::Mistakes(mistakes)) => {
+            told(&mistakes);
+            ExitCode::from(2)
         }
     }
 }

@@ -4,12 +4,13 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use apps::echo::echo;
-use apps::files::{CacheOptions, Files};
-use apps::httpd::{ServerOptions, Timeouts, serve};
+use apps::files::{CacheOptions, Files, FilesOptions};
+use apps::httpd::{AccessLog, Board, Doors, Equipment, Limits, ServerOptions, Timeouts, serve};
 use apps::watch::Watch;
 use corelane::Lane;
 use support::{Client, Folder, Ready, against, allocations, behind, pattern, split};
@@ -95,6 +96,172 @@ fn heads_and_unchanged_files_have_no_content() {
         assert_eq!(client.ask(&since("nonsense")).status, 200);
         client.close();
     });
+}
+
+#[test]
+fn validators_and_conditions_are_answered_in_order() {
+    // Shows both validators on every kind of answer, 304 by tag and by date, 412, and the same for a large file.
+    let folder = site();
+    folder.write("large.bin", &pattern(2 * CHUNK));
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        let mut tags = Vec::new();
+        for target in ["/", "/large.bin"] {
+            let head = client.ask(&format!("HEAD {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+            let tag = head.field("etag").expect("a tag").to_owned();
+            let date = head.field("last-modified").expect("a date").to_owned();
+            assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 18, "a strong tag: {tag}");
+            assert_eq!(head.field("accept-ranges"), Some("bytes"));
+            let mut with = |method: &str, fields: &str| {
+                client.ask(&format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n"))
+            };
+            for method in ["GET", "HEAD"] {
+                for fields in [
+                    format!("If-None-Match: \"x\", W/{tag}"),
+                    format!("If-Modified-Since: {date}"),
+                    format!("If-None-Match: {tag}\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT"),
+                    format!("If-None-Match: {tag}\r\nRange: bytes=0-1"),
+                ] {
+                    let same = with(method, &fields);
+                    assert_eq!((same.status, same.content.len()), (304, 0), "{fields}");
+                    assert_eq!(
+                        (same.field("etag"), same.field("last-modified")),
+                        (Some(&tag[..]), Some(&date[..]))
+                    );
+                    assert!(same.field("date").is_some() && same.field("content-length").is_none());
+                }
+                assert_eq!(with(method, "If-Match: \"x\"").status, 412);
+                assert_eq!(with(method, &format!("If-Match: {tag}")).status, 200);
+                let differs = format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}");
+                assert_eq!(with(method, &differs).status, 200);
+            }
+            tags.push(tag);
+        }
+        assert_ne!(tags[0], tags[1]);
+        client.close();
+    });
+}
+
+#[test]
+fn ranges_are_cut_out_of_small_and_large_files() {
+    // Shows parts around every edge of chunks, byte for byte, each followed by another request; then 416 and If-Range.
+    let folder = site();
+    let sizes = [100, CHUNK, 3 * CHUNK + 9, 24 * CHUNK + 7];
+    let files: Vec<Vec<u8>> = sizes.iter().map(|&size| pattern(size)).collect();
+    for (index, bytes) in files.iter().enumerate() {
+        folder.write(&format!("{index}.bin"), bytes);
+    }
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        for (index, bytes) in files.iter().enumerate() {
+            let length = bytes.len();
+            let mut ask = |method: &str, fields: &str| {
+                client.ask(&format!("{method} /{index}.bin HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n"))
+            };
+            let edges = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK, length / 2, length - 1];
+            for first in edges.into_iter().filter(|&first| first < length) {
+                for last in [first, first + 10, first + CHUNK, length - 1, 2 * length] {
+                    let end = (last + 1).min(length);
+                    let part = ask("GET", &format!("Range: bytes={first}-{last}"));
+                    assert_eq!(part.status, 206);
+                    assert!(part.content == bytes[first..end], "{first}-{last} of {length}");
+                    let range = format!("bytes {first}-{}/{length}", end - 1);
+                    assert_eq!(part.field("content-range"), Some(&range[..]));
+                }
+                assert!(ask("GET", &format!("Range: bytes={first}-")).content == bytes[first..]);
+                assert!(ask("GET", &format!("Range: bytes=-{}", length - first)).content == bytes[first..]);
+            }
+            let whole = ask("HEAD", "Range: bytes=0-1");
+            let (tag, date) =
+                (whole.field("etag").expect("a tag"), whole.field("last-modified").expect("a date"));
+            assert_eq!((whole.status, whole.field("content-length")), (200, Some(&length.to_string()[..])));
+            for range in [format!("bytes={length}-"), "bytes=-0".to_owned()] {
+                let refused = ask("GET", &format!("Range: {range}"));
+                let length = format!("bytes */{length}");
+                assert_eq!((refused.status, refused.field("content-range")), (416, Some(&length[..])));
+            }
+            for ignored in [
+                "Range: bytes=1-2,4-5".to_owned(),
+                "Range: items=1-2".to_owned(),
+                format!("Range: bytes=1-2\r\nIf-Range: W/{tag}"),
+                "Range: bytes=1-2\r\nIf-Range: \"0123456789abcdef\"".to_owned(),
+                "Range: bytes=1-2\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT".to_owned(),
+            ] {
+                let answer = ask("GET", &ignored);
+                assert!(answer.status == 200 && answer.content == *bytes, "{ignored}");
+            }
+            for held in [tag, date] {
+                let part = ask("GET", &format!("Range: bytes=1-2\r\nIf-Range: {held}"));
+                assert!(part.status == 206 && part.content == bytes[1..3]);
+            }
+        }
+        client.close();
+    });
+}
+
+#[test]
+fn a_part_at_the_end_of_a_large_file_ends_its_connection() {
+    // Shows `close` behind a part of the first, of a middle and of the last chunk: whole, and then the server's end.
+    let folder = site();
+    let bytes = pattern(5 * CHUNK);
+    folder.write("large.bin", &bytes);
+    with_site(&folder, |lane, address| {
+        for (first, end) in [(5, 9), (0, CHUNK), (2 * CHUNK + 1, 2 * CHUNK + 3), (5 * CHUNK - 1, 5 * CHUNK)] {
+            let mut client = Client::connect(lane, address);
+            let range = format!("Range: bytes={first}-{}", end - 1);
+            let part = client
+                .ask(&format!("GET /large.bin HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{range}\r\n\r\n"));
+            assert!(part.status == 206 && part.content == bytes[first..end]);
+            client.until("the server's end", |client| client.ended);
+            client.close();
+        }
+    });
+}
+
+#[test]
+fn folders_without_an_index_are_listed_if_that_is_wished() {
+    // Shows the page with sorted, escaped links that lead where they say, its absence without the option, and no
+    // way to a folder outside.
+    let folder = site();
+    folder.write("list/b & c.txt", b"12345");
+    folder.write("list/a/inner.txt", b"1");
+    folder.write("list/.hidden", b"1");
+    std::os::unix::fs::symlink("/etc", folder.path().join("list/etc")).expect("links can be made");
+    with_site(&folder, |lane, address| {
+        let mut client = Client::connect(lane, address);
+        assert_eq!(client.get("/list/").status, 404);
+        client.close();
+    });
+    let options = FilesOptions { listing: true, ..FilesOptions::default() };
+    let files = Files::start(folder.path(), options).expect("the folder is there");
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, ServerOptions::default(), ready)
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            assert_eq!(client.get("/list").field("location"), Some("/list/"));
+            for _ in 0..2 {
+                let page = client.get("/list/");
+                assert_eq!(
+                    (page.status, page.field("content-type")),
+                    (200, Some("text/html; charset=utf-8"))
+                );
+                assert_eq!((page.field("etag"), page.field("last-modified")), (None, None));
+                let text = String::from_utf8(page.content).expect("text");
+                let links: Vec<&str> =
+                    text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+                assert_eq!(links, ["../", "./a/", "./b%20%26%20c.txt"], "{text}");
+                assert!(text.contains("b &amp; c.txt</a><td>5 B<td>"), "{text}");
+                assert_eq!(client.get("/list/b%20%26%20c.txt").content, b"12345");
+            }
+            assert_eq!(client.get("/list/etc/").status, 404);
+            assert_eq!(client.get("/").content, b"<h1>index</h1>");
+            client.close();
+        },
+    );
+    files.join();
 }
 
 #[test]
@@ -306,6 +473,213 @@ fn a_file_truncated_in_mid_download_aborts_it() {
     });
 }
 
+/// Serve `folder` with these options and let `client` ask.
+fn with_options(folder: &Folder, options: ServerOptions, client: impl Fn(&mut Lane, SocketAddr) + Sync) {
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            serve(lane, address, files, options, ready)
+        },
+        client,
+    );
+    files.join();
+}
+
+#[test]
+fn connections_requests_and_heads_have_limits() {
+    // Shows 503 for the connection that is one too many and room again once one has gone, `close` with the last
+    // request of a connection, and 431 just above the bytes that a head may have.
+    let limits = Limits { connections: 1, requests: 3, header_bytes: 1024 };
+    with_options(&site(), ServerOptions { limits, ..ServerOptions::default() }, |lane, address| {
+        for _ in 0..2 {
+            let mut client = Client::connect(lane, address);
+            for (request, connection) in [(1, None), (2, None), (3, Some("close"))] {
+                let answer = client.get("/");
+                assert_eq!(
+                    (answer.status, answer.field("connection")),
+                    (200, connection),
+                    "request {request}"
+                );
+            }
+            client.until("the server's end", |client| client.ended);
+            client.close();
+        }
+        let head =
+            |bytes: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(bytes - 32));
+        for (bytes, status) in [(1023, 200), (1025, 431)] {
+            let mut client = Client::connect(lane, address);
+            assert_eq!(client.ask(&head(bytes)).status, status);
+            client.close();
+        }
+        // The first stays open while others come.
+        let first = Client::connect(lane, address).into_stream();
+        for _ in 0..2 {
+            let mut other = Client::connect(lane, address);
+            let refusal = other.answers(1, false).remove(0);
+            assert_eq!((refusal.status, refusal.field("connection")), (503, Some("close")));
+            assert_eq!(refusal.field("retry-after"), Some("1"));
+            other.until("the server's end", |client| client.ended);
+            other.close();
+        }
+        let mut first = Client::again(lane, first);
+        assert_eq!(first.get("/").status, 200);
+        first.close();
+        let mut next = Client::connect(lane, address);
+        assert_eq!(next.get("/").status, 200);
+        next.close();
+    });
+}
+
+#[test]
+fn a_client_that_stops_reading_is_dropped() {
+    // Shows that a client whose window stays closed costs its connection after the time for a chunk, and that others
+    // are served meanwhile and afterwards.
+    let folder = site();
+    folder.write("large.bin", &pattern(40 * CHUNK));
+    let timeouts = Timeouts { send: Duration::from_millis(1200), ..Timeouts::default() };
+    let options = ServerOptions { timeouts, ..ServerOptions::default() };
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let board = Arc::new(Board::default());
+    let server = || {
+        let mut seen = Vec::new();
+        board.look(&mut seen);
+        seen.first().map_or((0, 0), |seen| (seen.server.timed_out, seen.server.connections))
+    };
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            let equipment = Equipment { board: Some(Arc::clone(&board)), ..files.into() };
+            serve(lane, address, equipment, options, ready)
+        },
+        |lane, address| {
+            let mut stalled = Client::connect(lane, address);
+            stalled.stalled = true;
+            stalled.send(b"GET /large.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+            stalled.until("the beginning", |client| !client.received.is_empty());
+            assert_eq!(server().0, 0);
+            stalled.until("the server's patience to end", |_| server() == (1, 0));
+            assert!(stalled.received.len() < 40 * CHUNK);
+            stalled.abort();
+            let mut other = Client::connect(lane, address);
+            assert_eq!(other.get("/").status, 200);
+            other.close();
+        },
+    );
+    files.join();
+}
+
+#[test]
+fn answers_are_noted_in_the_access_log() {
+    // Shows a record for a small file, an error, a large file, a part, what could not be read, and a download that
+    // its client gave up, with the bytes that arrived.
+    let folder = site();
+    folder.write("large.bin", &pattern(40 * CHUNK));
+    let path = folder.path().join("access.log");
+    let log = AccessLog::open(&path).expect("a writable folder");
+    let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    against(
+        |lane, address, ready| {
+            let files = files.lane(lane.waker());
+            let equipment = Equipment { log: Some(log.lane()), ..files.into() };
+            serve(lane, address, equipment, ServerOptions::default(), ready)
+        },
+        |lane, address| {
+            let mut client = Client::connect(lane, address);
+            client.ask("GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: test\r\n\r\n");
+            client.get("/none");
+            client.get("/large.bin");
+            client.ask("GET /large.bin HTTP/1.1\r\nHost: h\r\nRange: bytes=5-9\r\n\r\n");
+            client.ask("nonsense\r\n\r\n");
+            client.close();
+            let mut client = Client::connect(lane, address);
+            client.stalled = true;
+            client.send(b"GET /large.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+            client.until("the beginning", |client| client.received.len() > CHUNK / 2);
+            client.abort();
+        },
+    );
+    files.join();
+    log.close();
+    let text = fs::read_to_string(&path).expect("the log is there");
+    let records: Vec<&str> = text.lines().map(|line| line.split_once("+0000] ").expect("a date").1).collect();
+    assert!(text.lines().all(|line| line.starts_with("10.0.0.2 - - [")), "{text}");
+    let large = format!("\"GET /large.bin HTTP/1.1\" 200 {} \"-\" \"-\"", 40 * CHUNK);
+    assert_eq!(records[0], "\"GET / HTTP/1.1\" 200 14 \"-\" \"test\"");
+    assert!(records[1].starts_with("\"GET /none HTTP/1.1\" 404 "), "{text}");
+    assert_eq!((records[2], records[3]), (&large[..], "\"GET /large.bin HTTP/1.1\" 206 5 \"-\" \"-\""));
+    assert!(records[4].starts_with("\"-\" 400 "), "{text}");
+    let given_up = records[5].strip_prefix("\"GET /large.bin HTTP/1.1\" 200 ").expect("the last download");
+    let bytes: usize = given_up.split(' ').next().and_then(|bytes| bytes.parse().ok()).expect("a number");
+    assert!(bytes < 40 * CHUNK, "{text}");
+    assert_eq!(records.len(), 6);
+}
+
+#[test]
+fn metrics_count_what_was_served() {
+    // Shows the figures by name after known requests, on the site's address and on one of their own, where nothing
+    // else is; and that every address that is listened on is served.
+    let folder = site();
+    let figure = |page: &str, name: &str| -> Option<u64> {
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    };
+    for own in [false, true] {
+        let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+        let board = Arc::new(Board::default());
+        against(
+            |lane, address, ready| {
+                let equipment = Equipment {
+                    board: Some(Arc::clone(&board)),
+                    metrics: Some("/metrics".to_owned()),
+                    ..files.lane(lane.waker()).into()
+                };
+                let any = SocketAddr::from(([0, 0, 0, 0], 8080));
+                let metrics = own.then(|| SocketAddr::new(address.ip(), 9100));
+                serve(
+                    lane,
+                    Doors { site: vec![address, any], metrics },
+                    equipment,
+                    ServerOptions::default(),
+                    ready,
+                )
+            },
+            |lane, address| {
+                for port in [80, 8080] {
+                    let mut client = Client::connect(lane, SocketAddr::new(address.ip(), port));
+                    assert_eq!((client.get("/").status, client.get("/none").status), (200, 404));
+                    client.close();
+                }
+                let mut client =
+                    Client::connect(lane, SocketAddr::new(address.ip(), if own { 9100 } else { 80 }));
+                let page = client.get("/metrics?x");
+                let media_type = page.field("content-type").expect("a type");
+                assert!(media_type.starts_with("application/openmetrics-text"), "{media_type}");
+                let text = String::from_utf8(page.content).expect("text");
+                assert!(text.ends_with("# EOF\n"), "{text}");
+                let expected = [
+                    ("http_requests_total{lane=\"0\"}", 5),
+                    ("http_answers_total{lane=\"0\",class=\"2xx\"}", 2),
+                    ("http_answers_total{lane=\"0\",class=\"4xx\"}", 2),
+                    ("http_connections{lane=\"0\"}", 1),
+                    ("tcp_total{lane=\"0\",event=\"accepted\"}", 3),
+                ];
+                for (name, value) in expected {
+                    assert_eq!(figure(&text, &format!("corelane_{name}")), Some(value), "{name} in {text}");
+                }
+                assert!(figure(&text, "corelane_frames_total{lane=\"0\",kind=\"received\"}") > Some(10));
+                assert_eq!(client.get("/").status, if own { 404 } else { 200 });
+                client.close();
+                if own {
+                    let mut client = Client::connect(lane, address);
+                    assert_eq!(client.get("/metrics").status, 404);
+                    client.close();
+                }
+            },
+        );
+        files.join();
+    }
+}
+
 #[test]
 fn what_goes_out_comes_back_and_then_the_end() {
     // Shows a few megabytes there and back, byte for byte, with the client's half-close behind them.
@@ -348,30 +722,35 @@ impl Watch for Counting<'_> {
 #[test]
 fn a_hot_request_allocates_and_copies_nothing() {
     // Shows by counting on the server's own thread: 2,000 requests allocate no more than asking the file thread once
-    // a second does.
+    // a second does, with an access log, a board and conditions too.
     const REQUESTS: u64 = 2000;
     let folder = site();
     let files = Files::start(folder.path(), CacheOptions::default()).expect("the folder is there");
+    let log = AccessLog::open(&folder.path().join("access.log")).expect("a writable folder");
     let count = AtomicU64::new(0);
     against(
         |lane, address, ready| {
             let files = files.lane(lane.waker());
-            serve(
-                lane,
-                address,
-                files,
-                ServerOptions::default(),
-                &mut Counting { ready, allocations: &count },
-            )
+            let equipment = Equipment {
+                log: Some(log.lane()),
+                board: Some(Arc::default()),
+                metrics: Some("/metrics".to_owned()),
+                ..files.into()
+            };
+            let mut counting = Counting { ready, allocations: &count };
+            serve(lane, address, equipment, ServerOptions::default(), &mut counting)
         },
         |lane, address| {
             let mut client = Client::connect(lane, address);
+            let tag = client.get("/").field("etag").expect("a tag").to_owned();
+            let same = format!("GET / HTTP/1.1\r\nHost: h\r\nIf-None-Match: {tag}\r\n\r\n");
             for _ in 0..REQUESTS {
                 assert_eq!(client.get("/").status, 200);
             }
             let (before, started) = (count.load(Ordering::Relaxed), Instant::now());
-            for _ in 0..REQUESTS {
+            for _ in 0..REQUESTS / 2 {
                 assert_eq!(client.get("/").status, 200);
+                assert_eq!(client.ask(&same).status, 304);
             }
             let allocated = count.load(Ordering::Relaxed) - before;
             let allowed = 100 + 50 * started.elapsed().as_secs();
@@ -380,4 +759,5 @@ fn a_hot_request_allocates_and_copies_nothing() {
         },
     );
     files.join();
+    log.close();
 }

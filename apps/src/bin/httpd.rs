@@ -1,57 +1,79 @@
-//! `httpd`: serves a folder over HTTP/1.1 on one lane.
+//! `httpd`: serves a folder over HTTP/1.1.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use apps::files::{CacheOptions, Files};
-use apps::httpd::{ServerOptions, serve};
-use apps::options::LaneArguments;
+use apps::configuration::Origins;
+use apps::files::{Files, FilesOptions};
+use apps::httpd::settings::{ALTERNATIVES, Options};
+use apps::httpd::{AccessLog, Board, Equipment, StatusLine, serve};
 use apps::program::{self, ProgramError};
-use clap::Parser;
 use corelane::Runtime;
+use signal_hook::consts::SIGHUP;
 
 /// The site that comes with the sources.
 const DEFAULT_SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../site");
 
-/// Serves a folder over HTTP/1.1 on a user-level TCP/IP stack.
-///
-/// Arguments before a bare `--` are DPDK's own.
-#[derive(Debug, Parser)]
-#[command(name = "httpd", version)]
-struct Options {
-    #[command(flatten)]
-    lane: LaneArguments,
-
-    /// Folder to serve [default: the site that comes with the sources]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-
-    /// Port to listen on
-    #[arg(long, value_name = "N", default_value_t = 80)]
-    port: u16,
-}
-
 fn main() -> ExitCode {
-    program::main("httpd", run)
+    program::main_with_file("httpd", &ALTERNATIVES, run)
 }
 
-fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
-    program::log(options.lane.verbose);
+fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), ProgramError> {
     // Looked at before any device is touched: what can be told at once is told at once.
+    options.check(&origins)?;
     let root = folder(options.root.as_deref().unwrap_or(Path::new(DEFAULT_SITE)))?;
+    if options.check {
+        println!("httpd: these options are good");
+        return Ok(());
+    }
+    program::log(options.lane.verbose);
+    let log = options.access_log.as_deref().map(access_log).transpose()?;
     let runtime = Runtime::new(options.lane.config(eal))?;
     // The chunk cache takes memory that the device reads, which is there only now.
-    let files = Files::start(&root, CacheOptions::default()).map_err(|error| unreadable(&root, &error))?;
-    let address = options.lane.listen(options.port);
-    let ready =
-        |local, device: &str| format!("httpd: serving {} at http://{local}/ on {device}", root.display());
+    let site = FilesOptions { listing: options.listing, ..FilesOptions::default() };
+    let files = Files::start(&root, site).map_err(|error| unreadable(&root, &error))?;
+    let board = Arc::new(Board::default());
+    let status = if options.quiet { None } else { StatusLine::start(Arc::clone(&board))? };
+    let (doors, server) = (options.doors(), options.server());
+    let more: String = doors.site.iter().skip(1).map(|door| format!(" and http://{door}/")).collect();
+    let ready = |local, device: &str| {
+        format!("httpd: serving {} at http://{local}/{more} on {device}", root.display())
+    };
     let result = program::run_lane(runtime, &options.lane, ready, |lane, watch| {
-        let files = files.lane(lane.waker());
-        serve(lane, address, files, ServerOptions::default(), watch)
+        let equipment = Equipment {
+            files: files.lane(lane.waker()),
+            log: log.as_ref().map(AccessLog::lane),
+            board: Some(Arc::clone(&board)),
+            metrics: options.metrics.clone(),
+        };
+        serve(lane, doors.clone(), equipment, server, watch)
     });
+    drop(status);
     files.join();
+    if let Some(log) = log {
+        log.close();
+    }
+    let mut seen = Vec::new();
+    board.look(&mut seen);
+    let dropped: u64 = seen.iter().map(|lane| lane.server.log_dropped).sum();
+    if dropped > 0 {
+        eprintln!("httpd: {dropped} records are missing in the access log; its disk was too slow or full");
+    }
     result
+}
+
+/// Open the access log, and open it anew on SIGHUP.
+fn access_log(path: &Path) -> Result<AccessLog, ProgramError> {
+    let log = AccessLog::open(path).map_err(|error| {
+        format!(
+            "cannot write `{}` ({error}); name a file that can be written with --access-log",
+            path.display()
+        )
+    })?;
+    signal_hook::flag::register(SIGHUP, log.reopen())?;
+    Ok(log)
 }
 
 fn folder(path: &Path) -> Result<PathBuf, ProgramError> {

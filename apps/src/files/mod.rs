@@ -7,6 +7,7 @@
 //! | `thread.rs` | the file thread: opens, checks, reads; answers lanes in the order they asked |
 //! | `cache.rs` | the bounded chunk cache: memory the port reads, least recently used goes first |
 //! | `root.rs` | opening below the root and nowhere else |
+//! | `listing.rs` | the page of a folder that has no index |
 //!
 //! # Invariants
 //!
@@ -16,6 +17,7 @@
 //!   waits for a lane.
 
 mod cache;
+mod listing;
 mod root;
 mod thread;
 
@@ -33,7 +35,7 @@ use corelane::LaneWaker;
 pub use cache::CacheOptions;
 pub(crate) use cache::SMALL_BYTES;
 
-use crate::http::FilePath;
+use crate::http::{EntityTag, FilePath};
 use thread::{FileThread, Message};
 
 /// Bytes of a chunk: large enough that a crossing is rare, small enough that a stream holds little.
@@ -41,6 +43,21 @@ pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Most questions of one lane that are under way.
 pub const UNDERWAY_MAX: usize = 1024;
+
+/// How a folder is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FilesOptions {
+    /// How much memory the cache has.
+    pub cache: CacheOptions,
+    /// A folder without `index.html` is answered with a list of what is in it.
+    pub listing: bool,
+}
+
+impl From<CacheOptions> for FilesOptions {
+    fn from(cache: CacheOptions) -> Self {
+        FilesOptions { cache, listing: false }
+    }
+}
 
 /// One version of one file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,6 +77,12 @@ impl Identity {
     pub fn modified_time(&self) -> SystemTime {
         let seconds = u64::try_from(self.modified.0).unwrap_or(0);
         SystemTime::UNIX_EPOCH + core::time::Duration::from_secs(seconds)
+    }
+
+    /// What tells this version from every other.
+    pub fn tag(&self) -> EntityTag {
+        let (seconds, nanoseconds) = self.modified;
+        EntityTag::of(&[self.inode, self.length, seconds.cast_unsigned(), nanoseconds.cast_unsigned()])
     }
 
     /// Chunks of the file.
@@ -130,6 +153,8 @@ pub struct OpenedFile {
     pub first: Bytes,
     /// Where the other chunks are read; to be closed. `None` if there are none.
     pub rest: Option<FileKey>,
+    /// It is no file but a list of a folder's, made for this answer: there is no version of it.
+    pub made: bool,
     /// The same bytes may be given to others for a while: the file did not change just now.
     pub settled: bool,
 }
@@ -161,10 +186,10 @@ impl Files {
     /// Serve what lies below `root`.
     ///
     /// Errors: the root is no folder that can be read, or there is no thread to be had.
-    pub fn start(root: &Path, options: CacheOptions) -> io::Result<Files> {
+    pub fn start(root: &Path, options: impl Into<FilesOptions>) -> io::Result<Files> {
         // Lanes hold back what does not fit, so the bound is only a matter of pace.
         let (messages, inbox) = sync_channel(UNDERWAY_MAX);
-        let thread = FileThread::new(root, options, inbox)?;
+        let thread = FileThread::new(root, options.into(), inbox)?;
         let thread = std::thread::Builder::new().name("files".into()).spawn(move || thread.run())?;
         Ok(Files { messages, thread, lanes: AtomicUsize::new(0) })
     }

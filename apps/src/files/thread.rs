@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use corelane::LaneWaker;
 
-use super::cache::{CacheOptions, ChunkCache};
-use super::root::{Found, Root, identity};
-use super::{Answer, CHUNK_BYTES, FileKey, Identity, OpenError, OpenedFile, Question};
+use super::cache::ChunkCache;
+use super::root::{Found, Place, Root, identity};
+use super::{Answer, CHUNK_BYTES, FileKey, FilesOptions, Identity, OpenError, OpenedFile, Question};
 use crate::http::FilePath;
 
 /// A change this recent may be followed by another that leaves the same time of change: the kernel's clock for
@@ -87,10 +87,10 @@ pub(super) struct FileThread {
 }
 
 impl FileThread {
-    pub fn new(root: &Path, options: CacheOptions, inbox: Receiver<Message>) -> io::Result<FileThread> {
+    pub fn new(root: &Path, options: FilesOptions, inbox: Receiver<Message>) -> io::Result<FileThread> {
         Ok(FileThread {
-            root: Root::new(root)?,
-            cache: ChunkCache::new(options),
+            root: Root::new(root, options.listing)?,
+            cache: ChunkCache::new(options.cache),
             inbox,
             lanes: HashMap::new(),
             open: HashMap::new(),
@@ -195,7 +195,8 @@ impl FileThread {
     fn open(&mut self, ticket: u64, path: FilePath, tries: u32) -> Outcome {
         let result = match self.root.open(&path) {
             Err(error) => Err(error),
-            Ok(found) => {
+            Ok(Place::Listing(page)) => Ok(listed(page)),
+            Ok(Place::File(found)) => {
                 let settled = is_settled(&found.identity);
                 if !settled && tries < SETTLE_TRIES_MAX {
                     return Outcome::Later(Question::Open { ticket, path });
@@ -229,7 +230,7 @@ impl FileThread {
             self.ahead = Some((key, 1));
             key
         });
-        OpenedFile { identity, media_type, first, rest, settled }
+        OpenedFile { identity, media_type, first, rest, made: false, settled }
     }
 
     fn read(&mut self, ticket: u64, file: FileKey, index: u64) -> Outcome {
@@ -268,6 +269,16 @@ impl FileThread {
             self.open.remove(&file);
         }
     }
+}
+
+/// A folder's list as a file of its own kind. One that is longer than a chunk is made anew for each request, so that
+/// lanes do not keep many of them.
+fn listed(page: String) -> OpenedFile {
+    let length = u64::try_from(page.len()).unwrap_or(u64::MAX);
+    let settled = page.len() <= CHUNK_BYTES;
+    let identity = Identity { device: 0, inode: 0, length, modified: (0, 0) };
+    let first = Bytes::from(page);
+    OpenedFile { identity, media_type: "text/html; charset=utf-8", first, rest: None, made: true, settled }
 }
 
 fn is_settled(identity: &Identity) -> bool {

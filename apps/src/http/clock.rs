@@ -11,18 +11,24 @@ pub const DATE_BYTES: usize = 29;
 /// The current date as `Date` has it.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpClock {
+    now: SystemTime,
     text: [u8; DATE_BYTES],
 }
 
 impl HttpClock {
     /// A clock that shows `now`.
     pub fn new(now: SystemTime) -> HttpClock {
-        HttpClock { text: date_text(now) }
+        HttpClock { now, text: date_text(now) }
     }
 
     /// Show `now` from here on.
     pub fn set(&mut self, now: SystemTime) {
-        self.text = date_text(now);
+        *self = HttpClock::new(now);
+    }
+
+    /// The time it shows.
+    pub fn now(&self) -> SystemTime {
+        self.now
     }
 
     /// The date.

@@ -1,8 +1,11 @@
 //! Heads of answers, written field by field into memory the port reads. Which answer it is, `httpd` decides.
 
+use std::rc::Rc;
+use std::time::SystemTime;
+
 use corelane::Block;
 
-use super::{HttpClock, Status};
+use super::{EntityTag, HttpClock, Span, Status, date_text};
 
 /// Somewhere a head can be written.
 pub trait Sink {
@@ -61,17 +64,71 @@ impl Head<'_> {
     }
 }
 
-/// Fields of an answer whose content is a file.
-pub fn file_fields(media_type: &str, length: u64, modified: &[u8]) -> Vec<u8> {
-    let mut fields =
-        format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\nLast-Modified: ").into_bytes();
-    fields.extend_from_slice(modified);
-    fields.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff\r\n");
-    fields
+/// Fields of the answers whose content is a file, or a part of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileFields {
+    text: Rc<[u8]>,
+    /// Where the validators and what goes with every part lie in it.
+    common: usize,
+    validators: usize,
 }
 
-/// An error's fields and page. `location` is where a redirection leads.
-pub fn page(status: Status, location: Option<&str>) -> (Vec<u8>, String) {
+impl FileFields {
+    /// The fields of a file with this type, length, date of change and tag.
+    pub fn new(media_type: &str, length: u64, modified: SystemTime, tag: EntityTag) -> FileFields {
+        let mut fields = FileFields::made(media_type, length);
+        let mut text = fields.text.to_vec();
+        text.extend_from_slice(b"Accept-Ranges: bytes\r\n");
+        fields.validators = text.len();
+        text.extend_from_slice(b"Last-Modified: ");
+        text.extend_from_slice(&date_text(modified));
+        text.extend_from_slice(format!("\r\nETag: {}\r\n", tag.text()).as_bytes());
+        FileFields { text: text.into(), ..fields }
+    }
+
+    /// The fields of a page that was made for this answer, and has no version.
+    pub fn made(media_type: &str, length: u64) -> FileFields {
+        let length = format!("Content-Length: {length}\r\n");
+        let text = format!("{length}Content-Type: {media_type}\r\nX-Content-Type-Options: nosniff\r\n");
+        FileFields { common: length.len(), validators: text.len(), text: text.into_bytes().into() }
+    }
+
+    /// For the whole file.
+    pub fn whole(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// For a part of a file of `length` bytes.
+    //= https://www.rfc-editor.org/rfc/rfc9110#section-15.3.7.1
+    //# If a single part is being transferred, the server generating the 206
+    //# response MUST generate a Content-Range header field,
+    pub fn part(&self, (start, end): Span, length: u64) -> Vec<u8> {
+        let range = format!("Content-Range: bytes {start}-{}/{length}\r\n", end.saturating_sub(1));
+        let mut fields = format!("{range}Content-Length: {}\r\n", end - start).into_bytes();
+        fields.extend_from_slice(&self.text[self.common..]);
+        fields
+    }
+
+    /// For a client that has the file.
+    //= https://www.rfc-editor.org/rfc/rfc9110#section-15.4.5
+    //# The server generating a 304 response MUST generate any of the following
+    //# header fields that would have been sent in a 200 (OK) response
+    pub fn unchanged(&self) -> &[u8] {
+        &self.text[self.validators..]
+    }
+}
+
+/// What an error's page is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Page<'a> {
+    /// Where a redirection leads.
+    pub location: Option<&'a str>,
+    /// How long the file is of which no part could be taken.
+    pub length: Option<u64>,
+}
+
+/// An error's fields and page.
+pub fn page(status: Status, about: Page<'_>) -> (Vec<u8>, String) {
     let (text, sentence) = (status.text(), status.sentence());
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{text}</title>\
@@ -80,7 +137,13 @@ pub fn page(status: Status, location: Option<&str>) -> (Vec<u8>, String) {
     );
     let mut fields =
         format!("Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n", page.len()).into_bytes();
-    if let Some(location) = location {
+    if let Some(length) = about.length {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-15.5.17
+        //# A server that generates a 416 response to a byte-range request SHOULD
+        //# generate a Content-Range header field
+        fields.extend_from_slice(format!("Content-Range: bytes */{length}\r\n").as_bytes());
+    }
+    if let Some(location) = about.location {
         fields.extend_from_slice(format!("Location: {location}\r\n").as_bytes());
     }
     if matches!(status, Status::MethodNotAllowed) {
@@ -123,7 +186,7 @@ mod tests {
         for status in
             [Status::NotFound, Status::MethodNotAllowed, Status::ServiceUnavailable, Status::MovedPermanently]
         {
-            let (fields, page) = page(status, Some("/a/"));
+            let (fields, page) = page(status, Page { location: Some("/a/"), length: None });
             let text = written(Head { status, fields: &fields, keep_alive: true, old: false });
             let mut headers = [httparse::EMPTY_HEADER; 16];
             let mut response = httparse::Response::new(&mut headers);
@@ -133,6 +196,22 @@ mod tests {
             let allow = response.headers.iter().any(|header| header.name == "Allow");
             assert_eq!(allow, status == Status::MethodNotAllowed);
         }
+    }
+
+    #[test]
+    fn a_files_fields_are_cut_for_each_kind_of_answer() {
+        // Shows the whole text for the file, for a part, and for a client that has it.
+        let fields = FileFields::new("text/css", 10, SystemTime::UNIX_EPOCH, EntityTag::default());
+        let validators =
+            "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"0000000000000000\"\r\n".to_owned();
+        let common = format!(
+            "Content-Type: text/css\r\nX-Content-Type-Options: nosniff\r\nAccept-Ranges: bytes\r\n{validators}"
+        );
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("fields are text");
+        assert_eq!(text(fields.whole()), format!("Content-Length: 10\r\n{common}"));
+        assert_eq!(text(fields.unchanged()), validators);
+        let part = format!("Content-Range: bytes 2-4/10\r\nContent-Length: 3\r\n{common}");
+        assert_eq!(text(&fields.part((2, 5), 10)), part);
     }
 
     #[test]

@@ -8,9 +8,10 @@ use bytes::{Buf, Bytes};
 use corelane::Received;
 
 use super::Status;
-use super::request::{Parsed, Request, parse};
+use super::request::{Parsed, Request, parse_within};
 
-/// Longest request head. What a client that sends slowly can make us keep is at most this.
+/// Longest request head unless the server is told another. What a client that sends slowly can make us keep is at
+/// most this.
 pub const HEAD_MAX: usize = 16 * 1024;
 
 /// Bytes that arrived together.
@@ -47,7 +48,7 @@ pub enum Taken<R> {
 /// Unanswered bytes, in order. While they wait here they hold their frames and so the peer's window.
 #[derive(Debug)]
 pub struct Input<D> {
-    /// Bytes of an incomplete head. Shape: fewer than `HEAD_MAX`; empty unless a head straddles.
+    /// Bytes of an incomplete head. Shape: fewer than a head may have; empty unless a head straddles.
     gathered: Vec<u8>,
     front: Option<D>,
     rest: VecDeque<D>,
@@ -81,17 +82,22 @@ impl<D: Chunk> Input<D> {
         self.front.is_none() && self.gathered.is_empty()
     }
 
-    /// Hand the next whole request to `act` and step over it.
-    pub fn take<R>(&mut self, mut act: impl FnMut(Request<'_>) -> R) -> Taken<R> {
+    /// Hand the next whole request to `act` and step over it. Its head may have [`HEAD_MAX`] bytes.
+    pub fn take<R>(&mut self, act: impl FnMut(Request<'_>) -> R) -> Taken<R> {
+        self.take_within(HEAD_MAX, act)
+    }
+
+    /// The same with another bound, the same for all calls.
+    pub fn take_within<R>(&mut self, head_max: usize, mut act: impl FnMut(Request<'_>) -> R) -> Taken<R> {
         while let Some(front) = &mut self.front {
             let before = self.gathered.len();
             let straddles = before > 0;
             if straddles {
-                let room = HEAD_MAX - before;
+                let room = head_max.saturating_sub(before);
                 self.gathered.extend_from_slice(&front[..front.len().min(room)]);
             }
             let bytes: &[u8] = if straddles { &self.gathered } else { front };
-            let (outcome, length) = match parse(bytes) {
+            let (outcome, length) = match parse_within(bytes, head_max) {
                 Parsed::Request(request, length) => (Some(act(request)), length),
                 Parsed::Refused(status) => return Taken::Refused(status),
                 Parsed::Partial => (None, bytes.len()),

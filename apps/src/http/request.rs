@@ -1,14 +1,14 @@
 //! One request head, parsed where it lies. Gathering what straddles frames is in `input.rs`.
 //!
 //! The verdict is a function of the byte stream alone, however it was split: a head is judged by its first
-//! [`HEAD_MAX`] bytes, its request line by the first [`LINE_MAX`].
+//! [`HEAD_MAX`] bytes or as many as the server is told, its request line by the first [`LINE_MAX`].
 
 use core::mem::MaybeUninit;
 
 use httparse::{Error, Header};
 
-use super::Status;
 use super::input::HEAD_MAX;
+use super::{ByteRange, Conditions, Status};
 
 /// Longest request line. Source: RFC 9112 section 3 recommends at least 8,000 octets.
 pub const LINE_MAX: usize = 8192;
@@ -36,11 +36,18 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// The client speaks HTTP/1.0, where going on must be said.
     pub old: bool,
-    /// The client has the file as of this date.
-    pub if_modified_since: Option<&'a [u8]>,
+    /// What the answer depends on.
+    pub conditions: Conditions,
+    /// The part of the file that is asked for.
+    pub range: Option<ByteRange>,
+    /// Where the client says it found the address.
+    pub referer: &'a [u8],
+    /// What the client says it is.
+    pub user_agent: &'a [u8],
 }
 
 /// What the bytes so far are.
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parsed<'a> {
     /// A request, and how many bytes it took.
@@ -51,13 +58,18 @@ pub enum Parsed<'a> {
     Refused(Status),
 }
 
-/// Parse the request head that `bytes` begin with.
+/// Parse the request head that `bytes` begin with; it may have [`HEAD_MAX`] bytes.
 pub fn parse(bytes: &[u8]) -> Parsed<'_> {
+    parse_within(bytes, HEAD_MAX)
+}
+
+/// Parse the request head that `bytes` begin with; it may have `head_max` bytes.
+pub fn parse_within(bytes: &[u8], head_max: usize) -> Parsed<'_> {
     let line_start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let line_end_max = line_start.saturating_add(LINE_MAX);
     let line_bytes = &bytes[..bytes.len().min(line_end_max)];
     let line_is_whole = line_bytes[line_start..].contains(&b'\n');
-    let limit = if line_is_whole { HEAD_MAX } else { HEAD_MAX.min(line_end_max) };
+    let limit = if line_is_whole { head_max } else { head_max.min(line_end_max) };
     let head = &bytes[..bytes.len().min(limit)];
 
     let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MAX];
@@ -68,7 +80,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
             Err(status) => Parsed::Refused(status),
         },
         Ok(httparse::Status::Partial) if head.len() < limit => Parsed::Partial,
-        Ok(httparse::Status::Partial) if line_is_whole || limit == HEAD_MAX => {
+        Ok(httparse::Status::Partial) if line_is_whole || limit == head_max => {
             Parsed::Refused(Status::HeaderFieldsTooLarge)
         }
         Ok(httparse::Status::Partial) => Parsed::Refused(Status::UriTooLong),
@@ -93,7 +105,11 @@ struct Fields<'a> {
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    if_modified_since: Option<&'a [u8]>,
+    conditions: Conditions,
+    ranges: usize,
+    range: Option<ByteRange>,
+    referer: &'a [u8],
+    user_agent: &'a [u8],
     bad: Option<Status>,
 }
 
@@ -134,8 +150,15 @@ impl<'a> Fields<'a> {
             if !value.eq_ignore_ascii_case(b"100-continue") {
                 self.bad.get_or_insert(Status::ExpectationFailed);
             }
-        } else if is("if-modified-since") {
-            self.if_modified_since = Some(value);
+        } else if is("user-agent") {
+            self.user_agent = value;
+        } else if is("referer") {
+            self.referer = value;
+        } else if is("range") {
+            self.ranges += 1;
+            self.range = ByteRange::parse(value).filter(|_| self.ranges == 1);
+        } else {
+            self.conditions.add(name, value);
         }
     }
 }
@@ -183,7 +206,12 @@ fn judge<'a>(parsed: &httparse::Request<'_, 'a>) -> Result<Request<'a>, Status> 
     //# If the "close" connection option is present (Section 9.6), the
     //# connection will not persist after the current response;
     let keep_alive = !fields.close && (!old || fields.keep_alive);
-    Ok(Request { method, target, keep_alive, old, if_modified_since: fields.if_modified_since })
+    //= https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+    //# A server MUST ignore a Range header field received with a request method
+    //# that is unrecognized or for which range handling is not defined.
+    let range = fields.range.filter(|_| method == Method::Get);
+    let Fields { conditions, referer, user_agent, .. } = fields;
+    Ok(Request { method, target, keep_alive, old, conditions, range, referer, user_agent })
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! What the server knows of one connection. What happens to it is in `mod.rs`.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use corelane::{Instant, Received, Stream};
 
-use crate::files::FileKey;
-use crate::http::{Input, Method, Request, Status};
+use super::log::Note;
+use crate::files::{CHUNK_BYTES, FileKey};
+use crate::http::{ByteRange, Conditions, HEAD_MAX, Input, Method, Request, Span, Status};
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +19,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// A request head must be whole this long after its first byte.
     pub head: Duration,
-    /// A chunk, or the answers that fill a connection's bound, must be acknowledged within this.
+    /// A chunk of 256 KiB, or the answers that fill a connection's bound, must be acknowledged within this: a client
+    /// that reads more slowly is dropped.
     pub send: Duration,
     /// How long a client whose last answer is sent is heard out.
     pub linger: Duration,
@@ -29,6 +33,27 @@ impl Default for Timeouts {
         Timeouts { idle: seconds(75), head: seconds(10), send: seconds(60), linger: seconds(5) }
     }
 }
+
+/// How much there may be of what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most connections of a lane; one more is told to come back later.
+    pub connections: usize,
+    /// Most requests of a connection; the last one's answer ends it.
+    pub requests: u64,
+    /// Most bytes of a request's line and fields.
+    pub header_bytes: usize,
+}
+
+impl Default for Limits {
+    /// As many connections as a lane has sockets by default, any number of requests, and 16 KiB.
+    fn default() -> Self {
+        Limits { connections: 65_536, requests: u64::MAX, header_bytes: HEAD_MAX }
+    }
+}
+
+/// Connections beyond the limit that are being told so. Even more are ended without a word.
+pub const REFUSALS_MAX: usize = 64;
 
 /// How much of it is read and thrown away, so that the refusal is not lost to a reset. Units: bytes.
 pub const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -48,21 +73,16 @@ pub struct Wanted {
     pub method: Method,
     pub keep_alive: bool,
     pub old: bool,
-    pub if_modified_since: Option<SystemTime>,
+    pub conditions: Conditions,
+    pub range: Option<ByteRange>,
     /// The status the file is sent with: `Ok`, or `NotFound` for the page that says so.
     pub status: Status,
 }
 
 impl Wanted {
     pub fn new(request: &Request<'_>) -> Wanted {
-        let date = request.if_modified_since.and_then(|text| core::str::from_utf8(text).ok());
-        Wanted {
-            method: request.method,
-            keep_alive: request.keep_alive,
-            old: request.old,
-            if_modified_since: date.and_then(|text| httpdate::parse_http_date(text).ok()),
-            status: Status::Ok,
-        }
+        let Request { method, keep_alive, old, conditions, range, .. } = *request;
+        Wanted { method, keep_alive, old, conditions, range, status: Status::Ok }
     }
 
     /// What a request is taken for that could not be read.
@@ -71,14 +91,10 @@ impl Wanted {
             method: Method::Get,
             keep_alive: false,
             old: false,
-            if_modified_since: None,
+            conditions: Conditions::default(),
+            range: None,
             status: Status::BadRequest,
         }
-    }
-
-    /// The client has what did not change since it asked last.
-    pub fn has(&self, modified: SystemTime) -> bool {
-        self.status == Status::Ok && self.if_modified_since.is_some_and(|date| modified <= date)
     }
 }
 
@@ -95,19 +111,37 @@ impl Drop for OpenHandle {
     }
 }
 
-/// A download of more than a chunk.
+/// A file of several chunks, or a part of it, on its way.
 #[derive(Debug)]
 pub struct Download {
     pub file: Rc<OpenHandle>,
-    /// Chunks of the file.
-    pub chunks: u64,
-    /// Chunks asked of the file thread so far.
-    pub asked: u64,
-    /// Chunks sent so far.
-    pub sent: u64,
-    /// Chunks acknowledged so far.
-    pub acked: u64,
+    /// The part: its first byte, and the first behind it.
+    pub span: Span,
+    /// The first chunk behind the part.
+    pub end: u64,
+    /// The next chunk to be asked of the file thread.
+    pub ask: u64,
+    /// The next chunk to be sent.
+    pub send: u64,
+    /// The next chunk to be acknowledged.
+    pub ack: u64,
     pub keep_alive: bool,
+    pub status: Status,
+}
+
+impl Download {
+    /// Bytes of the part that lie before chunk `end`.
+    pub fn bytes_before(&self, end: u64) -> u64 {
+        (end * CHUNK_BYTES as u64).min(self.span.1).saturating_sub(self.span.0)
+    }
+
+    /// What of chunk `index` belongs to the part.
+    pub fn cut(&self, index: u64, chunk: &Bytes) -> Bytes {
+        let start = index * CHUNK_BYTES as u64;
+        let inside =
+            |at: u64| usize::try_from(at.saturating_sub(start)).map_or(chunk.len(), |at| at.min(chunk.len()));
+        chunk.slice(inside(self.span.0)..inside(self.span.1))
+    }
 }
 
 /// What a connection is about.
@@ -129,6 +163,13 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     pub stream: Stream,
+    pub peer: IpAddr,
+    /// It came through the listener that has the metrics and nothing else.
+    pub metrics_only: bool,
+    /// Requests so far.
+    pub requests: u64,
+    /// The request under way, for the log.
+    pub note: Note,
     pub input: Input<Received>,
     pub phase: Phase,
     /// The peer has sent its FIN.
@@ -145,9 +186,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, deadline: Instant) -> Connection {
+    pub fn new(stream: Stream, peer: IpAddr, deadline: Instant) -> Connection {
         Connection {
             stream,
+            peer,
+            metrics_only: false,
+            requests: 0,
+            note: Note::default(),
             input: Input::default(),
             phase: Phase::Reading,
             ended: false,

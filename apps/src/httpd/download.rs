@@ -7,9 +7,10 @@ use corelane::{Lane, SocketId};
 
 use super::Server;
 use super::answer::{Content, Wire};
+use super::choice::{Choice, describe};
 use super::connection::{CHUNKS_UNDERWAY_MAX, Download, OpenHandle, Phase, Wanted};
-use crate::files::OpenedFile;
-use crate::http::{Head, Method, Status, date_text, file_fields};
+use crate::files::{CHUNK_BYTES, OpenedFile};
+use crate::http::{Head, Method, Status};
 
 impl Server {
     pub(super) fn start_download(
@@ -20,28 +21,49 @@ impl Server {
         file: &OpenedFile,
         handle: &Rc<OpenHandle>,
     ) {
-        let modified = file.identity.modified_time();
-        if wanted.has(modified) {
-            return self.answer(lane, socket, wanted, Status::NotModified, b"", Content::None);
-        }
-        let fields = file_fields(file.media_type, file.identity.length, &date_text(modified));
+        let (fields, version) = describe(file);
+        let length = file.identity.length;
+        let choice = wanted.choose(version.as_ref(), self.clock.now());
+        let (Choice::Whole | Choice::Part(_)) = choice else {
+            return self.answer_unsent(lane, socket, wanted, choice, &fields, length);
+        };
         if wanted.method == Method::Head {
-            return self.answer(lane, socket, wanted, wanted.status, &fields, Content::None);
+            return self.answer(lane, socket, wanted, wanted.status, fields.whole(), Content::None);
         }
         let now = lane.now();
         let Some(connection) = self.connections.get_mut(socket) else { return };
         let keep_alive = wanted.keep_alive && !self.stopping;
-        let head = Head { status: wanted.status, fields: &fields, keep_alive, old: wanted.old };
+        let (status, span, fields) = match choice {
+            Choice::Part(span) => (Status::PartialContent, span, &fields.part(span, length)[..]),
+            _ => (wanted.status, (0, length), fields.whole()),
+        };
+        let head = Head { status, fields, keep_alive, old: wanted.old };
         let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
-        wire.send(connection.stream, &head, Content::Bytes(file.first.clone()), true);
-        connection.phase = Phase::Downloading(Box::new(Download {
+        let first = span.0 / CHUNK_BYTES as u64;
+        let mut download = Box::new(Download {
             file: Rc::clone(handle),
-            chunks: file.identity.chunks(),
-            asked: 1,
-            sent: 1,
-            acked: 0,
+            span,
+            end: span.1.div_ceil(CHUNK_BYTES as u64),
+            ask: first,
+            send: first,
+            ack: first,
             keep_alive,
-        }));
+            status,
+        });
+        self.statistics.count(status);
+        if first == 0 {
+            (download.ask, download.send) = (1, 1);
+            let content = Content::Bytes(download.cut(0, &file.first));
+            wire.send(connection.stream, &head, content, true);
+        } else {
+            wire.send(connection.stream, &head, Content::None, false);
+        }
+        let over = download.send == download.end && !keep_alive;
+        connection.phase = Phase::Downloading(download);
+        if over {
+            self.log_download(socket, true);
+            return self.finish(lane, socket);
+        }
         self.ask_chunks(socket);
         self.set_deadline(socket, now, self.timeouts.send);
     }
@@ -50,9 +72,9 @@ impl Server {
     pub(super) fn ask_chunks(&mut self, socket: SocketId) {
         let Some(connection) = self.connections.get_mut(socket) else { return };
         let Phase::Downloading(download) = &mut connection.phase else { return };
-        while download.asked < download.chunks && download.asked - download.acked < CHUNKS_UNDERWAY_MAX {
-            self.site.read(download.file.key, download.asked, socket);
-            download.asked += 1;
+        while download.ask < download.end && download.ask - download.ack < CHUNKS_UNDERWAY_MAX {
+            self.site.read(download.file.key, download.ask, socket);
+            download.ask += 1;
         }
     }
 
@@ -60,16 +82,27 @@ impl Server {
     pub(super) fn chunk(&mut self, lane: &mut Lane, socket: SocketId, index: u64, result: Option<Bytes>) {
         let Some(connection) = self.connections.get_mut(socket) else { return };
         let Phase::Downloading(download) = &mut connection.phase else { return };
-        let Some(bytes) = result.filter(|_| index == download.sent) else {
+        let Some(bytes) = result.filter(|_| index == download.send) else {
             // What was promised in the head cannot be kept: the client must see that the answer is not whole.
             return self.abort(lane, socket);
         };
-        download.sent += 1;
-        let over = download.sent == download.chunks && !download.keep_alive;
+        download.send += 1;
+        let over = download.send == download.end && !download.keep_alive;
+        let bytes = download.cut(index, &bytes);
         let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
         wire.send_on(connection.stream, bytes);
         if over {
+            self.log_download(socket, true);
             self.finish(lane, socket);
         }
+    }
+
+    /// Write a download into the log: as much as was sent, or as much as arrived if it ends early.
+    pub(super) fn log_download(&mut self, socket: SocketId, whole: bool) {
+        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let Phase::Downloading(download) = &connection.phase else { return };
+        let bytes = download.bytes_before(if whole { download.end } else { download.ack });
+        let status = download.status;
+        self.log(socket, status, bytes);
     }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelane::Instant;
 
+use super::choice::{Version, describe};
 use crate::files::{OpenedFile, SMALL_BYTES};
-use crate::http::{date_text, file_fields};
+use crate::http::FileFields;
 
 /// How long an entry is believed before the file thread is asked again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -34,22 +35,17 @@ impl Default for HotOptions {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// Fields of the head.
-    pub fields: Rc<[u8]>,
+    pub fields: FileFields,
     pub body: Bytes,
-    pub modified: SystemTime,
+    /// Which version of a file it is; none of what was made.
+    pub version: Option<Version>,
     fresh_until: Instant,
 }
 
 impl Entry {
     pub fn new(file: &OpenedFile, now: Instant) -> Entry {
-        let modified = file.identity.modified_time();
-        let fields = file_fields(file.media_type, file.identity.length, &date_text(modified));
-        Entry {
-            fields: fields.into(),
-            body: file.first.clone(),
-            modified,
-            fresh_until: now.saturating_add(FRESH),
-        }
+        let (fields, version) = describe(file);
+        Entry { fields, body: file.first.clone(), version, fresh_until: now.saturating_add(FRESH) }
     }
 
     fn is_small(&self) -> bool {
@@ -127,9 +123,9 @@ mod tests {
 
     fn entry(length: usize, fresh_until: u64) -> Entry {
         Entry {
-            fields: Rc::from(&b""[..]),
+            fields: FileFields::made("", 0),
             body: vec![0; length].into(),
-            modified: SystemTime::UNIX_EPOCH,
+            version: None,
             fresh_until: Instant(fresh_until),
         }
     }

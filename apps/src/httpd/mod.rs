@@ -7,19 +7,32 @@
 //! | `connection.rs` | what is known of one connection, and every bound and time-out |
 //! | `site.rs`, `hot.rs` | where a target's file is; the lane's own small files |
 //! | `opening.rs`, `download.rs` | files that are opened first; files sent in chunks |
+//! | `choice.rs` | what of a file a request gets: conditions and ranges |
+//! | `reply.rs` | answers that are complete at once |
 //! | `answer.rs`, `outbox.rs` | heads and contents as ops; ops that wait for room in the batch |
+//! | `equipment.rs` | what a server is given |
+//! | `log.rs`, `board.rs`, `metrics.rs` | the access log; what each lane says of itself, and that as text |
+//! | `settings.rs`, `status_line.rs` | the program's options; its line on the terminal |
 //! | `wheel.rs` | deadlines of all connections under one timer |
 //!
 //! Requests of a connection are answered one after the other. What waits unparsed holds its frames, so that a client
 //! that asks faster than it reads meets a closed window, not a growing queue.
 
 mod answer;
+mod board;
+mod choice;
 mod connection;
 mod download;
+mod equipment;
 mod hot;
+mod log;
+mod metrics;
 mod opening;
 mod outbox;
+mod reply;
+pub mod settings;
 mod site;
+mod status_line;
 mod wheel;
 
 use std::collections::VecDeque;
@@ -30,23 +43,28 @@ use corelane::{
     Completion, Event, Instant, Lane, LaneError, Op, PerSocket, QueueId, SocketId, SocketOption, Stream, Tag,
 };
 
-use self::answer::{Content, Wire};
-pub use self::connection::Timeouts;
-use self::connection::{Connection, LINGER_BYTES_MAX, Phase, QUEUED_BYTES_MAX, QUEUED_SENDS_MAX, Wanted};
-use self::hot::Entry;
+use self::board::Publisher;
+pub use self::board::{Board, Snapshot, Statistics};
+use self::connection::{Connection, LINGER_BYTES_MAX, Phase, REFUSALS_MAX, Wanted};
+pub use self::connection::{Limits, Timeouts};
+pub use self::equipment::{Doors, Equipment};
 pub use self::hot::HotOptions;
+pub use self::log::{AccessLog, LaneLog};
+use self::metrics::Metrics;
+pub use self::metrics::render;
 use self::outbox::Outbox;
 use self::site::{LookUp, Site};
+pub use self::status_line::{StatusLine, line};
 use self::wheel::Wheel;
-use crate::files::{Answer, LaneFiles};
-use crate::http::{Head, HttpClock, Method, Status, Taken, page};
+use crate::files::Answer;
+use crate::http::{HttpClock, Page, Status, Taken};
 use crate::watch::Watch;
-
-/// The listener's word; its streams begin under it too.
-const LISTEN: Tag = Tag(1);
 
 /// The word of the one timer.
 const TICK: Tag = Tag(2);
+
+/// The word of the first listener; the others' follow. Streams begin under their listener's.
+const LISTEN: Tag = Tag(16);
 
 /// What a server is made with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,20 +73,22 @@ pub struct ServerOptions {
     pub hot: HotOptions,
     /// How long a connection may take for what.
     pub timeouts: Timeouts,
+    /// How much there may be of what.
+    pub limits: Limits,
 }
 
 /// Serve on a lane until it has stopped.
 ///
-/// Errors: the address cannot be listened on, or the lane's bounds are too small.
+/// Errors: an address cannot be listened on, or the lane's bounds are too small.
 pub fn serve(
     mut lane: Lane,
-    address: SocketAddr,
-    files: LaneFiles,
+    doors: impl Into<Doors>,
+    equipment: impl Into<Equipment>,
     options: ServerOptions,
     watch: &mut impl Watch,
 ) -> Result<(), LaneError> {
-    let mut server = Server::new(&lane, files, options);
-    server.start(&mut lane, address);
+    let mut server = Server::new(&lane, equipment, options);
+    server.start(&mut lane, &doors.into());
     loop {
         let goes_on = if server.is_busy() { lane.turn() } else { lane.wait(&[QueueId::MAIN], None) };
         if !goes_on {
@@ -77,9 +97,16 @@ pub fn serve(
         server.turn(&mut lane, watch)?;
         watch.turn(&lane);
     }
+    server.wind_up(&lane);
     drop(server);
     watch.end(&lane);
     Ok(())
+}
+
+/// What a request asks for.
+enum Found {
+    File(LookUp),
+    Metrics,
 }
 
 /// One lane's server.
@@ -91,18 +118,35 @@ pub struct Server {
     wheel: Wheel,
     clock: HttpClock,
     timeouts: Timeouts,
+    limits: Limits,
+    statistics: Statistics,
+    log: Option<LaneLog>,
+    publisher: Option<Publisher>,
+    metrics: Option<Metrics>,
+    /// The listener that has the metrics and nothing else.
+    metrics_door: Option<Tag>,
     /// Connections with more to parse.
     ready: VecDeque<SocketId>,
     /// Sends a stream takes that has none under way.
     sends_max: usize,
-    listening: bool,
+    /// Listeners that do not listen yet.
+    closed_doors: usize,
+    /// What the first of them listens at.
+    local: Option<SocketAddr>,
     stopping: bool,
 }
 
 impl Server {
-    /// A server without connections. Files come from `files`.
-    pub fn new(lane: &Lane, files: LaneFiles, options: ServerOptions) -> Server {
+    /// A server without connections.
+    pub fn new(lane: &Lane, equipment: impl Into<Equipment>, options: ServerOptions) -> Server {
+        let Equipment { files, log, board, metrics } = equipment.into();
         Server {
+            limits: options.limits,
+            statistics: Statistics::default(),
+            log,
+            publisher: board.map(|board| board.join(lane)),
+            metrics: metrics.map(Metrics::new),
+            metrics_door: None,
             connections: PerSocket::new(),
             site: Site::new(files, options.hot),
             outbox: Outbox::default(),
@@ -111,15 +155,30 @@ impl Server {
             timeouts: options.timeouts,
             ready: VecDeque::new(),
             sends_max: 0,
-            listening: false,
+            closed_doors: 0,
+            local: None,
             stopping: false,
         }
     }
 
     /// Listen, and start the one timer.
-    pub fn start(&mut self, lane: &mut Lane, address: SocketAddr) {
-        self.outbox.submit(lane, Op::listen_eager(address).tag(LISTEN));
+    pub fn start(&mut self, lane: &mut Lane, doors: &Doors) {
+        for (address, index) in doors.site.iter().chain(&doors.metrics).zip(0..) {
+            self.outbox.submit(lane, Op::listen_eager(*address).tag(Tag(LISTEN.0 + index)));
+            self.closed_doors += 1;
+        }
+        let index = u64::try_from(doors.site.len()).unwrap_or(u64::MAX);
+        self.metrics_door = doors.metrics.map(|_| Tag(LISTEN.0.saturating_add(index)));
         self.outbox.submit(lane, Op::timer(self.wheel.next()).tag(TICK));
+    }
+
+    /// The lane has stopped: note the downloads that this cut off, and how all ended.
+    pub fn wind_up(&mut self, lane: &Lane) {
+        let cut: Vec<SocketId> = self.connections.iter().map(|(socket, _)| socket).collect();
+        for socket in cut {
+            self.forget(socket);
+        }
+        self.publish(lane);
     }
 
     /// There is work that no completion will tell of.
@@ -136,6 +195,9 @@ impl Server {
     pub fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<(), LaneError> {
         if lane.is_stopping() && !self.stopping {
             self.stop(lane);
+        }
+        if self.publisher.as_ref().is_some_and(|publisher| publisher.is_due(lane.now())) {
+            self.publish(lane);
         }
         self.outbox.flush(lane);
         while self.outbox.is_empty()
@@ -173,10 +235,13 @@ impl Server {
     ) -> Result<(), LaneError> {
         match done.event {
             Event::Listening { local, .. } => {
-                self.listening = true;
-                watch.ready(lane, local);
+                let first = *self.local.get_or_insert(local);
+                self.closed_doors = self.closed_doors.saturating_sub(1);
+                if self.closed_doors == 0 {
+                    watch.ready(lane, first);
+                }
             }
-            Event::Accepted { stream, .. } => self.accept(lane, stream),
+            Event::Accepted { stream, peer, .. } => self.accept(lane, stream, peer, done.tag),
             Event::Received { stream, data } => {
                 let socket = stream.into();
                 let Some(connection) = self.connections.get_mut(socket) else { return Ok(()) };
@@ -193,24 +258,37 @@ impl Server {
             Event::End { stream } => self.end(lane, stream.into()),
             Event::Sent { stream, .. } => self.sent(lane, stream.into()),
             Event::Timer if done.tag == TICK => self.tick(lane),
-            Event::Closed { socket, .. } => drop(self.connections.remove(socket)),
-            Event::Failed { error, .. } if done.tag == LISTEN && !self.listening => return Err(error.into()),
+            Event::Closed { socket, .. } => self.forget(socket),
+            // Without a socket it is a listener that could not be opened.
+            Event::Failed { error, socket: None, .. } if done.tag >= LISTEN && !self.stopping => {
+                return Err(error.into());
+            }
             // A send that failed is followed by its stream's `Closed`.
             _ => {}
         }
         Ok(())
     }
 
-    fn accept(&mut self, lane: &mut Lane, stream: Stream) {
+    fn accept(&mut self, lane: &mut Lane, stream: Stream, peer: SocketAddr, door: Tag) {
         if self.stopping {
             return self.outbox.submit(lane, Op::close(stream));
         }
         self.sends_max = lane.send_room(stream);
-        let mut connection = Connection::new(stream, lane.now().saturating_add(self.timeouts.idle));
+        let deadline = lane.now().saturating_add(self.timeouts.idle);
+        let mut connection = Connection::new(stream, peer.ip(), deadline);
+        connection.metrics_only = self.metrics_door == Some(door);
         self.wheel.schedule(stream, connection.deadline, &mut connection.visit);
+        let before = self.connections.len();
         self.connections.insert(stream, connection);
-        // Heads and contents say themselves what follows; waiting for an acknowledgement would only delay the last.
-        self.outbox.submit(lane, Op::set(stream, SocketOption::NoDelay(true)));
+        if before < self.limits.connections {
+            // Heads and contents say themselves what follows; waiting for an acknowledgement would only delay the last.
+            return self.outbox.submit(lane, Op::set(stream, SocketOption::NoDelay(true)));
+        }
+        self.statistics.refused += 1;
+        if before >= self.limits.connections.saturating_add(REFUSALS_MAX) {
+            return self.abort(lane, stream.into());
+        }
+        self.answer_page(lane, stream.into(), Wanted::refused(), Status::ServiceUnavailable, Page::default());
     }
 
     /// Look for the next request of a connection and answer it, or have its file opened.
@@ -220,20 +298,40 @@ impl Server {
         if !matches!(connection.phase, Phase::Reading) {
             return;
         }
-        let site = &mut self.site;
-        let taken =
-            connection.input.take(|request| (Wanted::new(&request), site.look_up(request.target, now)));
+        let (site, metrics, logs) = (&mut self.site, &self.metrics, self.log.is_some());
+        let own_door = self.metrics_door.is_some();
+        let Connection { input, note, metrics_only, .. } = connection;
+        let taken = input.take_within(self.limits.header_bytes, |request| {
+            if logs {
+                note.set(&request);
+            }
+            let metrics = metrics.as_ref().filter(|_| *metrics_only || !own_door);
+            let found = match metrics.is_some_and(|metrics| metrics.is_asked(request.target)) {
+                true => Found::Metrics,
+                false if *metrics_only => Found::File(LookUp::Refused(Status::NotFound)),
+                false => Found::File(site.look_up(request.target, now)),
+            };
+            (Wanted::new(&request), found)
+        });
         match taken {
-            Taken::Request((wanted, found)) => {
+            Taken::Request((mut wanted, found)) => {
                 connection.partial = false;
+                connection.requests += 1;
+                wanted.keep_alive &= connection.requests < self.limits.requests;
+                self.statistics.requests += 1;
                 match found {
-                    LookUp::Hot(entry) => self.answer_entry(lane, socket, wanted, &entry),
-                    LookUp::Asked(ticket) => self.wait(socket, wanted, ticket, now),
-                    LookUp::Refused(status) => self.answer_page(lane, socket, wanted, status, None),
+                    Found::Metrics => self.answer_metrics(lane, socket, wanted),
+                    Found::File(LookUp::Hot(entry)) => self.answer_entry(lane, socket, wanted, &entry),
+                    Found::File(LookUp::Asked(ticket)) => self.wait(socket, wanted, ticket, now),
+                    Found::File(LookUp::Refused(status)) => {
+                        self.answer_page(lane, socket, wanted, status, Page::default());
+                    }
                 }
                 self.resume(socket);
             }
-            Taken::Refused(status) => self.answer_page(lane, socket, Wanted::refused(), status, None),
+            Taken::Refused(status) => {
+                self.answer_page(lane, socket, Wanted::refused(), status, Page::default())
+            }
             Taken::Partial | Taken::Empty if connection.ended => self.close(lane, socket),
             Taken::Partial if !connection.partial => {
                 connection.partial = true;
@@ -253,63 +351,14 @@ impl Server {
         }
     }
 
-    fn answer_page(
-        &mut self,
-        lane: &mut Lane,
-        socket: SocketId,
-        wanted: Wanted,
-        status: Status,
-        location: Option<&str>,
-    ) {
-        let (fields, page) = page(status, location);
-        self.answer(lane, socket, wanted, status, &fields, Content::Page(page));
-    }
-
-    fn answer_entry(&mut self, lane: &mut Lane, socket: SocketId, wanted: Wanted, entry: &Entry) {
-        if wanted.has(entry.modified) {
-            return self.answer(lane, socket, wanted, Status::NotModified, b"", Content::None);
-        }
-        self.answer(lane, socket, wanted, wanted.status, &entry.fields, Content::Bytes(entry.body.clone()));
-    }
-
-    /// Queue an answer that is complete, and decide what becomes of the connection.
-    fn answer(
-        &mut self,
-        lane: &mut Lane,
-        socket: SocketId,
-        wanted: Wanted,
-        status: Status,
-        fields: &[u8],
-        content: Content,
-    ) {
-        let now = lane.now();
-        let Some(connection) = self.connections.get_mut(socket) else { return };
-        let keep_alive = wanted.keep_alive && !self.stopping;
-        let content = if wanted.method == Method::Head { Content::None } else { content };
-        let under_way = self.sends_max.saturating_sub(lane.send_room(connection.stream));
-        if under_way == 0 {
-            connection.queued = 0;
-        }
-        connection.queued += content.len();
-        let full = keep_alive && (connection.queued >= QUEUED_BYTES_MAX || under_way + 2 >= QUEUED_SENDS_MAX);
-        let head = Head { status, fields, keep_alive, old: wanted.old };
-        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
-        wire.send(connection.stream, &head, content, full);
-        connection.phase = if full { Phase::Flushing } else { Phase::Reading };
-        if !keep_alive {
-            return self.finish(lane, socket);
-        }
-        self.set_deadline(socket, now, if full { self.timeouts.send } else { self.timeouts.idle });
-    }
-
     /// Something that was sent with `notify` has reached the peer.
     fn sent(&mut self, lane: &mut Lane, socket: SocketId) {
         let now = lane.now();
         let Some(connection) = self.connections.get_mut(socket) else { return };
         match &mut connection.phase {
             Phase::Downloading(download) => {
-                download.acked += 1;
-                if download.acked < download.chunks {
+                download.ack += 1;
+                if download.ack < download.end {
                     self.ask_chunks(socket);
                     return self.set_deadline(socket, now, self.timeouts.send);
                 }
@@ -317,6 +366,8 @@ impl Server {
             Phase::Flushing => {}
             Phase::Reading | Phase::Opening { .. } | Phase::Lingering { .. } => return,
         }
+        self.log_download(socket, true);
+        let Some(connection) = self.connections.get_mut(socket) else { return };
         connection.phase = Phase::Reading;
         if self.stopping && connection.input.is_empty() {
             return self.close(lane, socket);
@@ -360,7 +411,14 @@ impl Server {
         }
     }
 
+    /// A connection has ended by itself; what it had of a download is noted.
+    fn forget(&mut self, socket: SocketId) {
+        self.log_download(socket, false);
+        drop(self.connections.remove(socket));
+    }
+
     fn abort(&mut self, lane: &mut Lane, socket: SocketId) {
+        self.log_download(socket, false);
         if self.connections.remove(socket).is_some() {
             self.outbox.submit(lane, Op::abort(socket));
         }
@@ -393,11 +451,17 @@ impl Server {
             self.wheel.restore(tick, sockets);
         }
         self.outbox.submit(lane, Op::timer(self.wheel.next()).tag(TICK));
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// A connection's time is up.
     fn expire(&mut self, lane: &mut Lane, socket: SocketId) {
         let Some(connection) = self.connections.get_mut(socket) else { return };
+        let slow =
+            connection.partial || !matches!(connection.phase, Phase::Reading | Phase::Lingering { .. });
+        self.statistics.timed_out += u64::from(slow);
         let status = match connection.phase {
             //= https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9
             //# The 408 (Request Timeout) status code indicates that the server did
@@ -408,12 +472,13 @@ impl Server {
             Phase::Reading | Phase::Lingering { .. } => return self.close(lane, socket),
             Phase::Downloading(_) | Phase::Flushing => return self.abort(lane, socket),
         };
-        self.answer_page(lane, socket, Wanted::refused(), status, None);
+        self.answer_page(lane, socket, Wanted::refused(), status, Page::default());
     }
 
     /// The lane was told to stop: idle connections close now, the others after their answer.
     fn stop(&mut self, lane: &mut Lane) {
         self.stopping = true;
+        self.publish(lane);
         let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
         let idle: Vec<SocketId> = idle.map(|(socket, _)| socket).collect();
         for socket in idle {

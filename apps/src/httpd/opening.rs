@@ -8,7 +8,7 @@ use super::connection::{Phase, Wanted};
 use super::hot::Entry;
 use super::site::LookUp;
 use crate::files::{OpenError, OpenedFile};
-use crate::http::Status;
+use crate::http::{Page, Status};
 
 /// The site's own page for what is not there.
 const ABSENT_PAGE: &str = "/404.html";
@@ -65,7 +65,8 @@ impl Server {
         let status = match error {
             OpenError::Folder => {
                 let location = with_slash(target);
-                return self.answer_page(lane, socket, wanted, Status::MovedPermanently, Some(&location));
+                let about = Page { location: Some(&location), length: None };
+                return self.answer_page(lane, socket, wanted, Status::MovedPermanently, about);
             }
             _ if wanted.status == Status::NotFound => Status::NotFound,
             OpenError::NotFound => {
@@ -82,7 +83,7 @@ impl Server {
             OpenError::Busy => Status::ServiceUnavailable,
             OpenError::Failed => Status::InternalServerError,
         };
-        self.answer_page(lane, socket, wanted, status, None);
+        self.answer_page(lane, socket, wanted, status, Page::default());
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use apps::watch::Watch;
 use corelane::soft::Net;
-use corelane::{Config, Event, FaultSpec, Lane, LaneError, Op, QueueId, Reason, Runtime, Stream};
+use corelane::{Config, Event, FaultSpec, Lane, LaneError, Op, QueueId, Reason, Received, Runtime, Stream};
 
 pub use allocator::allocations;
 
@@ -131,6 +131,9 @@ pub struct Client<'a> {
     pub ended: bool,
     /// The connection is over, and why.
     pub closed: Option<Reason>,
+    /// Keep what arrives from now on, so that the window closes.
+    pub stalled: bool,
+    held: Vec<Received>,
 }
 
 impl<'a> Client<'a> {
@@ -143,7 +146,7 @@ impl<'a> Client<'a> {
                 match done.event {
                     Event::Connected { stream, .. } => {
                         lane.submit(Op::receive(stream)).expect("room for an op");
-                        return Client { lane, stream, received: Vec::new(), ended: false, closed: None };
+                        return Client::again(lane, stream);
                     }
                     Event::Failed { error, .. } => panic!("no connection: {error}"),
                     _ => {}
@@ -151,6 +154,29 @@ impl<'a> Client<'a> {
             }
         }
         panic!("no connection within {PATIENCE:?}");
+    }
+
+    /// Leave the connection open for later.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Go on with a connection that was left open.
+    pub fn again(lane: &'a mut Lane, stream: Stream) -> Client<'a> {
+        Client {
+            lane,
+            stream,
+            received: Vec::new(),
+            ended: false,
+            closed: None,
+            stalled: false,
+            held: Vec::new(),
+        }
+    }
+
+    pub fn abort(mut self) {
+        self.lane.submit(Op::abort(self.stream)).expect("room for an op");
+        self.until("the end of the connection", |client| client.closed.is_some());
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -179,7 +205,10 @@ impl<'a> Client<'a> {
         while let Some(done) = self.lane.take(QueueId::MAIN) {
             match done.event {
                 Event::Received { stream, data } if stream == self.stream => {
-                    self.received.extend_from_slice(&data)
+                    self.received.extend_from_slice(&data);
+                    if self.stalled {
+                        self.held.push(data);
+                    }
                 }
                 Event::End { stream } if stream == self.stream => self.ended = true,
                 Event::Closed { socket, reason, .. } if socket == self.stream.into() => {

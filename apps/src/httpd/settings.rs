@@ -1,0 +1,309 @@
+//! The options of the program `httpd`, and whether they fit together: checked whole, before anything is touched.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use corelane::Address;
+
+use super::{Doors, Limits, ServerOptions, Timeouts};
+use crate::configuration::{Mistakes, Origins};
+use crate::options::{LaneArguments, duration};
+
+/// Options of which a typed one overrides the other in a file.
+pub const ALTERNATIVES: [(&str, &str); 1] = [("listen", "port")];
+
+/// Sockets a lane can name.
+const SOCKETS_MAX: usize = 1 << 24;
+
+/// Serves a folder over HTTP/1.1 on a user-level TCP/IP stack.
+///
+/// Arguments before a bare `--` are DPDK's own.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "httpd", version)]
+pub struct Options {
+    /// What the lane needs.
+    #[command(flatten)]
+    pub lane: LaneArguments,
+
+    /// Read further options from this TOML file: its keys are the long options; what is typed overrides it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Only check the options and the file, and say what is wrong
+    #[arg(long)]
+    pub check: bool,
+
+    /// Folder to serve [default: the site that comes with the sources]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Where to listen, such as 10.77.0.2:80, or 0.0.0.0:80 for every address; may be given several times [default:
+    /// the first address, port 80]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+
+    /// Port to listen on at the first address [default: 80]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// List what is in a folder that has no index.html
+    #[arg(long)]
+    pub listing: bool,
+
+    /// Note each answer in this file, in the combined log format; opened anew on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+
+    /// Show what was counted, as Prometheus reads it, at this path [default path: /metrics]
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/metrics")]
+    pub metrics: Option<String>,
+
+    /// Show that at this address alone, with nothing else there
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Most connections of a lane; one more is answered with 503 [default: as many as --sockets]
+    #[arg(long, value_name = "N")]
+    pub most_connections: Option<usize>,
+
+    /// Most requests of a connection; the last one's answer ends it [default: any number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub most_requests: Option<u64>,
+
+    /// Most bytes of a request's line and fields; more are answered with 431
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(256..=65_536))]
+    pub header_bytes: u32,
+
+    /// How long a request's head may take from its first byte; then 408
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub header_within: Duration,
+
+    /// How long a connection may say nothing
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = duration)]
+    pub idle_within: Duration,
+
+    /// How long a client may take for 256 KiB of an answer; one that reads more slowly is dropped
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub send_within: Duration,
+
+    /// No status line on a terminal
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl Options {
+    /// Where to listen.
+    pub fn doors(&self) -> Doors {
+        let site = match self.listen.is_empty() {
+            true => vec![self.lane.listen(self.port.unwrap_or(80))],
+            false => self.listen.clone(),
+        };
+        Doors { site, metrics: self.metrics_listen }
+    }
+
+    /// What the server is to keep to.
+    pub fn server(&self) -> ServerOptions {
+        ServerOptions {
+            limits: Limits {
+                connections: self.most_connections.unwrap_or(self.lane.sockets),
+                requests: self.most_requests.unwrap_or(u64::MAX),
+                header_bytes: usize::try_from(self.header_bytes).unwrap_or(usize::MAX),
+            },
+            timeouts: Timeouts {
+                idle: self.idle_within,
+                head: self.header_within,
+                send: self.send_within,
+                ..Timeouts::default()
+            },
+            ..ServerOptions::default()
+        }
+    }
+
+    /// Find everything that can be known to be wrong without touching a device.
+    ///
+    /// Errors: all of it, each in a line that names the option, the cause and the remedy.
+    pub fn check(&self, origins: &Origins) -> Result<(), Mistakes> {
+        let mut checker = Checker { origins, mistakes: Vec::new() };
+        checker.addresses(&self.lane);
+        checker.doors(self);
+        checker.bounds(self);
+        checker.files(self);
+        if checker.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(checker.mistakes)) }
+    }
+}
+
+struct Checker<'a> {
+    origins: &'a Origins,
+    mistakes: Vec<String>,
+}
+
+impl Checker<'_> {
+    /// `key` is wrong.
+    fn wrong(&mut self, key: &str, why: impl core::fmt::Display) {
+        let name = self.origins.name(key);
+        self.mistakes.push(format!("{name}: {why}"));
+    }
+
+    fn addresses(&mut self, lane: &LaneArguments) {
+        let mut seen = BTreeSet::new();
+        for Address { ip, prefix } in lane.address.iter().map(|address| address.0) {
+            match ip {
+                IpAddr::V6(_) => self
+                    .wrong("address", format!("{ip} is of IPv6, which is not supported; give one of IPv4")),
+                IpAddr::V4(v4)
+                    if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() =>
+                {
+                    self.wrong("address", format!("{ip} cannot be a host's; give a unicast address"));
+                }
+                IpAddr::V4(v4) if prefix < 31 && is_edge(v4.to_bits(), prefix) => {
+                    self.wrong(
+                        "address",
+                        format!("{ip}/{prefix} names the subnet or its broadcast; give one between"),
+                    );
+                }
+                IpAddr::V4(_) => {}
+            }
+            if !seen.insert(ip) {
+                self.wrong("address", format!("{ip} is given twice; remove one"));
+            }
+        }
+        let Some(gateway) = lane.gateway else { return };
+        if seen.contains(&gateway) {
+            self.wrong("gateway", format!("{gateway} is an address of our own; give the router's"));
+        } else if !lane.address.iter().any(|address| is_in(gateway, address.0)) {
+            self.wrong(
+                "gateway",
+                format!("{gateway} is in no subnet of --address; give one that is reached directly"),
+            );
+        }
+    }
+
+    fn doors(&mut self, options: &Options) {
+        let Options { listen, port, metrics, metrics_listen, .. } = options;
+        if let (Some(port), false) = (port, listen.is_empty()) {
+            self.wrong("port", format!("{port} is given beside --listen; write it there, and remove this"));
+        }
+        let own = |ip: IpAddr| options.lane.address.iter().any(|address| address.0.ip == ip);
+        let mut seen = BTreeSet::new();
+        let all = listen
+            .iter()
+            .map(|door| ("listen", door))
+            .chain(metrics_listen.iter().map(|door| ("metrics-listen", door)));
+        for (key, door) in all {
+            if door.port() == 0 {
+                self.wrong(key, format!("{door} has no port; give one from 1 to 65535"));
+            }
+            if door.is_ipv6() {
+                self.wrong(
+                    key,
+                    format!("{door} is of IPv6, which is not supported; give an address of IPv4"),
+                );
+            } else if !door.ip().is_unspecified() && !own(door.ip()) {
+                self.wrong(
+                    key,
+                    format!("{} is not among --address; add it there, or listen at 0.0.0.0", door.ip()),
+                );
+            }
+            if !seen.insert(*door) {
+                self.wrong(key, format!("{door} is listened at twice; remove one"));
+            }
+        }
+        if let (Some(door), true) = (metrics_listen, listen.is_empty())
+            && options.doors().site.contains(door)
+        {
+            self.wrong("metrics-listen", format!("{door} is where the site is; give another port"));
+        }
+        match metrics {
+            None if metrics_listen.is_some() => {
+                self.wrong("metrics-listen", "there are no metrics; add --metrics")
+            }
+            Some(path)
+                if !path.starts_with('/')
+                    || path.contains(|c: char| "?# ".contains(c) || !c.is_ascii_graphic()) =>
+            {
+                self.wrong("metrics", format!("`{path}` is no path; begin with / and use no ?, # or spaces"));
+            }
+            _ => {}
+        }
+    }
+
+    fn bounds(&mut self, options: &Options) {
+        let lane = &options.lane;
+        let frames = 1 << 24;
+        let bounds = [
+            ("sockets", lane.sockets, SOCKETS_MAX),
+            ("receive-frames", lane.receive_frames, frames),
+            ("descriptors", usize::from(lane.descriptors), 1 << 15),
+            ("most-connections", options.most_connections.unwrap_or(1), lane.sockets.max(1)),
+        ];
+        for (key, value, most) in bounds {
+            if value == 0 || value > most {
+                self.wrong(key, format!("it cannot be {value}; choose a number from 1 to {most}"));
+            }
+        }
+        if let Some(mtu) = lane.mtu.filter(|&mtu| mtu < 576) {
+            self.wrong("mtu", format!("{mtu} is less than every IPv4 host takes; choose at least 576"));
+        }
+        if lane.no_huge == Some(0) {
+            self.wrong("no-huge", "nothing fits in 0 MB; choose at least 64, or leave the number out");
+        }
+        if let Some(core) = lane.core.filter(|&core| core >= 1024) {
+            self.wrong("core", format!("there is no core {core}; cores are numbered below 1024"));
+        }
+        let times = [
+            ("header-within", options.header_within),
+            ("idle-within", options.idle_within),
+            ("send-within", options.send_within),
+        ];
+        for (key, time) in times {
+            if time.is_zero() || time > Duration::from_secs(86_400) {
+                self.wrong(
+                    key,
+                    "a client needs some time, and not more than a day; write it as 10s or 500ms",
+                );
+            }
+        }
+    }
+
+    fn files(&mut self, options: &Options) {
+        if let Some(root) = &options.root
+            && let Err(error) = root.read_dir()
+        {
+            self.wrong(
+                "root",
+                format!("cannot serve `{}` ({error}); name a folder that can be read", root.display()),
+            );
+        }
+        for (key, path) in [("access-log", &options.access_log), ("json-report", &options.lane.json_report)] {
+            let Some(path) = path else { continue };
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if path.is_dir() || path.as_os_str().is_empty() {
+                self.wrong(key, format!("`{}` is no name for a file; give one", path.display()));
+            } else if !folder.is_dir() {
+                self.wrong(
+                    key,
+                    format!("there is no folder `{}`; make it, or name another file", folder.display()),
+                );
+            }
+        }
+        if options.access_log.is_some() && options.access_log == options.lane.json_report {
+            self.wrong("access-log", "this file is the report's too; name another one");
+        }
+    }
+}
+
+/// First or last of its subnet.
+fn is_edge(bits: u32, prefix: u8) -> bool {
+    let mask = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    bits & mask == 0 || bits & mask == mask
+}
+
+fn is_in(ip: IpAddr, subnet: Address) -> bool {
+    let (IpAddr::V4(ip), IpAddr::V4(own)) = (ip, subnet.ip) else { return false };
+    let beyond = u32::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
+    (ip.to_bits() | beyond) == (own.to_bits() | beyond)
+}
