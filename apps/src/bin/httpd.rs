@@ -37,9 +37,13 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
     let board = Arc::new(Board::default());
     let status = if options.quiet { None } else { StatusLine::start(Arc::clone(&board))? };
     let (doors, server) = (options.doors(), options.server());
-    let more: String = doors.site.iter().skip(1).map(|door| format!(" and http://{door}/")).collect();
+    let secure = options.secure()?;
+    let scheme = |door| if options.tls_listen.contains(door) { "https" } else { "http" };
+    let more = doors.site.iter().skip(1).map(|door| format!(" and {}://{door}/", scheme(door)));
+    let more: String = more.collect();
+    let first = doors.site.first().map_or("http", scheme);
     let ready = |local, device: &str| {
-        format!("httpd: serving {} at http://{local}/{more} on {device}", root.display())
+        format!("httpd: serving {} at {first}://{local}/{more} on {device}", root.display())
     };
     let result = program::run_lane(runtime, &options.lane, ready, |lane, watch| {
         let equipment = Equipment {
@@ -47,6 +51,7 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
             log: log.as_ref().map(AccessLog::lane),
             board: Some(Arc::clone(&board)),
             metrics: options.metrics.clone(),
+            secure: secure.clone(),
         };
         serve(lane, doors.clone(), equipment, server, watch)
     });
