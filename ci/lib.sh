@@ -4,6 +4,8 @@
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
+# The build asks Git which commit it is. That must not leave root's files in a user's clone, nor look like a change.
+export GIT_OPTIONAL_LOCKS=0
 PATH=$PATH:/usr/sbin:/sbin
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +14,8 @@ target=${CARGO_TARGET_DIR:-$repository/target}
 
 readonly packages_build=(build-essential pkg-config libclang-dev dpdk libdpdk-dev ca-certificates)
 readonly packages_serve=(iproute2 python3 util-linux)
-readonly packages_check=(curl wrk)
+# wrk looks port names up in /etc/services, which a minimal system does not have without netbase.
+readonly packages_check=(curl netbase wrk)
 readonly packages_test=(
     apache2-utils arping ethtool iputils-ping netcat-openbsd procps shellcheck tcpdump traceroute tshark
 )

@@ -23,12 +23,13 @@ const CHECKED_IN_VERSION: (u32, u32) = (22, 11);
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 /// DPDK's real functions; its inline ones are `corelane_*`.
-const FUNCTIONS: [&str; 41] = [
+const FUNCTIONS: [&str; 43] = [
     "corelane_.*",
     "rte_dev_dma_map",
     "rte_dev_dma_unmap",
     "rte_dev_probe",
     "rte_dev_remove",
+    "rte_eal_alarm_set",
     "rte_eal_has_hugepages",
     "rte_eal_init",
     "rte_eal_iova_mode",
@@ -37,6 +38,7 @@ const FUNCTIONS: [&str; 41] = [
     "rte_eth_dev_count_avail",
     "rte_eth_dev_get_name_by_port",
     "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_rss_reta_query",
     "rte_eth_dev_rss_reta_update",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",

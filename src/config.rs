@@ -68,12 +68,22 @@ pub struct Config {
     pub addresses: Vec<Address>,
     /// The way to everything beyond its subnets.
     pub gateway: Option<IpAddr>,
+    /// Hosts on those subnets whose Ethernet addresses are known: they are never asked for, and never forgotten. What
+    /// others say of them in ARP is not believed.
+    pub neighbours: Vec<(IpAddr, [u8; 6])>,
     /// Largest IP packet; `None`: the device's own. Units: bytes.
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
     pub vlan: Option<u16>,
-    /// One lane for each, pinned to it. Empty: one lane, on whichever core the system gives it.
+    /// Lanes; `None`: one for each thread.
+    pub lanes: Option<u16>,
+    /// Threads, each of which runs its share of the lanes in turn; `None`: one for each core named, else for each lane.
+    pub threads: Option<u16>,
+    /// Cores the threads are pinned to, one for each. Empty: wherever the system runs them.
     pub cores: Vec<u16>,
+    /// Queue pairs of the device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
+    /// by way of the others.
+    pub queues: Option<u16>,
     /// Where the application runs.
     pub mode: Mode,
     /// Ops of one batch.
@@ -120,9 +130,13 @@ impl Config {
             device: device.into(),
             addresses: vec![Address { ip: address, prefix }],
             gateway: None,
+            neighbours: Vec::new(),
             mtu: None,
             vlan: None,
+            lanes: None,
+            threads: None,
             cores: Vec::new(),
+            queues: None,
             mode: Mode::default(),
             ops: 1024,
             completions: 8192,

@@ -26,6 +26,7 @@
 //! devices are `drivers`'.
 #![forbid(unsafe_code)]
 
+mod check;
 mod config;
 mod provenance;
 mod runtime;
@@ -37,7 +38,7 @@ pub use drivers::soft::{FaultSpec, FaultSpecError, Faults};
 pub use drivers::{Block, DeviceNameError, Region};
 pub use stack::config::{Address, TcpConfig};
 pub use stack::counters::Report;
-pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, QueueOptions};
+pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueOptions};
 pub use stack::mode::LaneWaker;
 pub use stack::socket::{
     Action, Completion, Event, LaneId, ListenOptions, Listener, Op, OpError, Payload, PerSocket, QueueId,
@@ -53,8 +54,8 @@ pub use crate::setup::{RunError, SetupError};
 /// What an application needs: `use corelane::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Block, Bytes, Completion, Config, Device, Event, Instant, Lane, LaneError, LaneId, LaneWaker,
-        Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region, Runtime, SocketId,
-        SocketOption, Stopper, Stream, Tag, Udp,
+        Block, Bytes, Completion, Config, Device, Event, Instant, Lane, LaneError, LaneId, LaneSet,
+        LaneWaker, Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region, Runtime,
+        SocketId, SocketOption, Stopper, Stream, Tag, Udp,
     };
 }

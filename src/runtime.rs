@@ -3,48 +3,56 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+#[cfg(feature = "dpdk")]
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use drivers::clock::Clock;
 use drivers::soft::with_faults;
-use drivers::{Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
+use drivers::{Bell, Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use stack::config::{Address, EngineConfig, Gateway};
 use stack::engine::{Engine, Interface};
-use stack::lane::{Lane, LaneError, LaneOptions};
-use stack::mode::LaneWaker;
+use stack::lane::{Departed, Lane, LaneError, LaneOptions, LaneSet};
+use stack::links::{Links, RING_MESSAGES, Ring};
 use stack::mode::run_to_completion::RunToCompletion;
+use stack::mode::{Batch, Crossing, LaneWaker, Turn};
 use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
-use stack::socket::{LaneId, SocketId};
+use stack::socket::LaneId;
 
+use crate::check::{Shape, check, check_mtu};
 use crate::config::{Config, Device, Mode};
 use crate::setup::{RunError, SetupError};
-
-/// Least ops of a batch: what the main queue declares for one completion, and as much again.
-pub(crate) const OPS_MIN: usize = 8;
-
-/// Least MTU of IPv4 and of IPv6. Units: bytes.
-const MTU_MIN: (u16, u16) = (576, 1280);
 
 /// Devices, memory and lanes, claimed and not running yet.
 pub struct Runtime {
     config: Config,
+    shape: Shape,
     name: String,
     mac: [u8; 6],
-    lanes: Vec<LaneParts>,
+    threads: Vec<ThreadParts>,
     control: Box<dyn Control>,
     stopper: Stopper,
+}
+
+/// What one thread is made of.
+struct ThreadParts {
+    core: Option<u16>,
+    lanes: Vec<LaneParts>,
 }
 
 /// What one lane is made of, before it has a thread.
 struct LaneParts {
     id: LaneId,
-    core: Option<u16>,
     blocks: Region,
     engine: EngineConfig,
     interface: Interface,
-    queue: Box<dyn Queue>,
+    queue: Option<Box<dyn Queue>>,
+    links: Links,
     pools: Pools,
 }
 
@@ -53,23 +61,30 @@ impl Runtime {
     ///
     /// Errors: see [`SetupError`]; what was claimed is given back.
     pub fn new(config: Config) -> Result<Runtime, SetupError> {
-        check(&config)?;
-        let Opened { name, mac, mtu, capabilities, queues, control } = open(&config)?;
+        let shape = check(&config)?;
+        let Opened { name, mac, mtu, capabilities, queues, queueless, rss, control } = open(&config, shape)?;
         check_mtu(&config, mtu)?;
-        let stopper = Stopper::default();
-        let engine = engine_config(&config)?;
+        // Where a lane has no queue, none is where RSS says.
+        let rss = rss.filter(|_| queueless.is_empty() && shape.lanes > 1);
+        let engine = EngineConfig { rss, lanes: shape.lanes, ..engine_config(&config)? };
         let interface = Interface { mac, mtu, vlan: config.vlan, capabilities };
-        let lanes = (0..).zip(queues).map(|(index, QueueParts { queue, pools })| LaneParts {
-            id: LaneId(index),
+        let bells: Vec<Bell> = (0..shape.threads).map(|_| Bell::default()).collect();
+        let of_lanes: Vec<Bell> = bells.iter().cycle().take(usize::from(shape.lanes)).cloned().collect();
+        let links = Links::mesh(&of_lanes, queues.len(), ring)?;
+        let queues = queues.into_iter().map(|QueueParts { queue, pools }| (Some(queue), pools));
+        let parts = queues.chain(queueless.into_iter().map(|pools| (None, pools)));
+        let thread = |index: u8| ThreadParts {
             core: config.cores.get(usize::from(index)).copied(),
-            blocks: Region::new(config.blocks, config.block_bytes),
-            engine: engine.clone(),
-            interface,
-            queue,
-            pools,
-        });
-        let lanes = lanes.collect();
-        Ok(Runtime { name, mac, lanes, control, stopper, config })
+            lanes: Vec::new(),
+        };
+        let mut threads: Vec<ThreadParts> = (0..shape.threads).map(thread).collect();
+        for ((index, (queue, pools)), links) in (0..).zip(parts).zip(links) {
+            let blocks = Region::new(config.blocks, config.block_bytes);
+            let id = LaneId(index);
+            let lane = LaneParts { id, blocks, engine: engine.clone(), interface, queue, links, pools };
+            threads[usize::from(index) % usize::from(shape.threads)].lanes.push(lane);
+        }
+        Ok(Runtime { name, mac, shape, threads, control, stopper: Stopper::default(), config })
     }
 
     /// Ends the runtime, from any thread.
@@ -87,6 +102,11 @@ impl Runtime {
         self.mac
     }
 
+    /// How many lanes there will be.
+    pub fn lanes(&self) -> usize {
+        usize::from(self.shape.lanes)
+    }
+
     /// State of the device's link.
     pub fn link(&self) -> Link {
         self.control.link()
@@ -99,40 +119,72 @@ impl Runtime {
 
     /// Run `app` once for each lane on its thread, and return when all have ended: the first error, if any.
     ///
-    /// Errors: a lane could not begin, or its application ended it. The other lanes are then told to stop.
+    /// Errors: lanes share threads, a lane could not begin, or its application ended it. The other lanes are then told
+    /// to stop.
     pub fn run<A>(self, app: A) -> Result<(), RunError>
     where
         A: Fn(Lane) -> Result<(), LaneError> + Sync,
     {
-        let Runtime { config, lanes, control, stopper, .. } = self;
+        let Shape { lanes, threads, .. } = self.shape;
+        let shared = || SetupError::LanesShareThreads { lanes: lanes.into(), threads: threads.into() };
+        if lanes != threads {
+            return Err(shared().into());
+        }
+        self.run_sets(|set| match set.into_only() {
+            Ok(lane) => app(lane),
+            Err(set) => {
+                drop(set);
+                Err(LaneError::Application(Box::new(shared())))
+            }
+        })
+    }
+
+    /// Run `app` once for each thread with the lanes it has, and return when all have ended: the first error, if any.
+    ///
+    /// Errors: a lane could not begin, or the application ended it. The other threads are then told to stop.
+    pub fn run_sets<A>(self, app: A) -> Result<(), RunError>
+    where
+        A: Fn(LaneSet) -> Result<(), LaneError> + Sync,
+    {
+        let Runtime { config, name, threads: parts, control, stopper, .. } = self;
         let Mode::RunToCompletion = config.mode;
         // All lanes' clocks begin at the same moment.
         let clock = Clock::new();
+        let (over, bell) = (AtomicBool::new(false), Bell::default());
         let result = thread::scope(|scope| {
-            let mut threads = Vec::with_capacity(lanes.len());
-            let mut first = Ok(());
-            for parts in lanes {
-                let id = parts.id;
+            let watched = &control;
+            let watch = || watch_link(&name, &**watched, &over, &bell);
+            let mut first = thread::Builder::new()
+                .name("link".into())
+                .spawn_scoped(scope, watch)
+                .map_or_else(|error| Err(system("a thread", &error).into()), |_| Ok(()));
+            let mut threads = Vec::with_capacity(parts.len());
+            for parts in parts {
                 let (app, stopper, config) = (&app, &stopper, &config);
-                let spawned = thread::Builder::new().name(id.to_string()).spawn_scoped(scope, move || {
-                    let result = run_lane(parts, config, clock, stopper, app);
-                    if result.is_err() {
+                let lane = parts.lanes.first().map_or(LaneId(0), |lane| lane.id);
+                let spawned = thread::Builder::new().name(lane.to_string()).spawn_scoped(scope, move || {
+                    // A panic and a lane that could not begin stop the others too.
+                    let result =
+                        catch_unwind(AssertUnwindSafe(|| run_thread(parts, config, clock, stopper, app)));
+                    if !matches!(result, Ok(Ok(()))) {
                         stopper.stop();
                     }
-                    result
+                    result.unwrap_or_else(|panic| resume_unwind(panic))
                 });
                 match spawned {
-                    Ok(thread) => threads.push((id, thread)),
-                    Err(error) => {
-                        stopper.stop();
-                        first = Err(system("a thread", &error).into());
-                    }
+                    Ok(thread) => threads.push((lane, thread)),
+                    Err(error) => first = Err(system("a thread", &error).into()),
                 }
+            }
+            if first.is_err() {
+                stopper.stop();
             }
             for (lane, thread) in threads {
                 let result = thread.join().unwrap_or(Err(RunError::Panicked { lane }));
                 first = first.and(result);
             }
+            over.store(true, Ordering::Release);
+            bell.ring();
             first
         });
         // The device outlives every lane.
@@ -141,31 +193,92 @@ impl Runtime {
     }
 }
 
-fn run_lane<A>(
-    parts: LaneParts,
+/// How often the link is looked at: some drivers tell of no change by themselves.
+const LINK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Say when the link goes down and comes back. Connections outlive it: what is lost meanwhile is sent again.
+fn watch_link(device: &str, control: &dyn Control, over: &AtomicBool, bell: &Bell) {
+    let mut link = control.link();
+    while !over.load(Ordering::Acquire) {
+        bell.sleep(LINK_INTERVAL);
+        let now = control.link();
+        match (link.up, now.up) {
+            (true, false) => tracing::warn!("the link of {device} is down: connections wait for it"),
+            (false, true) => tracing::warn!("the link of {device} is up"),
+            _ => {}
+        }
+        link = now;
+    }
+}
+
+fn run_thread<A>(
+    parts: ThreadParts,
     config: &Config,
     clock: Clock,
     stopper: &Stopper,
     app: &A,
 ) -> Result<(), RunError>
 where
-    A: Fn(Lane) -> Result<(), LaneError> + Sync,
+    A: Fn(LaneSet) -> Result<(), LaneError> + Sync,
 {
-    let LaneParts { id, core, blocks, engine, interface, queue, pools } = parts;
+    let ThreadParts { core, lanes } = parts;
     if let Some(core) = core {
         pin(core)?;
     }
     // Pools are faster for threads that DPDK knows.
     #[cfg(feature = "dpdk")]
     let _known = drivers::dpdk::register_thread();
+    let first = lanes.first().map_or(LaneId(0), |lane| lane.id);
+    let started: Result<Vec<Lane>, RunError> =
+        lanes.into_iter().map(|parts| start_lane(parts, config, clock, stopper)).collect();
+    let mut lanes = started?;
+    let departed = Departed::default();
+    lanes.iter_mut().for_each(|lane| lane.depart_to(&departed));
+    let result = app(LaneSet::new(lanes)).map_err(|error| RunError::Application { lane: first, error });
+    if result.is_err() {
+        stopper.stop();
+    }
+    hand_over(&mut departed.borrow_mut());
+    result
+}
+
+/// Hand over what comes for other lanes, until they have ended too.
+fn hand_over(departed: &mut [Box<dyn Crossing>]) {
+    let (mut batch, mut needed) = (Batch::default(), true);
+    while needed {
+        let turns: Vec<Turn> = departed.iter_mut().map(|crossing| crossing.turn(&mut batch)).collect();
+        batch.completions.clear();
+        needed = turns.iter().any(|turn| turn.needed);
+        if needed && !turns.iter().any(|turn| turn.busy) {
+            departed.iter_mut().take(1).for_each(|crossing| crossing.idle(None));
+        }
+    }
+}
+
+fn start_lane(parts: LaneParts, config: &Config, clock: Clock, stopper: &Stopper) -> Result<Lane, RunError> {
+    let LaneParts { id, blocks, engine, interface, queue, links, pools } = parts;
     let time = TimeSource::Real(clock);
     let engine = Engine::new(id, engine, interface, pools, time.now()).map_err(SetupError::from)?;
     let idle = if config.poll { Idle::Poll } else { Idle::Yield };
     let told = stopper.0.told.clone();
-    let run = LaneRun::new(engine, queue, time, told, config.stop_within, idle);
+    let run = LaneRun::new(engine, queue, links, time, told, config.stop_within, idle);
     let lane = Lane::new(id, lane_options(config), blocks, Box::new(RunToCompletion::new(run)));
     stopper.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(lane.waker());
-    app(lane).map_err(|error| RunError::Application { lane: id, error })
+    Ok(lane)
+}
+
+/// A ring between two lanes: DPDK's where it runs.
+fn ring(from: LaneId, to: LaneId) -> Result<Ring, SetupError> {
+    #[cfg(feature = "dpdk")]
+    if drivers::dpdk::Eal::running().is_some() {
+        // Names are the process's, and a process may have several runtimes.
+        static RINGS: AtomicU32 = AtomicU32::new(0);
+        let number = RINGS.fetch_add(1, Ordering::Relaxed);
+        let ring = rte_ring::dpdk(&format!("corelane_{number}"), RING_MESSAGES, None);
+        return ring.map_err(|error| SetupError::Ring { from: from.0, to: to.0, reason: error.to_string() });
+    }
+    let _ = (from, to);
+    Ok(rte_ring::heap(RING_MESSAGES))
 }
 
 fn pin(core: u16) -> Result<(), SetupError> {
@@ -187,55 +300,11 @@ fn lane_options(config: &Config) -> LaneOptions {
     }
 }
 
-fn check(config: &Config) -> Result<(), SetupError> {
-    if config.cores.len() > 1 {
-        return Err(SetupError::TooManyLanes { asked: config.cores.len() });
-    }
-    if config.ops < OPS_MIN {
-        return Err(SetupError::TooFewOps { ops: config.ops });
-    }
-    let frames = u32::from(config.tcp.receive_frames_max);
-    if config.sends_per_stream < frames {
-        return Err(SetupError::TooFewSends { sends: config.sends_per_stream, frames });
-    }
-    let bounds = [
-        ("sockets", config.sockets, SocketId::SLOTS_MAX),
-        ("blocks", config.blocks, u32::MAX as usize / 2),
-        ("block_bytes", config.block_bytes, u16::MAX as usize),
-        ("receive_frames", config.receive_frames, 1 << 24),
-        ("control_frames", config.control_frames, 1 << 24),
-        ("completions", config.completions as usize, u32::MAX as usize),
-        ("descriptors", usize::from(config.descriptors), 1 << 15),
-    ];
-    for (name, value, most) in bounds {
-        if value == 0 || value > most {
-            return Err(SetupError::Bound { name, value, most });
-        }
-    }
-    if config.addresses.is_empty() {
-        return Err(SetupError::NoAddress);
-    }
-    config.addresses.iter().try_for_each(check_address)
-}
-
-fn check_address(address: &Address) -> Result<(), SetupError> {
-    let Address { ip, prefix } = *address;
-    let (good, bits) = match ip {
-        IpAddr::V4(ip) => (!ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(), 32),
-        IpAddr::V6(ip) => (!ip.is_unspecified() && !ip.is_multicast(), 128),
-    };
-    if good && prefix <= bits { Ok(()) } else { Err(SetupError::Address { address: ip, prefix }) }
-}
-
-fn check_mtu(config: &Config, mtu: u16) -> Result<(), SetupError> {
-    let six = config.addresses.iter().any(|address| address.ip.is_ipv6());
-    let least = if six { MTU_MIN.1 } else { MTU_MIN.0 };
-    if mtu < least { Err(SetupError::Mtu { mtu, least }) } else { Ok(()) }
-}
-
-fn open(config: &Config) -> Result<Opened, SetupError> {
+fn open(config: &Config, shape: Shape) -> Result<Opened, SetupError> {
     let options = OpenOptions {
-        queues: 1,
+        queues: config.queues.unwrap_or(shape.lanes.into()),
+        lanes: shape.lanes.into(),
+        fewer_queues: config.queues.is_none(),
         receive_frames: config.receive_frames,
         control_frames: config.control_frames,
         descriptors: config.descriptors,
@@ -283,6 +352,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
     Ok(EngineConfig {
         addresses: config.addresses.clone(),
         gateways: gateways.into_iter().collect(),
+        neighbours: config.neighbours.clone(),
         sockets: config.sockets,
         secret: secret()?,
         tcp: config.tcp,
@@ -337,7 +407,12 @@ impl Stopper {
 
 #[cfg(test)]
 mod tests {
-    use stack::socket::{Event, Op, OpError, QueueId};
+    use std::net::SocketAddr;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use drivers::Frame;
+    use stack::socket::{Event, Op, OpError, QueueId, Reason};
 
     use super::*;
     use crate::soft::Net;
@@ -357,14 +432,127 @@ mod tests {
     fn bad_settings_are_refused_with_their_remedy() {
         // Shows one line for each kind, which names the setting to change.
         let one = Address { ip: [224, 0, 0, 1].into(), prefix: 24 };
-        assert!(refusal(|config| config.cores = vec![0, 1]).contains("`cores`"));
+        assert!(refusal(|config| config.lanes = Some(65)).contains("1 to 64"));
+        assert!(refusal(|config| (config.lanes, config.threads) = (Some(1), Some(2))).contains("`threads`"));
+        assert!(refusal(|config| (config.threads, config.cores) = (Some(1), vec![0, 1])).contains("`cores`"));
+        assert!(refusal(|config| config.queues = Some(2)).contains("`queues`"));
         assert!(refusal(|config| config.ops = 1).contains("raise `ops`"));
         assert!(refusal(|config| config.sends_per_stream = 10).contains("4096 frames"));
         assert!(refusal(|config| config.sockets = 0).contains("`sockets` cannot be 0"));
         assert!(refusal(|config| config.addresses.clear()).contains("`addresses`"));
         assert!(refusal(|config| config.addresses = vec![one]).contains("unicast"));
         assert!(refusal(|config| config.mtu = Some(100)).contains("at least 576"));
+        for (ip, mac, remedy) in [
+            ([10, 0, 0, 2], [1, 0, 0x5e, 0, 0, 1], "one station"),
+            ([10, 0, 0, 2], [0; 6], "one station"),
+            ([10, 0, 0, 1], [2; 6], "another host's"),
+            ([10, 0, 1, 2], [2; 6], "in the subnet of one of `addresses`"),
+            ([224, 0, 0, 1], [2; 6], "in the subnet of one of `addresses`"),
+            ([10, 0, 0, 9], [2; 6], "named twice"),
+        ] {
+            let known = (IpAddr::from([10, 0, 0, 9]), [2; 6]);
+            let text = refusal(|config| config.neighbours = vec![known, (ip.into(), mac)]);
+            assert!(text.contains("cannot be a neighbour at") && text.contains(remedy), "{text}");
+        }
         assert_eq!(refusal(|_| ()), "");
+    }
+
+    /// Connects to an echo server, sends a byte and takes it back.
+    fn greet(mut lane: Lane, to: SocketAddr) -> Result<(), LaneError> {
+        lane.submit(Op::connect(to))?;
+        while lane.wait(&[QueueId::MAIN], None) {
+            while let Some(done) = lane.take(QueueId::MAIN) {
+                match done.event {
+                    Event::Connected { stream, .. } => {
+                        lane.submit(Op::receive(stream))?;
+                        lane.submit(Op::send(stream, &b"!"[..]))?;
+                    }
+                    Event::Received { stream, .. } => lane.submit(Op::close(stream))?,
+                    Event::Closed { reason: Reason::Done, .. } => return Ok(()),
+                    Event::Failed { error, .. } => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        Err(OpError::Cancelled.into())
+    }
+
+    fn echo(mut lane: Lane, address: SocketAddr, listening: &Barrier) -> Result<(), LaneError> {
+        lane.submit(Op::listen_eager(address))?;
+        while lane.wait(&[QueueId::MAIN], None) {
+            while let Some(done) = lane.take(QueueId::MAIN) {
+                match done.event {
+                    Event::Listening { .. } => drop(listening.wait()),
+                    Event::Received { stream, data } => lane.submit(Op::send(stream, data))?,
+                    Event::End { stream } => lane.submit(Op::close(stream))?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A device whose frames are looked at on their way out: counts ARP requests.
+    struct Watched {
+        queue: Box<dyn Queue>,
+        requests: Arc<AtomicUsize>,
+        others: Arc<AtomicUsize>,
+    }
+
+    impl Queue for Watched {
+        fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+            self.queue.receive(now, frames, max)
+        }
+
+        fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+            for frame in frames.iter() {
+                let bytes: Vec<u8> = frame.segments().flatten().copied().collect();
+                // EtherType ARP, and a target that is not the sender: no announcement of the host's own address.
+                let asks = bytes[12..14] == [8, 6] && bytes[28..32] != bytes[38..42];
+                let count = if asks { &self.requests } else { &self.others };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            self.queue.transmit(now, frames)
+        }
+    }
+
+    /// Let two runtimes talk that know each other's stations if `known`. Returns ARP requests and other frames sent.
+    fn talk(known: bool) -> (usize, usize) {
+        let (net, counts) = (Net::default(), [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))]);
+        let stations =
+            [(IpAddr::from([10, 0, 0, 1]), [2, 0, 0, 0, 0, 1]), ([10, 0, 0, 2].into(), [2, 0, 0, 0, 0, 2])];
+        let [server, client] = [0, 1].map(|host: usize| {
+            let mut config = config(&net);
+            config.addresses = vec![Address { ip: stations[host].0, prefix: 24 }];
+            config.neighbours = if known { vec![stations[1 - host]] } else { Vec::new() };
+            let mut runtime = Runtime::new(config).expect("a wire has two ends");
+            assert_eq!(runtime.mac(), stations[host].1);
+            let lane = runtime.threads[0].lanes.pop().expect("one lane");
+            let [requests, others] = counts.each_ref().map(Arc::clone);
+            let queue = lane.queue.expect("a lane of its own has a queue");
+            let queue = Box::new(Watched { queue, requests, others });
+            runtime.threads[0].lanes.push(LaneParts { queue: Some(queue), ..lane });
+            runtime
+        });
+        let (address, listening) = (SocketAddr::new(stations[0].0, 7), Barrier::new(2));
+        let stopper = server.stopper();
+        thread::scope(|scope| {
+            let served = scope.spawn(|| server.run(|lane| echo(lane, address, &listening)));
+            listening.wait();
+            let greeted = client.run(|lane| greet(lane, address));
+            stopper.stop();
+            assert!(matches!((greeted, served.join()), (Ok(()), Ok(Ok(())))));
+        });
+        let [requests, others] = counts.map(|count| count.load(Ordering::Relaxed));
+        (requests, others)
+    }
+
+    #[test]
+    fn known_neighbours_are_never_asked_for() {
+        // Shows that two runtimes which know each other talk without an ARP request, and that else there is one.
+        let (requests, others) = talk(true);
+        assert!(requests == 0 && others > 4, "{requests} requests, {others} other frames");
+        assert!(talk(false).0 > 0);
     }
 
     #[test]

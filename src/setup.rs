@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use stack::engine::LANES_MAX;
 use thiserror::Error;
 
 /// Why there is no runtime. One line: the cause, then the remedy.
@@ -18,10 +19,60 @@ pub enum SetupError {
     #[error("both ends of this `Net` are taken: make another one for further runtimes")]
     NetTaken,
     /// More lanes than there can be.
-    #[error("{asked} lanes were asked for and one is supported: name one core in `cores`")]
+    #[error("{asked} lanes were asked for and a runtime has 1 to {LANES_MAX}: change `lanes` or `cores`")]
     TooManyLanes {
         /// Lanes asked for.
         asked: usize,
+    },
+    /// Threads without a lane, or none.
+    #[error(
+        "{threads} threads cannot share {lanes} lanes: ask for at least one `threads`, and no more than `lanes`"
+    )]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// Lanes asked for.
+        lanes: usize,
+    },
+    /// Cores and threads do not match.
+    #[error(
+        "{cores} cores are named for {threads} threads: name one core in `cores` for each of `threads`, or none"
+    )]
+    Cores {
+        /// Cores named.
+        cores: usize,
+        /// Threads asked for.
+        threads: usize,
+    },
+    /// Queues without a lane, or none.
+    #[error(
+        "{queues} queues cannot feed {lanes} lanes: ask for at least one of `queues`, and no more than `lanes`"
+    )]
+    Queues {
+        /// Queues asked for.
+        queues: usize,
+        /// Lanes asked for.
+        lanes: usize,
+    },
+    /// A ring between two lanes could not be made.
+    #[error("no ring from lane {from} to lane {to} ({reason}): reserve more huge pages, or name fewer lanes")]
+    Ring {
+        /// The lane that would send.
+        from: u8,
+        /// The lane that would receive.
+        to: u8,
+        /// DPDK's words.
+        reason: String,
+    },
+    /// The application takes one lane, and a thread has several.
+    #[error(
+        "{lanes} lanes share {threads} threads, and this program runs one on each: set `threads` to {lanes}"
+    )]
+    LanesShareThreads {
+        /// Lanes asked for.
+        lanes: usize,
+        /// Threads asked for.
+        threads: usize,
     },
     /// No address.
     #[error("no address is given: add at least one to `addresses`")]
@@ -34,6 +85,16 @@ pub enum SetupError {
         /// Its prefix.
         prefix: u8,
     },
+    /// A static neighbour that packets could not go to.
+    #[error("{address} cannot be a neighbour at {}: {reason}", mac_text(*.mac))]
+    Neighbour {
+        /// Its IP address.
+        address: IpAddr,
+        /// Its Ethernet address.
+        mac: [u8; 6],
+        /// What is wrong, and the remedy.
+        reason: &'static str,
+    },
     /// Packets could not carry what IP asks for.
     #[error("an MTU of {mtu} is too small: at least {least} is needed for these addresses")]
     Mtu {
@@ -43,7 +104,7 @@ pub enum SetupError {
         least: u16,
     },
     /// A batch too small for the main queue.
-    #[error("a batch of {ops} ops is too small: raise `ops` to at least {}", crate::runtime::OPS_MIN)]
+    #[error("a batch of {ops} ops is too small: raise `ops` to at least {}", crate::check::OPS_MIN)]
     TooFewOps {
         /// Ops asked for.
         ops: usize,
@@ -82,6 +143,10 @@ pub enum SetupError {
         /// What it said.
         reason: String,
     },
+}
+
+fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 /// Why a runtime ended badly.

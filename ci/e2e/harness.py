@@ -5,6 +5,7 @@ other side, and has programs that no one here wrote talk to it. Whatever is made
 of the test or of the run. The tests themselves are in the other files of this folder.
 """
 
+import collections
 import contextlib
 import ctypes
 import hashlib
@@ -168,6 +169,8 @@ class Network:
 
 # ---- our programs ------------------------------------------------------------------------------
 
+Thread = collections.namedtuple("Thread", "name cpus sleeps seconds")
+
 
 class Program:
     """One of our programs on a network, from its ready line to its report."""
@@ -176,12 +179,13 @@ class Program:
     # What must be zero once a program has closed everything.
     COUNTS = ("flows", "half_open", "time_wait", "sockets", "timers", "held_frames", "lent")
 
-    def __init__(self, name, network, folder, options=(), root=None, huge_pages=HUGE_PAGES, port=None):
+    def __init__(self, name, network, folder, options=(), eal=(), root=None, huge_pages=HUGE_PAGES, port=None):
         self.name, self.network = name, network
         self.port = port or {"httpd": 80, "echo": 7}[name]
         self.report_file = folder / f"report{next(numbers)}.json"
         self.error_file = folder / f"errors{next(numbers)}.txt"
-        command = [programs / name, "--device", network.device, "--address", f"{network.address}/24"]
+        # `eal` are words for DPDK itself.
+        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device, "--address", f"{network.address}/24"]
         command += ["--json-report", self.report_file, *options]
         command += ["--root", root] if root else []
         command += ["--port", port] if port else []
@@ -222,6 +226,22 @@ class Program:
         """The most memory the process has had resident. Huge pages are not in it."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * KIB
+
+    def threads(self):
+        """The process's threads now: name, CPUs it may run on, times it slept so far, processor seconds so far."""
+        found = []
+        for folder in Path(f"/proc/{self.process.pid}/task").iterdir():
+            status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
+            nanoseconds = int((folder / "schedstat").read_text().split()[0])
+            sleeps = int(status["voluntary_ctxt_switches"])
+            found.append(Thread(status["Name"], status["Cpus_allowed_list"], sleeps, nanoseconds / 1e9))
+        return found
+
+    def lane(self):
+        """The thread that its lane runs in."""
+        found = [thread for thread in self.threads() if thread.name.startswith("lane")]
+        assert len(found) == 1, self.threads()
+        return found[0]
 
     def processor_seconds(self):
         """Processor time used so far, in user mode and in the kernel."""

@@ -78,7 +78,8 @@ class Mistakes(Case):
 
     def test_bad_values(self):
         """Values that are none."""
-        for option, value in (("--port", "99999"), ("--faults", "loss=many"), ("--faults", "colour=red"), ("--mtu", "many")):
+        values = {"--port": ["99999"], "--faults": ["loss=many", "colour=red"], "--mtu": ["many"], "--vlan": ["0", "4095"]}
+        for option, value in ((option, value) for option, some in values.items() for value in some):
             with self.subTest(f"{option} {value}"):
                 self.refused(*self.options("tap:t0", option, value), status=2, mentions=[option])
 
@@ -166,6 +167,23 @@ class Mistakes(Case):
     def test_bad_eal_argument(self):
         """An argument for DPDK that DPDK does not know."""
         self.refused("--no-such-argument", "--", *self.options("tap:t0"), mentions=["--no-such-argument"])
+
+    def test_bad_eal_value(self):
+        """Arguments that DPDK knows, with values that it cannot use: a core and a driver that there are not."""
+        for argument, value, named in (("-l", "120", "lcore 120"), ("--vdev", "net_nosuch0", "net_nosuch0")):
+            with self.subTest(f"{argument} {value}"):
+                self.refused(argument, value, "--", *self.options("tap:t0"), mentions=[named])
+
+    def test_core_that_is_not(self):
+        """A lane pinned to a core that this machine has not, and to one that no machine has."""
+        self.refused(*self.options("tap:t0", "--core", 1000), mentions=["core 1000"])
+        self.refused(*self.options("tap:t0", "--core", 65535), mentions=["core 65535"])
+        self.refused(*self.options("tap:t0", "--core", 65536), status=2, mentions=["--core"])
+
+    def test_gateway_out_of_reach(self):
+        """A gateway that is on no network of the lane, and one that is no address."""
+        self.refused(*self.options("tap:t0", "--gateway", "10.78.0.1"), mentions=["10.78.0.1"])
+        self.refused(*self.options("tap:t0", "--gateway", "router"), status=2, mentions=["--gateway"])
 
     def test_port_of_host_is_free(self):
         """Two servers beside each other, each in its namespace, do not disturb each other."""

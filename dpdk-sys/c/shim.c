@@ -240,6 +240,10 @@ int corelane_port_info(uint16_t port, struct corelane_port_info *info)
 		.tx_descriptors_max = dev.tx_desc_lim.nb_max,
 		.tx_descriptors_step = dev.tx_desc_lim.nb_align,
 		.tx_segments_max = dev.tx_desc_lim.nb_seg_max,
+		.tx_mtu_segments_max = dev.tx_desc_lim.nb_mtu_seg_max,
+		.rx_free_threshold = dev.default_rxconf.rx_free_thresh,
+		.tx_free_threshold = dev.default_txconf.tx_free_thresh,
+		.tx_report_threshold = dev.default_txconf.tx_rs_thresh,
 		.reta_entries = dev.reta_size,
 		.rss_key_bytes = dev.hash_key_size,
 	};
@@ -274,6 +278,17 @@ int corelane_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors,
 	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)numa, NULL);
 }
 
+int corelane_rss_read(uint16_t port, uint8_t *key, uint8_t key_bytes, uint64_t *types)
+{
+	struct rte_eth_rss_conf conf;
+	memset(&conf, 0, sizeof(conf));
+	conf.rss_key = key;
+	conf.rss_key_len = key_bytes;
+	int status = rte_eth_dev_rss_hash_conf_get(port, &conf);
+	*types = status == 0 ? conf.rss_hf : 0;
+	return status;
+}
+
 int corelane_link(uint16_t port, struct corelane_link *link)
 {
 	struct rte_eth_link now;
@@ -286,6 +301,38 @@ int corelane_link(uint16_t port, struct corelane_link *link)
 		.full_duplex = now.link_duplex == RTE_ETH_LINK_FULL_DUPLEX,
 	};
 	return 0;
+}
+
+static int removed[RTE_MAX_ETHPORTS];
+
+static int on_removal(uint16_t port, enum rte_eth_event_type event, void *context, void *result)
+{
+	(void)event;
+	(void)context;
+	(void)result;
+	if (port < RTE_MAX_ETHPORTS)
+		__atomic_store_n(&removed[port], 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+void corelane_port_watch(uint16_t port)
+{
+	if (port >= RTE_MAX_ETHPORTS)
+		return;
+	__atomic_store_n(&removed[port], 0, __ATOMIC_RELAXED);
+	rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_RMV, on_removal, NULL);
+}
+
+void corelane_port_unwatch(uint16_t port)
+{
+	rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_RMV, on_removal, NULL);
+}
+
+int corelane_port_is_removed(uint16_t port)
+{
+	if (port >= RTE_MAX_ETHPORTS)
+		return 1;
+	return __atomic_load_n(&removed[port], __ATOMIC_RELAXED) || rte_eth_dev_is_removed(port) == 1;
 }
 
 const char *corelane_compiled_version(void)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <rte_config.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -93,7 +94,11 @@ struct corelane_port_info {
 	uint16_t tx_descriptors_min;
 	uint16_t tx_descriptors_max;
 	uint16_t tx_descriptors_step;
-	uint16_t tx_segments_max; /* in one frame */
+	uint16_t tx_segments_max;     /* in one frame that the port cuts */
+	uint16_t tx_mtu_segments_max; /* in one that goes as it is */
+	uint16_t rx_free_threshold;   /* the driver's defaults: descriptors that are refilled, */
+	uint16_t tx_free_threshold;   /* freed, */
+	uint16_t tx_report_threshold; /* and reported as done at a time */
 	uint16_t reta_entries;
 	uint8_t rss_key_bytes;
 };
@@ -120,7 +125,15 @@ int corelane_port_configure(uint16_t port, const struct corelane_port_config *co
 int corelane_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, int numa,
 			    struct rte_mempool *pool);
 int corelane_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors, int numa);
+/* Key and hash types as the port has them; the key has room for as many bytes as are asked for. */
+int corelane_rss_read(uint16_t port, uint8_t *key, uint8_t key_bytes, uint64_t *types);
 int corelane_link(uint16_t port, struct corelane_link *link);
+
+/* Whether the device has been taken away, as its driver tells when asked, or told by an event. The
+ * second is noted from the time a port is watched to its unwatching. */
+void corelane_port_watch(uint16_t port);
+void corelane_port_unwatch(uint16_t port);
+int corelane_port_is_removed(uint16_t port);
 
 /* The version that these functions were compiled for. */
 const char *corelane_compiled_version(void);

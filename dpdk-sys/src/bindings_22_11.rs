@@ -22,6 +22,7 @@ pub struct rte_ring {
 
 pub type __off_t = ::core::ffi::c_long;
 pub type __off64_t = ::core::ffi::c_long;
+pub type rte_eal_alarm_callback = ::core::option::Option<unsafe extern "C" fn(arg: *mut ::core::ffi::c_void)>;
 pub type FILE = _IO_FILE;
 pub type rte_iova_t = u64;
 pub type RTE_MARKER = [*mut ::core::ffi::c_void; 0usize];
@@ -218,12 +219,16 @@ pub struct corelane_port_info {
     pub tx_descriptors_max: u16,
     pub tx_descriptors_step: u16,
     pub tx_segments_max: u16,
+    pub tx_mtu_segments_max: u16,
+    pub rx_free_threshold: u16,
+    pub tx_free_threshold: u16,
+    pub tx_report_threshold: u16,
     pub reta_entries: u16,
     pub rss_key_bytes: u8,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of corelane_port_info"][::core::mem::size_of::<corelane_port_info>() - 80usize];
+    ["Size of corelane_port_info"][::core::mem::size_of::<corelane_port_info>() - 88usize];
     ["Alignment of corelane_port_info"][::core::mem::align_of::<corelane_port_info>() - 8usize];
     ["Offset of field: corelane_port_info::driver_name"]
         [::core::mem::offset_of!(corelane_port_info, driver_name) - 0usize];
@@ -263,10 +268,18 @@ const _: () = {
         [::core::mem::offset_of!(corelane_port_info, tx_descriptors_step) - 70usize];
     ["Offset of field: corelane_port_info::tx_segments_max"]
         [::core::mem::offset_of!(corelane_port_info, tx_segments_max) - 72usize];
+    ["Offset of field: corelane_port_info::tx_mtu_segments_max"]
+        [::core::mem::offset_of!(corelane_port_info, tx_mtu_segments_max) - 74usize];
+    ["Offset of field: corelane_port_info::rx_free_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, rx_free_threshold) - 76usize];
+    ["Offset of field: corelane_port_info::tx_free_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, tx_free_threshold) - 78usize];
+    ["Offset of field: corelane_port_info::tx_report_threshold"]
+        [::core::mem::offset_of!(corelane_port_info, tx_report_threshold) - 80usize];
     ["Offset of field: corelane_port_info::reta_entries"]
-        [::core::mem::offset_of!(corelane_port_info, reta_entries) - 74usize];
+        [::core::mem::offset_of!(corelane_port_info, reta_entries) - 82usize];
     ["Offset of field: corelane_port_info::rss_key_bytes"]
-        [::core::mem::offset_of!(corelane_port_info, rss_key_bytes) - 76usize];
+        [::core::mem::offset_of!(corelane_port_info, rss_key_bytes) - 84usize];
 };
 impl Default for corelane_port_info {
     fn default() -> Self {
@@ -356,6 +369,7 @@ pub const RTE_ETH_NAME_MAX_LEN: u32 = 64;
 pub const RTE_ETH_SPEED_NUM_UNKNOWN: u32 = 4294967295;
 pub const RTE_ETH_RETA_GROUP_SIZE: u32 = 64;
 pub const LCORE_ID_ANY: u32 = 4294967295;
+pub const RTE_MP_MAX_FD_NUM: u32 = 8;
 pub const RTE_BAD_IOVA: u64 = 18446744073709551615;
 pub const SOCKET_ID_ANY: i32 = -1;
 pub const RTE_MBUF_F_RX_VLAN: u64 = 1;
@@ -423,6 +437,11 @@ pub const RTE_ETH_RSS_IPV6: u64 = 256;
 pub const RTE_ETH_RSS_NONFRAG_IPV6_TCP: u64 = 1024;
 pub const RTE_ETH_RSS_NONFRAG_IPV6_UDP: u64 = 2048;
 unsafe extern "C" {
+    pub fn rte_eal_alarm_set(
+        us: u64,
+        cb: rte_eal_alarm_callback,
+        cb_arg: *mut ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
     pub fn rte_openlog_stream(f: *mut FILE) -> ::core::ffi::c_int;
     pub fn rte_log_set_global_level(level: u32);
     pub fn rte_dev_probe(devargs: *const ::core::ffi::c_char) -> ::core::ffi::c_int;
@@ -504,6 +523,11 @@ unsafe extern "C" {
     pub fn rte_eth_dev_set_mtu(port_id: u16, mtu: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_tx_done_cleanup(port_id: u16, queue_id: u16, free_cnt: u32) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_rss_reta_update(
+        port_id: u16,
+        reta_conf: *mut rte_eth_rss_reta_entry64,
+        reta_size: u16,
+    ) -> ::core::ffi::c_int;
+    pub fn rte_eth_dev_rss_reta_query(
         port_id: u16,
         reta_conf: *mut rte_eth_rss_reta_entry64,
         reta_size: u16,
@@ -620,6 +644,10 @@ unsafe extern "C" {
         descriptors: u16,
         numa: ::core::ffi::c_int,
     ) -> ::core::ffi::c_int;
+    pub fn corelane_rss_read(port: u16, key: *mut u8, key_bytes: u8, types: *mut u64) -> ::core::ffi::c_int;
     pub fn corelane_link(port: u16, link: *mut corelane_link) -> ::core::ffi::c_int;
+    pub fn corelane_port_watch(port: u16);
+    pub fn corelane_port_unwatch(port: u16);
+    pub fn corelane_port_is_removed(port: u16) -> ::core::ffi::c_int;
     pub fn corelane_compiled_version() -> *const ::core::ffi::c_char;
 }

@@ -50,6 +50,10 @@ impl Composer {
     pub fn payload(&mut self, frame: &mut Frame, payload: &Extent) -> Result<(), NoFrames> {
         let bytes = u64::from(payload.len());
         let readable = self.heap_readable || payload.class() != Class::Heap;
+        if self.gather && readable && payload.widen(frame) {
+            self.attached_bytes += bytes;
+            return Ok(());
+        }
         if self.gather && readable && frame.segment_count() < self.segments_max {
             let mut carrier = self.pools.attach.take().ok_or(NoFrames)?;
             if payload.attach_to(&mut carrier) {
@@ -68,15 +72,23 @@ impl Composer {
         self.copy(frame, payload)
     }
 
+    /// Into the first segment while that is the only one and has room; else, where the port gathers, into as many
+    /// frames as it takes.
     fn copy(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
+        let mut rest = payload;
         if frame.segment_count() == 1 {
-            let room = frame.append(payload.len()).ok_or(NoFrames)?;
-            room.copy_from_slice(payload);
-            return Ok(());
+            let here = if self.gather { rest.len().min(frame.tailroom()) } else { rest.len() };
+            let (here, behind) = rest.split_at(here);
+            frame.append(here.len()).ok_or(NoFrames)?.copy_from_slice(here);
+            rest = behind;
         }
-        let mut tail = self.pools.control.take().ok_or(NoFrames)?;
-        tail.append(payload.len()).ok_or(NoFrames)?.copy_from_slice(payload);
-        frame.chain(tail);
+        while !rest.is_empty() {
+            let mut tail = self.pools.control.take().ok_or(NoFrames)?;
+            let (here, behind) = rest.split_at(rest.len().min(tail.tailroom()));
+            tail.append(here.len()).filter(|room| !room.is_empty()).ok_or(NoFrames)?.copy_from_slice(here);
+            frame.chain(tail);
+            rest = behind;
+        }
         Ok(())
     }
 

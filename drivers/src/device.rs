@@ -12,15 +12,28 @@ use thiserror::Error;
 /// | `0000:03:00.0`, `03:00.0` | the NIC at this PCI address, bound to a driver for user space |
 /// | `tap:NAME` | a TAP interface that is made, and goes with the program |
 /// | `af_packet:IFACE` | an interface of the kernel's, shared with it |
+/// | `af_xdp:IFACE` | the same by way of AF_XDP: one queue, frames of one segment |
+/// | `memif:ROLE,SOCKET[,ID]` | shared memory with another process: one of the two is `server`, the other `client` |
 /// | `pcap:IN,OUT` | a capture that is read, and one that is written |
 /// | `null` | frames from nowhere; what is sent is forgotten |
 /// | `ring` | what is sent comes back |
-/// | `vdev:TEXT` | DPDK's own text, such as `vdev:net_memif0,role=client` |
+/// | `vdev:TEXT` | DPDK's own text, such as `vdev:net_virtio_user0,path=/tmp/s` |
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
     /// An interface of the kernel's, through AF_PACKET sockets.
     AfPacket(String),
+    /// An interface of the kernel's, through AF_XDP sockets.
+    AfXdp(String),
+    /// Memory shared with another process.
+    Memif {
+        /// Which end this is.
+        role: MemifRole,
+        /// The socket over which the ends find each other.
+        socket: String,
+        /// Tells several links over one socket apart.
+        id: u32,
+    },
     /// Frames from nowhere, to nowhere.
     Null,
     /// Frames read from one capture file and written to another.
@@ -38,6 +51,24 @@ pub enum Device {
     Tap(String),
     /// A virtual device in DPDK's own words.
     Vdev(String),
+}
+
+/// An end of a memif link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemifRole {
+    /// Makes the socket, and waits on it.
+    Server,
+    /// Comes to a socket that is there, and brings the memory.
+    Client,
+}
+
+impl fmt::Display for MemifRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MemifRole::Server => "server",
+            MemifRole::Client => "client",
+        })
+    }
 }
 
 /// Where a NIC sits: domain, bus, device and function.
@@ -59,6 +90,15 @@ pub enum DeviceNameError {
         /// What was typed.
         name: String,
     },
+    /// A memif link without its role or socket, or with a socket that is no path for one.
+    #[error(
+        "`{text}` names no memif link: write `memif:server,SOCKET` or `memif:client,SOCKET`, perhaps with `,ID` \
+         (a number); SOCKET is a path of at most {MEMIF_SOCKET_MAX} characters without commas"
+    )]
+    Memif {
+        /// What was typed.
+        text: String,
+    },
     /// A capture without its second file, or with a comma too many.
     #[error("`{text}` names no captures: write `pcap:IN,OUT`, two file names without commas")]
     Pcap {
@@ -76,8 +116,11 @@ pub enum DeviceNameError {
     Vdev,
 }
 
-const FORMS: &str =
-    "a PCI address (0000:03:00.0), tap:NAME, af_packet:IFACE, pcap:IN,OUT, null, ring, or vdev:TEXT";
+/// Linux's `sun_path` has 108 bytes with the closing zero.
+const MEMIF_SOCKET_MAX: usize = 107;
+
+const FORMS: &str = "a PCI address (0000:03:00.0), tap:NAME, af_packet:IFACE, af_xdp:IFACE, memif:ROLE,SOCKET[,ID], \
+     pcap:IN,OUT, null, ring, or vdev:TEXT";
 
 impl FromStr for Device {
     type Err = DeviceNameError;
@@ -91,6 +134,10 @@ impl FromStr for Device {
             None if text == "ring" => Ok(Device::Ring),
             Some(("tap", name)) => interface(name).map(Device::Tap),
             Some(("af_packet", name)) => interface(name).map(Device::AfPacket),
+            Some(("af_xdp", name)) => interface(name).map(Device::AfXdp),
+            Some(("memif", rest)) => {
+                memif(rest).ok_or_else(|| DeviceNameError::Memif { text: text.to_owned() })
+            }
             Some(("pcap", files)) => pcap(text, files),
             Some(("vdev", rest)) if rest.starts_with(|first: char| first.is_ascii_alphabetic()) => {
                 Ok(Device::Vdev(rest.to_owned()))
@@ -113,6 +160,20 @@ fn interface(name: &str) -> Result<String, DeviceNameError> {
     }
 }
 
+fn memif(text: &str) -> Option<Device> {
+    let (role, rest) = text.split_once(',')?;
+    let role = match role {
+        "server" => MemifRole::Server,
+        "client" => MemifRole::Client,
+        _ => return None,
+    };
+    let (socket, id) = rest.split_once(',').unwrap_or((rest, "0"));
+    let id = id.parse().ok().filter(|_| id.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let plain = socket.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = (1..=MEMIF_SOCKET_MAX).contains(&socket.len()) && plain;
+    fits.then(|| Device::Memif { role, socket: socket.to_owned(), id })
+}
+
 fn pcap(text: &str, files: &str) -> Result<Device, DeviceNameError> {
     match files.split_once(',') {
         Some((input, output)) if !input.is_empty() && !output.is_empty() && !output.contains(',') => {
@@ -126,6 +187,9 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::AfPacket(name) => write!(f, "af_packet:{name}"),
+            Device::AfXdp(name) => write!(f, "af_xdp:{name}"),
+            Device::Memif { role, socket, id: 0 } => write!(f, "memif:{role},{socket}"),
+            Device::Memif { role, socket, id } => write!(f, "memif:{role},{socket},{id}"),
             Device::Null => f.write_str("null"),
             Device::Pcap { input, output } => write!(f, "pcap:{input},{output}"),
             Device::Pci(address) => address.fmt(f),
@@ -134,6 +198,35 @@ impl fmt::Display for Device {
             Device::Vdev(text) => write!(f, "vdev:{text}"),
         }
     }
+}
+
+#[cfg(feature = "dpdk")]
+impl Device {
+    /// The kernel's interface that the device is, or makes.
+    pub(crate) fn kernel_interface(&self) -> Option<&str> {
+        match self {
+            Device::AfPacket(name) | Device::AfXdp(name) | Device::Tap(name) => Some(name),
+            Device::Vdev(text) => vdev_option(text, "iface"),
+            _ => None,
+        }
+    }
+
+    /// A NIC's folder, which is there while the NIC is.
+    pub(crate) fn folder(&self) -> Option<std::path::PathBuf> {
+        match self {
+            Device::Pci(address) => Some(format!("/sys/bus/pci/devices/{address}").into()),
+            _ => None,
+        }
+    }
+}
+
+/// The value of `key` in DPDK's text for a virtual device.
+#[cfg(feature = "dpdk")]
+pub(crate) fn vdev_option<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.split(',')
+        .skip(1)
+        .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
+        .map(|(_, value)| value)
 }
 
 impl FromStr for PciAddress {
@@ -174,7 +267,8 @@ mod tests {
     fn each_form_is_read_and_printed_alike() {
         // Shows that what is printed can be typed again, and that a PCI address gets its domain.
         let forms = ["tap:tp0", "af_packet:eth0.1", "pcap:a.pcap,/tmp/b", "null", "ring", "0000:03:00.1"];
-        for text in forms.iter().chain(&["vdev:net_tap0,iface=tp0", "10000:e1:1f.7"]) {
+        let further = ["af_xdp:eth0", "memif:server,/run/a.sock", "memif:client,b,7", "10000:e1:1f.7"];
+        for text in forms.iter().chain(&further).chain(&["vdev:net_tap0,iface=tp0"]) {
             assert_eq!(text.parse::<Device>().map(|device| device.to_string()), Ok((*text).to_owned()));
         }
         assert_eq!("3:0.0".parse::<Device>().map(|device| device.to_string()), Ok("0000:03:00.0".to_owned()));
@@ -193,6 +287,12 @@ mod tests {
         }
         for text in ["pcap:", "pcap:a", "pcap:a,", "pcap:,b", "pcap:a,b,c"] {
             assert!(matches!(text.parse::<Device>(), Err(DeviceNameError::Pcap { .. })), "{text}");
+        }
+        let long = format!("memif:server,/{}", "x".repeat(107));
+        let wrong = ["memif:", "memif:server", "memif:master,/a", "memif:client,", "memif:client,a,b", &long];
+        for text in wrong.iter().chain(&["memif:client,a,+1", "memif:client,a b", "memif:server,a,1,2"]) {
+            let error = text.parse::<Device>().expect_err(text).to_string();
+            assert!(error.contains("memif:server,SOCKET") && !error.contains('\n'), "{error}");
         }
         assert_eq!("vdev:".parse::<Device>(), Err(DeviceNameError::Vdev));
     }

@@ -11,9 +11,11 @@
 //! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
 //! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
-//! | `soft/` | ports without DPDK: pipe, pcap, faulty |
+//! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
-//! | `clock.rs`, `prefetch.rs` | the lane's clock; cache hints |
+//! | `steering.rs` | RSS: which queue a packet arrives on |
+//! | `capture.rs` | what a port receives and sends, as a pcapng file |
+//! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //!
 //! # Invariants
 //!
@@ -22,6 +24,8 @@
 //! - Nothing with a reference count above one is ever handed out for writing.
 //! - A heap frame never reaches C: a port that runs DPDK copies it first (see `compose.rs`).
 
+mod bell;
+mod capture;
 pub mod clock;
 mod compose;
 mod device;
@@ -36,9 +40,12 @@ mod port;
 mod prefetch;
 mod setup;
 pub mod soft;
+mod steering;
 
+pub use bell::Bell;
+pub use capture::{Capture, CapturePoint, Direction};
 pub use compose::{Composer, NoFrames};
-pub use device::{Device, DeviceNameError, PciAddress};
+pub use device::{Device, DeviceNameError, MemifRole, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
 pub use memory::{Block, Class, Extent, Lent, Region};
 pub use open::{OpenOptions, SPARE_FRAMES, open};
@@ -46,3 +53,4 @@ pub use pool::{Pool, Pools};
 pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
 pub use prefetch::prefetch;
 pub use setup::SetupError;
+pub use steering::{RSS_KEY_BYTES_MIN, RssTable, RssTypes, symmetric_key, toeplitz};

@@ -91,6 +91,7 @@ pub(crate) mod tx {
     pub const IP_CHECKSUM: u64 = 1 << 54;
     pub const IPV4: u64 = 1 << 55;
     pub const IPV6: u64 = 1 << 56;
+    pub const VLAN: u64 = 1 << 57;
     pub const EXTERNAL: u64 = 1 << 61;
     pub const INDIRECT: u64 = 1 << 62;
 }

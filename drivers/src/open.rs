@@ -1,4 +1,5 @@
-//! One way to open any device. What a device is named is `device.rs`; how DPDK opens it is `dpdk/port.rs`.
+//! One way to open any device. What a device is named is `device.rs`; how DPDK opens it is `dpdk/port.rs`, how captures
+//! are opened without it `soft/pcap/device.rs`.
 
 use crate::device::Device;
 use crate::port::Opened;
@@ -9,8 +10,12 @@ use crate::setup::SetupError;
 /// Frames are counted for each queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
-    /// Queue pairs: one for each lane.
+    /// Lanes that are to live from the device: at least as many as queues. Zero: as many.
+    pub lanes: u16,
+    /// Queue pairs.
     pub queues: u16,
+    /// Make do with fewer queue pairs where the device has fewer.
+    pub fewer_queues: bool,
     /// Frames to receive into. The receive ring takes what is above [`SPARE_FRAMES`], up to its size.
     pub receive_frames: usize,
     /// Frames for headers and control, and bare headers to attach payload with: as many of each.
@@ -30,7 +35,9 @@ impl Default for OpenOptions {
     /// One queue that holds a window of 64 KiB for each of some hundred connections.
     fn default() -> OpenOptions {
         OpenOptions {
+            lanes: 0,
             queues: 1,
+            fewer_queues: false,
             receive_frames: 4096,
             control_frames: 2048,
             descriptors: 512,
@@ -42,7 +49,7 @@ impl Default for OpenOptions {
 
 /// Opens `device`: claims it, its memory and its queues, and starts it. Frames arrive from now on.
 ///
-/// Starts DPDK with its defaults if nobody has.
+/// Starts DPDK with its defaults if nobody has. Built without DPDK, captures alone can be opened.
 ///
 /// Errors: see [`SetupError`]; nothing is left behind.
 pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {
@@ -51,8 +58,8 @@ pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError
         crate::dpdk::open(device, options)
     }
     #[cfg(not(feature = "dpdk"))]
-    {
-        let _ = options;
-        Err(SetupError::NoDpdk { device: device.to_string() })
+    match device {
+        Device::Pcap { input, output } => crate::soft::open_pcap(input, output, options),
+        _ => Err(SetupError::NoDpdk { device: device.to_string() }),
     }
 }

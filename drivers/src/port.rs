@@ -1,7 +1,13 @@
 //! What the stack asks of a device: queues, capabilities, link and statistics. Devices live in `soft/` and `dpdk/`.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::pool::Pools;
+use crate::setup::SetupError;
+use crate::steering::RssTable;
 
 /// What a port can do, asked of it and never assumed. What it cannot, the stack does in software.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +26,8 @@ pub struct Capabilities {
     pub transmit_tcp_checksum: bool,
     /// Fills in UDP checksums.
     pub transmit_udp_checksum: bool,
+    /// Puts the frame's VLAN tag into it.
+    pub vlan_insert: bool,
     /// Gives verdicts on received checksums.
     pub receive_checksums: bool,
     /// Largest TCP payload the port cuts into segments by itself; zero: none.
@@ -39,6 +47,7 @@ impl Capabilities {
             transmit_ipv4_checksum: false,
             transmit_tcp_checksum: false,
             transmit_udp_checksum: false,
+            vlan_insert: false,
             receive_checksums: false,
             segmentation_max: 0,
             rss_hash: false,
@@ -102,6 +111,18 @@ pub struct DeviceStatistics {
 pub trait Control: Send + Sync {
     /// State of the link, polled.
     fn link(&self) -> Link;
+    /// The device, or the kernel's interface below it, has been taken away: the link is down for good.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    /// Begins to write what all queues receive and send to a pcapng file, made anew. It ends with what is returned.
+    ///
+    /// Errors: the port cannot be captured, the file cannot be made, or a capture of the port runs already.
+    fn capture(&self, path: &Path) -> Result<Capture, SetupError> {
+        Err(SetupError::NoCapture { path: path.display().to_string() })
+    }
+
     /// The port's counters.
     fn statistics(&self) -> DeviceStatistics;
     /// The driver's own counters by name, where it has any.
@@ -128,8 +149,12 @@ pub struct Opened {
     pub mtu: u16,
     /// What the port can do.
     pub capabilities: Capabilities,
-    /// One for each lane.
+    /// The first lanes' queue pairs.
     pub queues: Vec<QueueParts>,
+    /// Pools of the lanes that have no queue pair: they receive and send by way of the others.
+    pub queueless: Vec<Pools>,
+    /// How RSS spreads packets over the queues; `None` where that cannot be told.
+    pub rss: Option<Arc<RssTable>>,
     /// Link and statistics.
     pub control: Box<dyn Control>,
 }

@@ -76,6 +76,12 @@ pub enum SetupError {
         /// Its name.
         name: String,
     },
+    /// Nobody has made the socket that a memif client is to come to.
+    #[error("there is no memif server at `{socket}`: start the server first, with the same path")]
+    MemifServer {
+        /// The socket's path.
+        socket: String,
+    },
     /// The kernel has no TUN/TAP, or hides it.
     #[error("{path} is missing: load the kernel's module `tun`, or pass the device into the container")]
     NoTun {
@@ -89,6 +95,18 @@ pub enum SetupError {
         path: String,
         /// What the system said.
         reason: String,
+    },
+    /// A file is no capture that could be received, or would be overwritten while it is read.
+    #[error("{reason}")]
+    Capture {
+        /// The file, what is wrong with it, and the remedy.
+        reason: String,
+    },
+    /// A port that is not DPDK's.
+    #[error("cannot capture to `{path}`: only DPDK's ports are captured; leave the capture out")]
+    NoCapture {
+        /// The file that was asked for.
+        path: String,
     },
     /// No such NIC, or one that the kernel still drives.
     #[error(

@@ -49,3 +49,76 @@ fn frames_cross_a_veth_pair_both_ways() {
     drop(port);
     drop(open(&device, &options).expect("the interface can be opened again"));
 }
+
+#[test]
+fn an_interface_that_goes_is_noticed() {
+    // Shows the link as the kernel has it, where the driver says «up» for ever: down and up again, then gone, while
+    // the queue is polled on; and that an interface made anew under the name is another.
+    if !may_make_interfaces("AF_PACKET whose interface goes") {
+        return;
+    }
+    enter_namespace();
+    let make = || {
+        ip("link add clga type veth peer name clgb");
+        ip("link set clga up");
+        ip("link set clgb up");
+    };
+    make();
+    eal();
+    let options = OpenOptions { receive_frames: 512, control_frames: 256, ..OpenOptions::default() };
+    let device: Device = "af_packet:clga".parse().expect("a name");
+    let mut port = open(&device, &options).expect("the port");
+    let state = |port: &drivers::Opened| (port.control.link().up, port.control.is_gone());
+    assert_eq!(state(&port), (true, false));
+    ip("link set clgb down");
+    assert_eq!(state(&port), (false, false));
+    ip("link set clgb up");
+    assert_eq!(state(&port), (true, false));
+    ip("link del clgb");
+    assert_eq!(state(&port), (false, true));
+    let parts = &mut port.queues[0];
+    for turn in 0..100 {
+        let mut frames = vec![frame(&parts.pools.control, &ethernet(turn, 60))];
+        parts.queue.transmit(0, &mut frames);
+        parts.queue.receive(0, &mut frames, 32);
+    }
+    make();
+    assert_eq!(state(&port), (false, true));
+    drop(port);
+    assert_eq!(state(&open(&device, &options).expect("the new interface")), (true, false));
+}
+
+#[test]
+fn two_queues_and_a_lane_without() {
+    // Shows two queue pairs that both send, what arrives on either, and pools for a third lane; without RSS to tell.
+    if !may_make_interfaces("AF_PACKET with two queues") {
+        return;
+    }
+    enter_namespace();
+    ip("link add clqa type veth peer name clqb");
+    ip("link set clqa up");
+    ip("link set clqb up");
+    eal();
+    let options = OpenOptions {
+        queues: 2,
+        lanes: 3,
+        receive_frames: 512,
+        control_frames: 256,
+        ..OpenOptions::default()
+    };
+    let device: Device = "af_packet:clqa".parse().expect("a name");
+    let mut port = open(&device, &options).expect("the port");
+    assert_eq!((port.queues.len(), port.queueless.len(), port.rss.is_none()), (2, 1, true));
+    assert_eq!(port.queueless[0].receive.available(), 512);
+    let peer = RawSocket::new("clqb");
+    for turn in 0..20_u8 {
+        let parts = &mut port.queues[usize::from(turn % 2)];
+        let mut frames = vec![frame(&parts.pools.control, &ethernet(turn, 60))];
+        assert_eq!(parts.queue.transmit(0, &mut frames), 1);
+        assert_eq!(peer.receive_ours(), ethernet(turn, 60));
+    }
+    drop(port);
+    let many = OpenOptions { queues: 40, lanes: 40, receive_frames: 256, control_frames: 64, ..options };
+    let refused = open(&device, &many).err();
+    assert!(matches!(refused, Some(SetupError::Queues { asked: 40, offered: 16, .. })), "{refused:?}");
+}

@@ -240,6 +240,46 @@ fn captures_are_read_and_written() {
     assert_eq!(records(&written), sent);
 }
 
+#[test]
+fn a_capture_shows_what_went_by() {
+    // Shows --capture's file as tshark reads it, where it is there: both directions of a loop, from its start to its
+    // end; that a second one at the same time is refused, and that the port goes on after it.
+    let path = std::env::temp_dir().join(format!("corelane-capture-{}.pcapng", std::process::id()));
+    let mut port = opened("ring");
+    let cross = |port: &mut Opened, first: u8| {
+        let parts = &mut port.queues[0];
+        let mut frames = vec![frame(&parts.pools.control, &ethernet(first, 200))];
+        assert_eq!(parts.queue.transmit(0, &mut frames), 1);
+        assert_eq!(parts.queue.receive(0, &mut frames, 32), 1);
+    };
+    cross(&mut port, 1);
+    let capture = port.control.capture(&path).expect("a capture");
+    let second = port.control.capture(&path).err().expect("one is enough").to_string();
+    assert!(second.contains("runs already") && !second.contains('\n'), "{second}");
+    for first in 2..5 {
+        cross(&mut port, first);
+    }
+    assert_eq!((capture.captured(), capture.dropped()), (6, 0));
+    capture.finish().expect("a closed file");
+    cross(&mut port, 9);
+    let nowhere = port.control.capture(std::path::Path::new("/nowhere/x.pcapng")).err().expect("no folder");
+    assert!(nowhere.to_string().contains("/nowhere/x.pcapng"), "{nowhere}");
+    let file = fs::read(&path).expect("the file");
+    let whole = |first| file.windows(214).filter(|bytes| *bytes == ethernet(first, 200)).count();
+    assert_eq!([1, 2, 3, 4, 9].map(whole), [0, 2, 2, 2, 0]);
+    let words = ["-Tfields", "-eframe.len", "-eframe.packet_flags_direction", "-eframe.interface_name", "-r"];
+    match std::process::Command::new("tshark").args(words).arg(&path).output() {
+        Ok(output) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let lines: Vec<&str> = said.lines().collect();
+            assert_eq!(lines.len(), 6, "{said}");
+            assert!(lines.iter().all(|line| line.starts_with("214\t") && line.ends_with("ring")), "{said}");
+        }
+        _ => eprintln!("left out: reading the capture with tshark, which is not here"),
+    }
+    fs::remove_file(&path).expect("the file");
+}
+
 /// A classic pcap file of Ethernet frames.
 fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut file = Vec::new();

@@ -3,6 +3,9 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::sync::Arc;
+
+use drivers::RssTable;
 
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +127,10 @@ pub struct EngineConfig {
     pub transmit_backlog_max: usize,
     /// Datagrams a UDP socket may hold for its application.
     pub datagrams_max: usize,
+    /// Lanes of this runtime: at most [`crate::engine::LANES_MAX`].
+    pub lanes: u8,
+    /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
+    pub rss: Option<Arc<RssTable>>,
     /// Secret of this runtime: sequence numbers, ports, hashes. All lanes have the same.
     pub secret: [u64; 4],
     /// TCP's settings.
@@ -143,6 +150,8 @@ impl EngineConfig {
             cells_max: 1 << 20,
             transmit_backlog_max: 4096,
             datagrams_max: 256,
+            lanes: 1,
+            rss: None,
             secret: [0; 4],
             tcp: TcpConfig::default(),
         }

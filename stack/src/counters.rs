@@ -1,6 +1,7 @@
 //! What a lane counts, and the report of it that people and programs read.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::socket::LaneId;
 use crate::wire::DropReason;
@@ -12,7 +13,8 @@ pub struct Counters {
     pub received_frames: u64,
     /// Frames that did what they came for: delivered, acted on, or answered.
     pub consumed_frames: u64,
-    /// Received frames that ended otherwise, by reason. With `consumed_frames` they make up `received_frames`.
+    /// Received frames that ended otherwise, by reason. With `consumed_frames` and `steered_out` they make up
+    /// `received_frames` and `steered_in`.
     pub drops: [u64; DropReason::COUNT],
     /// Frames handed to the port.
     pub sent_frames: u64,
@@ -44,6 +46,16 @@ pub struct Counters {
     pub spilled_segments: u64,
     /// Out-of-order ranges given up because too many frames were held.
     pub given_up_ranges: u64,
+    /// Frames that other lanes handed over.
+    pub steered_in: u64,
+    /// Received frames handed over to other lanes.
+    pub steered_out: u64,
+    /// Payloads of such frames copied into frames of this lane, to give theirs back at once.
+    pub adopted_segments: u64,
+    /// Frames whose hash from the port was compared with the one that its key gives.
+    pub rss_compared: u64,
+    /// Of those, frames for which they differed.
+    pub rss_differed: u64,
     /// Turns that came later than [`STALL_US`] after the one before.
     pub stalls: u64,
     /// The longest time between two turns. Units: microseconds.
@@ -74,6 +86,11 @@ impl Default for Counters {
             merged_segments: 0,
             given_up_ranges: 0,
             spilled_segments: 0,
+            steered_in: 0,
+            steered_out: 0,
+            adopted_segments: 0,
+            rss_compared: 0,
+            rss_differed: 0,
             stalls: 0,
             stall_us_max: 0,
         }
@@ -112,8 +129,32 @@ pub struct PoolReport {
     pub capacity: usize,
 }
 
+/// A lane's sleeps while it had nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rests {
+    /// How many.
+    pub count: u64,
+    /// Their length together. Units: microseconds.
+    pub us: u64,
+    /// The longest: what came from the port meanwhile waited so long. Units: microseconds.
+    pub us_max: u64,
+    /// How much longer than asked the system let it sleep, at worst. Units: microseconds.
+    pub late_us_max: u64,
+}
+
+impl Rests {
+    /// A sleep that was to be `asked` long at most has lasted `slept`.
+    pub fn count(&mut self, asked: Duration, slept: Duration) {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.count += 1;
+        self.us += us(slept);
+        self.us_max = self.us_max.max(us(slept));
+        self.late_us_max = self.late_us_max.max(us(slept.saturating_sub(asked)));
+    }
+}
+
 /// Everything a lane knows about itself, at one moment.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Which lane.
     pub lane: LaneId,
@@ -135,6 +176,8 @@ pub struct Report {
     pub active: usize,
     /// Payloads the application has lent.
     pub lent: usize,
+    /// Connections at home here that live on other lanes.
+    pub claims: usize,
     /// Frames that wait for the port.
     pub backlog: usize,
     /// Frames of IP datagrams in reassembly, and packets that wait for a neighbour.
@@ -149,11 +192,95 @@ pub struct Report {
     pub copied_bytes: u64,
     /// Payload bytes sent by reference.
     pub attached_bytes: u64,
+    /// Its sleeps.
+    pub rests: Rests,
     /// The sums.
     pub counters: Counters,
 }
 
+impl Rests {
+    fn add(&mut self, other: &Rests) {
+        self.count += other.count;
+        self.us += other.us;
+        self.us_max = self.us_max.max(other.us_max);
+        self.late_us_max = self.late_us_max.max(other.late_us_max);
+    }
+}
+
+impl PoolReport {
+    fn add(&mut self, other: PoolReport) {
+        self.available += other.available;
+        self.capacity += other.capacity;
+    }
+}
+
+impl Counters {
+    /// Count what another lane has counted as well.
+    fn add(&mut self, other: &Counters) {
+        let sums = [
+            (&mut self.received_frames, other.received_frames),
+            (&mut self.consumed_frames, other.consumed_frames),
+            (&mut self.sent_frames, other.sent_frames),
+            (&mut self.delivered_bytes, other.delivered_bytes),
+            (&mut self.accepted, other.accepted),
+            (&mut self.connected, other.connected),
+            (&mut self.closed, other.closed),
+            (&mut self.segments_sent, other.segments_sent),
+            (&mut self.retransmits, other.retransmits),
+            (&mut self.timeouts, other.timeouts),
+            (&mut self.resets_sent, other.resets_sent),
+            (&mut self.pure_acks_sent, other.pure_acks_sent),
+            (&mut self.fast_segments, other.fast_segments),
+            (&mut self.merged_segments, other.merged_segments),
+            (&mut self.spilled_segments, other.spilled_segments),
+            (&mut self.given_up_ranges, other.given_up_ranges),
+            (&mut self.steered_in, other.steered_in),
+            (&mut self.steered_out, other.steered_out),
+            (&mut self.adopted_segments, other.adopted_segments),
+            (&mut self.rss_compared, other.rss_compared),
+            (&mut self.rss_differed, other.rss_differed),
+            (&mut self.stalls, other.stalls),
+        ];
+        for (sum, count) in sums {
+            *sum += count;
+        }
+        let tables = [(&mut self.drops, &other.drops), (&mut self.unsent, &other.unsent)];
+        for (table, counts) in tables {
+            table.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        self.stall_us_max = self.stall_us_max.max(other.stall_us_max);
+    }
+}
+
 impl Report {
+    /// What several lanes know, as one: sums, and the greatest of what is a maximum. The lane is this one's.
+    pub fn add(&mut self, other: &Report) {
+        let counts = [
+            (&mut self.flows, other.flows),
+            (&mut self.half_open, other.half_open),
+            (&mut self.time_wait, other.time_wait),
+            (&mut self.sockets, other.sockets),
+            (&mut self.timers, other.timers),
+            (&mut self.held_frames, other.held_frames),
+            (&mut self.cells, other.cells),
+            (&mut self.active, other.active),
+            (&mut self.lent, other.lent),
+            (&mut self.claims, other.claims),
+            (&mut self.backlog, other.backlog),
+            (&mut self.waiting_packets, other.waiting_packets),
+        ];
+        for (sum, count) in counts {
+            *sum += count;
+        }
+        self.receive.add(other.receive);
+        self.control.add(other.control);
+        self.attach.add(other.attach);
+        self.copied_bytes += other.copied_bytes;
+        self.attached_bytes += other.attached_bytes;
+        self.rests.add(&other.rests);
+        self.counters.add(&other.counters);
+    }
+
     /// Every figure by name, in a fixed order; counters of drops that are zero are left out.
     pub fn figures(&self) -> Vec<(String, u64)> {
         let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -168,6 +295,7 @@ impl Report {
             ("cells", wide(self.cells)),
             ("active", wide(self.active)),
             ("lent", wide(self.lent)),
+            ("claims", wide(self.claims)),
             ("backlog", wide(self.backlog)),
             ("waiting_packets", wide(self.waiting_packets)),
             ("copied_bytes", self.copied_bytes),
@@ -188,8 +316,17 @@ impl Report {
             ("tcp.merged_segments", c.merged_segments),
             ("tcp.given_up_ranges", c.given_up_ranges),
             ("tcp.spilled_segments", c.spilled_segments),
+            ("lanes.steered_in", c.steered_in),
+            ("lanes.steered_out", c.steered_out),
+            ("lanes.adopted_segments", c.adopted_segments),
+            ("lanes.rss_compared", c.rss_compared),
+            ("lanes.rss_differed", c.rss_differed),
             ("stalls", c.stalls),
             ("max_stall_us", c.stall_us_max),
+            ("rests.count", self.rests.count),
+            ("rests.us", self.rests.us),
+            ("rests.max_us", self.rests.us_max),
+            ("rests.max_late_us", self.rests.late_us_max),
         ];
         let mut figures: Vec<_> = plain.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let pools = [("receive", self.receive), ("control", self.control), ("attach", self.attach)];

@@ -15,6 +15,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | [`run`] | the loop of one lane; alone it touches a port and a clock |
+//! | [`links`] | the rings between lanes |
 //! | [`lane`] | the application's end: batches, completion queues, lent payloads |
 //! | [`mode`] | how batches cross between the application and the engine |
 //! | [`socket`] | the vocabulary of the API: handles, ops, completions, memory |
@@ -87,6 +88,7 @@ pub mod engine;
 pub mod flow;
 pub mod ip;
 pub mod lane;
+pub mod links;
 pub mod mode;
 pub mod run;
 pub mod sim;

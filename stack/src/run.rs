@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use drivers::clock::Clock;
-use drivers::{Frame, Queue};
+use drivers::{Bell, Frame, Queue};
 
-use crate::counters::Report;
+use crate::counters::{Report, Rests};
 use crate::engine::{BURST_MAX, Engine};
+use crate::links::Links;
 use crate::mode::{Batch, Turn};
 use crate::time::Instant;
 
@@ -60,8 +61,12 @@ pub enum Idle {
 /// Turns without work before a yielding lane sleeps.
 const YIELDS: u32 = 64;
 
-/// The longest sleep. Latency after idling is at most this and the scheduler's wake-up.
-const SLEEP_MAX: Duration = Duration::from_micros(100);
+/// The first sleep. Each that ends with nothing to do doubles the next.
+const SLEEP_MIN: Duration = Duration::from_micros(16);
+
+/// The longest sleep: latency after idling is at most this and the scheduler's wake-up. Other lanes and wakers end a
+/// sleep at once; only what comes from the port waits for its end.
+const SLEEP_MAX: Duration = Duration::from_millis(1);
 
 /// A burst may follow a burst within a turn, up to this many frames: applications get their turn too.
 const FRAMES_A_TURN: usize = 4 * BURST_MAX;
@@ -69,27 +74,31 @@ const FRAMES_A_TURN: usize = 4 * BURST_MAX;
 /// One lane: an engine and its queue pair.
 pub struct LaneRun {
     engine: Engine,
-    queue: Box<dyn Queue>,
+    queue: Option<Box<dyn Queue>>,
+    links: Links,
     time: TimeSource,
     stop: StopFlag,
     stop_within: Duration,
     idle: Idle,
     idle_turns: u32,
+    rests: Rests,
     frames: Vec<Frame>,
 }
 
 impl LaneRun {
-    /// A lane that polls `queue` for `engine`.
+    /// A lane that polls `queue` for `engine`. Without one it receives and sends by way of other lanes.
     pub fn new(
         engine: Engine,
-        queue: Box<dyn Queue>,
+        queue: Option<Box<dyn Queue>>,
+        links: Links,
         time: TimeSource,
         stop: StopFlag,
         stop_within: Duration,
         idle: Idle,
     ) -> LaneRun {
         let frames = Vec::with_capacity(FRAMES_A_TURN);
-        LaneRun { engine, queue, time, stop, stop_within, idle, idle_turns: 0, frames }
+        let rests = Rests::default();
+        LaneRun { engine, queue, links, time, stop, stop_within, idle, idle_turns: 0, rests, frames }
     }
 
     /// One turn: what the application asked, output, transmit; then receive, timers, and what to tell it.
@@ -99,41 +108,55 @@ impl LaneRun {
             self.engine.stop(self.stop_within);
         }
         let mut busy = self.engine.take_batch(batch);
+        // Before the segments that they are about can be answered.
+        busy |= self.links.tell(&mut self.engine);
         busy |= self.speak();
         busy |= self.listen();
         busy |= self.engine.advance();
         busy |= self.engine.give_batch(batch);
+        busy |= self.links.tell(&mut self.engine);
         if busy {
             self.idle_turns = 0;
-        } else {
-            self.queue.reclaim();
+        } else if let Some(queue) = &mut self.queue {
+            queue.reclaim();
         }
         let running = !self.engine.is_stopped();
-        if !running {
+        if !running && self.links.end() {
             self.engine.clear();
         }
+        let needed = !self.links.all_ended();
         let now = self.engine.now();
-        Turn { now, running, stopping: self.engine.is_stopping(), busy }
+        Turn { now, running, stopping: self.engine.is_stopping(), busy, needed }
     }
 
     fn speak(&mut self) -> bool {
         let busy = self.engine.output();
-        let (queue, now) = (&mut self.queue, self.engine.now().0);
-        self.engine.transmit(|frames| queue.transmit(now, frames)) > 0 || busy
+        let (links, now) = (&mut self.links, self.engine.now().0);
+        let sent = match &mut self.queue {
+            Some(queue) => {
+                let relayed =
+                    if links.relayed.is_empty() { 0 } else { queue.transmit(now, &mut links.relayed) };
+                self.engine.transmit(|frames| queue.transmit(now, frames)) + relayed
+            }
+            None => self.engine.transmit(|frames| links.transmit(frames)),
+        };
+        sent > 0 || busy
     }
 
     fn listen(&mut self) -> bool {
+        let heard = self.links.hear(&mut self.engine);
+        let Some(queue) = &mut self.queue else { return heard };
         let now = self.engine.now().0;
         let mut received = 0;
         while received < FRAMES_A_TURN {
-            let count = self.queue.receive(now, &mut self.frames, BURST_MAX);
+            let count = queue.receive(now, &mut self.frames, BURST_MAX);
             received += count;
             self.engine.receive(&mut self.frames);
             if count < BURST_MAX {
                 break;
             }
         }
-        received > 0
+        received > 0 || heard
     }
 
     /// Nothing is to be done before `until`: let others have the core.
@@ -152,10 +175,17 @@ impl LaneRun {
         let now = Instant(clock.nanoseconds());
         let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(SLEEP_MAX, |deadline| deadline.saturating_since(now));
-        let left = left.min(SLEEP_MAX);
+        let doublings = (self.idle_turns - YIELDS).min(16);
+        let left = left.min(SLEEP_MIN * (1 << doublings)).min(SLEEP_MAX);
         if !left.is_zero() {
-            std::thread::sleep(left);
+            self.links.bell().sleep(left);
+            self.rests.count(left, Instant(clock.nanoseconds()).saturating_since(now));
         }
+    }
+
+    /// What ends the lane's sleep.
+    pub fn bell(&self) -> &Bell {
+        self.links.bell()
     }
 
     /// The application has gone: stop, and close every stream in order.
@@ -165,7 +195,7 @@ impl LaneRun {
 
     /// When the lane next has something to do without being asked.
     pub fn next_event(&self) -> Option<Instant> {
-        let frame = self.queue.next_event().map(Instant);
+        let frame = self.queue.as_ref().and_then(|queue| queue.next_event()).map(Instant);
         [frame, self.engine.next_deadline()].into_iter().flatten().min()
     }
 
@@ -181,6 +211,6 @@ impl LaneRun {
 
     /// Everything the lane knows about itself.
     pub fn report(&self) -> Report {
-        self.engine.report()
+        Report { rests: self.rests, ..self.engine.report() }
     }
 }

@@ -25,7 +25,7 @@ const LAYERS: &[Layer] = &[
     Layer { modules: &["config", "counters", "mode", "socket", "time"], beside: true },
     Layer { modules: &["ip", "udp", "tcp"], beside: false },
     Layer { modules: &["buffer", "engine", "flow", "timer"], beside: true },
-    Layer { modules: &["lane", "run"], beside: true },
+    Layer { modules: &["lane", "links", "run"], beside: true },
     Layer { modules: &["mode::paired_thread", "mode::run_to_completion", "mode::service"], beside: false },
     Layer { modules: &["sim"], beside: false },
 ];

@@ -48,8 +48,9 @@ impl Head<'_> {
             (false, _) => b"\r\nConnection: close\r\n\r\n",
         };
         //= https://www.rfc-editor.org/rfc/rfc9110#section-6.6.1
-        //# An origin server with a clock MUST generate a Date header field in all
-        //# 2xx (Successful), 3xx (Redirection), and 4xx (Client Error) responses
+        //# An origin server with a clock (as defined in Section 5.6.7) MUST
+        //# generate a Date header field in all 2xx (Successful), 3xx
+        //# (Redirection), and 4xx (Client Error) responses
         [
             b"HTTP/1.1 ",
             self.status.text().as_bytes(),

@@ -72,10 +72,12 @@ impl Board {
             Err(TryLockError::WouldBlock) => return,
         };
         for (index, slot) in slots.iter().enumerate() {
-            let Ok(snapshot) = slot.try_lock() else { continue };
-            match seen.get_mut(index) {
-                Some(old) => old.clone_from(&snapshot),
-                None => seen.push(snapshot.clone()),
+            match (slot.try_lock(), seen.get_mut(index)) {
+                (Ok(snapshot), Some(old)) => old.clone_from(&snapshot),
+                (Ok(snapshot), None) => seen.push(snapshot.clone()),
+                (Err(_), Some(_)) => {}
+                // Those behind it have their places behind it.
+                (Err(_), None) => return,
             }
         }
     }
@@ -101,5 +103,70 @@ impl Publisher {
         if let Ok(mut slot) = self.slot.try_lock() {
             *slot = Snapshot { report: lane.report(), server };
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::IpAddr;
+
+    use corelane::soft::Net;
+    use corelane::{Config, LaneId, Runtime};
+
+    use super::*;
+
+    /// What so many lanes said that have done nothing yet.
+    pub fn snapshots(count: u8) -> Vec<Snapshot> {
+        let small = Config::new(Net::default(), IpAddr::from([10, 0, 0, 1]));
+        let config = Config { receive_frames: 64, control_frames: 64, blocks: 4, ..small };
+        let seen = Mutex::new(Vec::new());
+        let runtime = Runtime::new(config).expect("a wire of its own");
+        let look = |lane: Lane| {
+            for number in 0..count {
+                let report = Report { lane: LaneId(number), ..lane.report() };
+                let snapshot = Snapshot { report, server: Statistics::default() };
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
+            }
+            Ok(())
+        };
+        runtime.run(look).expect("nothing can go wrong");
+        seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[test]
+    fn a_slot_that_is_written_is_not_waited_for() {
+        // Shows with a slot held: before it was ever seen nothing behind it is, so that places stay; afterwards the
+        // others are brought up to date, and the held one once it is let go.
+        let slots: Vec<Slot> =
+            snapshots(2).into_iter().map(|snapshot| Arc::new(Mutex::new(snapshot))).collect();
+        let board = Board { slots: Mutex::new(slots.clone()) };
+        let mut seen = Vec::new();
+        let connections =
+            |seen: &[Snapshot]| seen.iter().map(|lane| lane.server.connections).collect::<Vec<_>>();
+        let held = slots[0].lock().expect("nobody panics");
+        board.look(&mut seen);
+        assert!(seen.is_empty());
+        drop(held);
+        board.look(&mut seen);
+        assert_eq!(connections(&seen), [0, 0]);
+        let mut held = slots[0].lock().expect("nobody panics");
+        held.server.connections = 1;
+        slots[1].lock().expect("nobody panics").server.connections = 2;
+        board.look(&mut seen);
+        assert_eq!(connections(&seen), [0, 2]);
+        drop(held);
+        board.look(&mut seen);
+        assert_eq!(connections(&seen), [1, 2]);
+    }
+
+    #[test]
+    fn answers_are_counted_by_class() {
+        // Shows one of each class that there is.
+        let mut statistics = Statistics::default();
+        for status in [Status::Ok, Status::PartialContent, Status::NotModified, Status::NotFound] {
+            statistics.count(status);
+        }
+        statistics.count(Status::ServiceUnavailable);
+        assert_eq!(statistics.answers, [0, 2, 1, 1, 1]);
     }
 }

@@ -158,3 +158,45 @@ impl Collector for Lanes {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::httpd::board::tests::snapshots;
+
+    #[test]
+    fn each_lane_has_its_own_lines() {
+        // Shows both lanes' figures under one description, that each sample's name was described before, and the end.
+        let mut lanes = snapshots(2);
+        lanes[1].server.requests = 9;
+        lanes[1].report.counters.drops[0] = 3;
+        let page = render(&lanes);
+        assert!(page.contains("corelane_http_requests_total{lane=\"0\"} 0\n"), "{page}");
+        assert!(page.contains("corelane_http_requests_total{lane=\"1\"} 9\n"), "{page}");
+        assert!(
+            page.contains("# TYPE corelane_http_requests counter\n") && page.ends_with("# EOF\n"),
+            "{page}"
+        );
+        assert!(
+            page.lines().any(|line| line.starts_with("corelane_dropped_frames_total{lane=\"1\",reason=")
+                && line.ends_with(" 3"))
+        );
+        let mut described = String::new();
+        for line in page.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                described = rest.split(' ').next().unwrap_or_default().to_owned();
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(&described), "{line} is not of {described}");
+            }
+        }
+        assert_eq!(page.matches("# TYPE corelane_tcp counter").count(), 1);
+    }
+
+    #[test]
+    fn the_path_is_met_exactly() {
+        // Shows the path alone, with a query, and what only begins like it.
+        let metrics = Metrics::new("/metrics".to_owned());
+        assert!(metrics.is_asked("/metrics") && metrics.is_asked("/metrics?a"));
+        assert!(!metrics.is_asked("/metrics/") && !metrics.is_asked("/metricsx") && !metrics.is_asked("/"));
+    }
+}

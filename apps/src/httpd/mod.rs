@@ -409,8 +409,9 @@ impl Server {
     /// The last answer is queued. The client is heard out for a while, so that what it still sends does not make a
     /// reset overtake the answer.
     //= https://www.rfc-editor.org/rfc/rfc9112#section-9.6
-    //# To avoid the TCP reset problem, servers typically close a connection in
-    //# stages.
+    //# First, the server performs a half-close by closing only the write side
+    //# of the read/write connection. The server then continues to read from the
+    //# connection until it receives a corresponding close by the client
     fn finish(&mut self, lane: &mut Lane, socket: SocketId) {
         let now = lane.now();
         let Some(connection) = self.connections.get_mut(socket) else { return };

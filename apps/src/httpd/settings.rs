@@ -346,3 +346,21 @@ fn is_in(ip: IpAddr, subnet: Address) -> bool {
     let beyond = u32::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
     (ip.to_bits() | beyond) == (own.to_bits() | beyond)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn subnets_have_edges_and_an_inside() {
+        // Shows both edges of a usual subnet, the middle, the whole Internet, and what lies in a subnet.
+        let edge = |a: [u8; 4], prefix| is_edge(Ipv4Addr::from(a).to_bits(), prefix);
+        assert!(edge([10, 0, 0, 0], 24) && edge([10, 0, 0, 255], 24) && !edge([10, 0, 1, 0], 16));
+        assert!(!edge([10, 0, 0, 1], 24) && !edge([10, 0, 0, 1], 0) && edge([10, 0, 0, 4], 30));
+        let subnet = |prefix| Address { ip: IpAddr::from([10, 0, 0, 1]), prefix };
+        assert!(is_in([10, 0, 0, 9].into(), subnet(24)) && !is_in([10, 0, 1, 9].into(), subnet(24)));
+        assert!(is_in([9, 9, 9, 9].into(), subnet(0)) && !is_in([10, 0, 0, 2].into(), subnet(32)));
+    }
+}

@@ -85,3 +85,25 @@ pub fn line(before: &[Snapshot], now: &[Snapshot], time: Duration) -> String {
         bits % 10
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::httpd::board::tests::snapshots;
+
+    #[test]
+    fn the_line_sums_lanes_and_divides_by_the_time() {
+        // Shows two lanes over two seconds, and that a first look without an earlier one is no panic.
+        let before = snapshots(2);
+        let mut now = before.clone();
+        for lane in &mut now {
+            lane.server.requests += 300;
+            lane.server.connections = 7;
+            lane.report.attached_bytes += 1_000_000;
+            lane.server.log_dropped = 1;
+        }
+        let two = Duration::from_secs(2);
+        assert_eq!(line(&before, &now, two), "14 connections, 300 requests/s, 8.0 Mb/s, 2 drops");
+        assert_eq!(line(&[], &[], Duration::ZERO), "0 connections, 0 requests/s, 0.0 Mb/s, 0 drops");
+    }
+}

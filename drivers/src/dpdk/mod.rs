@@ -6,8 +6,11 @@
 //! | `chatter.rs` | what DPDK says, kept from the user and quoted in errors |
 //! | `surroundings.rs` | huge pages, rights, interfaces: looked at before DPDK trips over them |
 //! | `probe.rs` | from a device's name to one of DPDK's ports |
-//! | `port.rs` | [`Port`]: configured, then started; statistics and link |
+//! | `plan.rs`, `rss.rs` | what to ask of a port that offers this and that |
+//! | `port.rs` | [`Port`]: configured, then started |
+//! | `control.rs`, `kernel.rs` | statistics and link; the kernel's interface below |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
+//! | `gate.rs` | keeping bursts out of memory that DPDK's own thread takes away |
 //! | `pool.rs` | pools of mbufs; memory for regions; threads that DPDK knows |
 //!
 //! The layout of frames is `mbuf.rs`'s, one level up; the C side's offsets are checked against it here.
@@ -23,17 +26,23 @@ use crate::port::{Opened, QueueParts};
 use crate::setup::SetupError;
 
 mod chatter;
+mod control;
 mod eal;
+mod gate;
+mod kernel;
+mod plan;
 mod pool;
 mod port;
 mod probe;
 mod queue;
+mod rss;
 mod surroundings;
 
+pub use control::PortControl;
 pub use eal::{Eal, EalOptions, HUGE_MIB_MIN, split_arguments};
 pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
-pub use port::{Configured, Port, PortControl, Started};
+pub use port::{Configured, Port, Started};
 pub use queue::PortQueue;
 
 /// Opens a device on DPDK and starts it.
@@ -48,6 +57,8 @@ pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, Set
         mtu: port.mtu(),
         capabilities: port.capabilities(),
         queues: queues.collect(),
+        queueless: port.claim_queueless(),
+        rss: port.rss(),
         control: Box::new(port.into_control()),
     })
 }
@@ -90,6 +101,7 @@ const _: () = {
     assert!(tx::UDP_CHECKSUM == ffi::RTE_MBUF_F_TX_UDP_CKSUM);
     assert!(tx::IP_CHECKSUM == ffi::RTE_MBUF_F_TX_IP_CKSUM);
     assert!(tx::IPV4 == ffi::RTE_MBUF_F_TX_IPV4 && tx::IPV6 == ffi::RTE_MBUF_F_TX_IPV6);
+    assert!(tx::VLAN == ffi::RTE_MBUF_F_TX_VLAN);
     assert!(tx::EXTERNAL == ffi::RTE_MBUF_F_EXTERNAL && tx::INDIRECT == ffi::RTE_MBUF_F_INDIRECT);
 };
 

@@ -27,12 +27,15 @@ pub(super) struct PoolShape {
     pub data_room: u16,
     /// Of `frames`, those that receive rings are going to hold.
     pub in_rings: usize,
+    /// Threads that give frames back, each into a cache of its own.
+    pub threads: u16,
 }
 
 impl PoolShape {
     /// A cache so small that all threads' caches together cannot starve the rings' owner.
     fn cache(&self) -> usize {
-        (self.frames.saturating_sub(self.in_rings) / 8).min(CACHE_FRAMES_MAX)
+        let shares = 4 + 4 * usize::from(self.threads.max(1));
+        (self.frames.saturating_sub(self.in_rings) / shares).min(CACHE_FRAMES_MAX)
     }
 }
 

@@ -1,21 +1,27 @@
 //! A port of DPDK's: configured, then started, as two types. How it is found is `probe.rs`, its bursts `queue.rs`.
 
-use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_sys as ffi;
 
+use super::control::PortControl;
+use super::kernel::Interface;
+use super::plan::{self, Plan};
 use super::pool::{DpdkPool, PoolShape};
 use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
 use super::queue::PortQueue;
+use super::rss::RssPlan;
 use super::{Eal, chatter, error_text};
+use crate::capture::CapturePoint;
 use crate::device::Device;
-use crate::open::{OpenOptions, SPARE_FRAMES};
+use crate::open::OpenOptions;
 use crate::pool::{Pool, Pools, RECEIVE_ROOM};
-use crate::port::{Capabilities, Control, DeviceStatistics, Link};
+use crate::port::Capabilities;
 use crate::setup::SetupError;
+use crate::steering::RssTable;
 
 /// State of a [`Port`]: its queues are set up, and nothing moves yet.
 #[derive(Debug)]
@@ -29,6 +35,9 @@ pub enum Started {}
 pub struct Port<State> {
     shared: Arc<Shared>,
     queues: Vec<(PortQueue, Pools)>,
+    queueless: Vec<Pools>,
+    rss_plan: Option<RssPlan>,
+    rss: Option<Arc<RssTable>>,
     capabilities: Capabilities,
     mac: [u8; 6],
     mtu: u16,
@@ -41,9 +50,23 @@ pub struct Port<State> {
 pub(super) struct Shared {
     pub port: OwnedPort,
     pub counters: Counters,
-    device: String,
+    pub capture: Arc<CapturePoint>,
+    pub device: String,
     /// Statistics and link are asked for one at a time.
-    asking: Mutex<()>,
+    pub asking: Mutex<()>,
+    /// The kernel's interface below.
+    pub interface: Option<Interface>,
+    /// A NIC's folder in /sys, which goes with it.
+    folder: Option<PathBuf>,
+}
+
+impl Shared {
+    /// The device has been taken away.
+    pub fn is_removed(&self) -> bool {
+        // SAFETY: the port is open.
+        let removed = unsafe { ffi::corelane_port_is_removed(self.port.id) } != 0;
+        removed || self.folder.as_ref().is_some_and(|folder| !folder.exists())
+    }
 }
 
 /// What a port's queues did that DPDK does not count.
@@ -53,34 +76,6 @@ pub(super) struct Counters {
     pub copied_bytes: AtomicU64,
     pub refused_frames: AtomicU64,
 }
-
-/// Bytes around an IP packet: Ethernet's header and one VLAN tag.
-const LINK_BYTES: u16 = 14 + 4;
-
-/// Segments of one frame where the driver names no bound: what the stack puts together, twice over.
-const SEGMENTS_MAX: usize = 16;
-
-/// A driver that cuts TCP payload takes what one IP packet holds, less the largest headers.
-const SEGMENTATION_MAX: u32 = 65_535 - 120;
-
-/// AF_PACKET sends no more than this, whatever its interface's MTU.
-const AF_PACKET_MTU_MAX: u16 = 1500;
-
-/// AF_PACKET's driver has no more rings (`RTE_PMD_AF_PACKET_MAX_RINGS`).
-const AF_PACKET_QUEUES_MAX: u16 = 16;
-
-const RECEIVE_OFFLOADS: u64 = ffi::RTE_ETH_RX_OFFLOAD_IPV4_CKSUM
-    | ffi::RTE_ETH_RX_OFFLOAD_UDP_CKSUM
-    | ffi::RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
-
-const TRANSMIT_OFFLOADS: u64 = ffi::RTE_ETH_TX_OFFLOAD_IPV4_CKSUM
-    | ffi::RTE_ETH_TX_OFFLOAD_UDP_CKSUM
-    | ffi::RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
-
-const RSS_TYPES: u64 = ffi::RTE_ETH_RSS_NONFRAG_IPV4_TCP
-    | ffi::RTE_ETH_RSS_NONFRAG_IPV4_UDP
-    | ffi::RTE_ETH_RSS_NONFRAG_IPV6_TCP
-    | ffi::RTE_ETH_RSS_NONFRAG_IPV6_UDP;
 
 /// The device's name and what went wrong, for errors.
 struct Failure<'d>(&'d Device);
@@ -96,57 +91,50 @@ impl Failure<'_> {
     }
 }
 
-/// What to ask the port for, after asking what it offers.
-struct Plan {
-    receive_offloads: u64,
-    transmit_offloads: u64,
-    rss_types: u64,
-    receive_descriptors: u16,
-    transmit_descriptors: u16,
-    mtu: u16,
-    capabilities: Capabilities,
-}
-
 impl Port<Configured> {
     /// Opens `device`, gives each queue its pools and sets its rings up.
     ///
     /// Errors: see [`SetupError`]; nothing is left behind.
     pub fn open(_eal: &Eal, device: &Device, options: &OpenOptions) -> Result<Port<Configured>, SetupError> {
-        check_before_probe(device, options)?;
+        let traits = Traits::of(device);
+        let interface = device.kernel_interface().and_then(Interface::find);
+        let most = check_before_probe(device, options, traits, interface.as_ref())?;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
-        let port = probe(device, options.queues);
+        let port = probe(device, most);
         // The port's own drop takes the lock, should a step below fail.
         drop(control);
         let mut port = port?;
         let failure = Failure(device);
         let info = port.info().or_else(|status| failure.check(status).map(|()| Default::default()))?;
-        let traits = Traits::of(device);
-        let plan = Plan::new(device, options, &info, traits, current_mtu(device, port.id))?;
+        let mtu = interface.as_ref().filter(|_| traits.kernel_interface).and_then(Interface::mtu);
+        let plan = Plan::new(device, options, &info, traits, mtu.unwrap_or_else(|| port_mtu(port.id)))?;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
         let muffled = muffled(device);
         let pools = set_up(&port, &failure, &plan, options, traits);
         drop(muffled);
         drop(control);
-        let pools = pools?;
+        let (pools, queueless) = pools?;
         let mac = mac(port.id, traits);
-        let counters = Counters::default();
-        let shared = Arc::new(Shared { port, counters, device: device.to_string(), asking: Mutex::new(()) });
-        let queues = (0..).zip(pools).map(|(index, (receive, control, attach))| {
-            let pools = Pools {
-                receive: Pool::dpdk(receive.clone()),
-                control: Pool::dpdk(control.clone()),
-                attach: Pool::dpdk(attach),
-            };
-            let prepares = plan.transmit_offloads & TRANSMIT_OFFLOADS != 0;
-            let limit = usize::from(plan.mtu + LINK_BYTES);
-            let kept = (receive, control);
-            (
-                PortQueue::new(Arc::clone(&shared), index, kept, &plan.capabilities, traits, prepares, limit),
-                pools,
-            )
+        // A TAP's interface has been made by now.
+        let interface = interface.or_else(|| device.kernel_interface().and_then(Interface::find));
+        let shared = Arc::new(Shared {
+            port,
+            counters: Counters::default(),
+            capture: Arc::default(),
+            device: device.to_string(),
+            asking: Mutex::new(()),
+            interface,
+            folder: device.folder(),
+        });
+        let queues = (0..).zip(pools).map(|(index, pools)| {
+            let kept = (pools.0.clone(), pools.1.clone());
+            (PortQueue::new(Arc::clone(&shared), index, kept, &plan, traits), lend(pools))
         });
         Ok(Port {
             queues: queues.collect(),
+            queueless: queueless.into_iter().map(lend).collect(),
+            rss_plan: plan.rss,
+            rss: None,
             shared,
             capabilities: plan.capabilities,
             mac,
@@ -159,27 +147,40 @@ impl Port<Configured> {
 
     /// Starts the port.
     pub fn start(self) -> Result<Port<Started>, SetupError> {
-        let Port { shared, queues, capabilities, mac, mtu, promiscuous, nic, state: _ } = self;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = shared.port.id;
+        let id = self.shared.port.id;
         chatter::take();
         // SAFETY: the port is configured and its queues are set up.
         let status = unsafe { ffi::rte_eth_dev_start(id) };
-        if status == 0 && promiscuous {
+        if status == 0 && self.promiscuous {
             // SAFETY: the port is open. A port that cannot filter refuses, and receives all the same.
             unsafe { ffi::rte_eth_promiscuous_enable(id) };
         }
-        if status == 0 && nic {
+        if status == 0 && self.nic {
             // IPv6's neighbours are found by multicast.
             // SAFETY: the port is open. A port that cannot filter refuses, and receives all the same.
             unsafe { ffi::rte_eth_allmulticast_enable(id) };
         }
+        let rss = self.rss_plan.as_ref().filter(|_| status == 0).and_then(|plan| plan.apply(id));
         drop(control);
         if status != 0 {
             let reason = chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status));
-            return Err(SetupError::Device { device: shared.device.clone(), reason });
+            return Err(SetupError::Device { device: self.shared.device.clone(), reason });
         }
-        Ok(Port { shared, queues, capabilities, mac, mtu, promiscuous, nic, state: PhantomData })
+        let Port { shared, queues, queueless, rss_plan, capabilities, mac, mtu, promiscuous, nic, .. } = self;
+        Ok(Port {
+            shared,
+            queues,
+            queueless,
+            rss_plan,
+            rss: rss.map(Arc::new),
+            capabilities,
+            mac,
+            mtu,
+            promiscuous,
+            nic,
+            state: PhantomData,
+        })
     }
 }
 
@@ -187,6 +188,16 @@ impl Port<Started> {
     /// The queue pairs with their pools, to be handed to their threads. Empty the second time.
     pub fn claim_queues(&mut self) -> Vec<(PortQueue, Pools)> {
         std::mem::take(&mut self.queues)
+    }
+
+    /// The pools of lanes without a queue pair. Empty the second time.
+    pub fn claim_queueless(&mut self) -> Vec<Pools> {
+        std::mem::take(&mut self.queueless)
+    }
+
+    /// How packets are spread over the queues, where the port tells.
+    pub fn rss(&self) -> Option<Arc<RssTable>> {
+        self.rss.clone()
     }
 
     /// The side of the port that is not its queues.
@@ -212,210 +223,107 @@ impl<State> Port<State> {
     }
 }
 
-/// Checks what AF_PACKET's port would be refused for.
+/// The queue pairs to ask the driver for, where it must be told before it says how many it has.
 ///
-/// Its driver closes its sockets as a started port stops and at no other time: those of a port that was never
-/// started would stay, and take frames away from the next.
-fn check_before_probe(device: &Device, options: &OpenOptions) -> Result<(), SetupError> {
-    let Device::AfPacket(interface) = device else { return Ok(()) };
-    if let Some(current) = kernel_mtu(interface) {
-        mtu(device, options, &ffi::corelane_port_info::default(), current)?;
-    }
-    if !(1..=AF_PACKET_QUEUES_MAX).contains(&options.queues) {
-        let (device, asked) = (device.to_string(), options.queues);
-        return Err(SetupError::Queues { device, asked, offered: AF_PACKET_QUEUES_MAX });
-    }
-    descriptors(device, options, &ffi::corelane_port_info::default()).map(drop)
-}
-
-impl Plan {
-    fn new(
-        device: &Device,
-        options: &OpenOptions,
-        info: &ffi::corelane_port_info,
-        traits: Traits,
-        current_mtu: u16,
-    ) -> Result<Plan, SetupError> {
-        let offered = info.rx_queues_max.min(info.tx_queues_max);
-        if options.queues > offered || options.queues == 0 {
-            return Err(SetupError::Queues { device: device.to_string(), asked: options.queues, offered });
-        }
-        let mtu = mtu(device, options, info, current_mtu)?;
-        let receive = info.rx_offloads & RECEIVE_OFFLOADS;
-        let transmit = if traits.sums_any_segments { info.tx_offloads & TRANSMIT_OFFLOADS } else { 0 };
-        let mut receive_offloads = receive;
-        if mtu + LINK_BYTES > traits.receive_room - 128 {
-            receive_offloads |= info.rx_offloads & ffi::RTE_ETH_RX_OFFLOAD_SCATTER;
-        }
-        let rss_types = if traits.steers { info.rss_types & RSS_TYPES } else { 0 };
-        let rss_hash = rss_types != 0 && info.rx_offloads & ffi::RTE_ETH_RX_OFFLOAD_RSS_HASH != 0;
-        if rss_hash {
-            receive_offloads |= ffi::RTE_ETH_RX_OFFLOAD_RSS_HASH;
-        }
-        let gathers = traits.gathers && info.tx_offloads & ffi::RTE_ETH_TX_OFFLOAD_MULTI_SEGS != 0;
-        let segments =
-            gathers && traits.segments_tcp && info.tx_offloads & ffi::RTE_ETH_TX_OFFLOAD_TCP_TSO != 0;
-        let mut transmit_offloads = transmit;
-        if gathers {
-            transmit_offloads |= ffi::RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-        }
-        if segments {
-            transmit_offloads |= ffi::RTE_ETH_TX_OFFLOAD_TCP_TSO;
-        }
-        let capabilities = Capabilities {
-            mtu_max: mtu,
-            multi_segment: gathers,
-            segments_max: match (gathers, info.tx_segments_max) {
-                (false, _) => 1,
-                (true, 0 | u16::MAX) => SEGMENTS_MAX,
-                (true, most) => usize::from(most).min(SEGMENTS_MAX),
-            },
-            reads_heap: traits.reads_heap,
-            transmit_ipv4_checksum: transmit & ffi::RTE_ETH_TX_OFFLOAD_IPV4_CKSUM != 0,
-            transmit_tcp_checksum: transmit & ffi::RTE_ETH_TX_OFFLOAD_TCP_CKSUM != 0,
-            transmit_udp_checksum: transmit & ffi::RTE_ETH_TX_OFFLOAD_UDP_CKSUM != 0,
-            receive_checksums: receive == RECEIVE_OFFLOADS,
-            segmentation_max: if segments { SEGMENTATION_MAX } else { 0 },
-            rss_hash,
-        };
-        let (receive_descriptors, transmit_descriptors) = descriptors(device, options, info)?;
-        Ok(Plan {
-            receive_offloads,
-            transmit_offloads,
-            rss_types,
-            receive_descriptors,
-            transmit_descriptors,
-            mtu,
-            capabilities,
-        })
-    }
-}
-
-/// Ring sizes that the pools can feed and the device can have.
-fn descriptors(
+/// AF_PACKET's driver closes its sockets as a started port stops and at no other time: those of a port that was never
+/// started would stay, and take frames away from the next. So what it would be refused for is checked first.
+fn check_before_probe(
     device: &Device,
     options: &OpenOptions,
-    info: &ffi::corelane_port_info,
-) -> Result<(u16, u16), SetupError> {
-    let fit = |wanted: usize, least: u16, most: u16, step: u16| {
-        let most = if most == 0 { u16::MAX } else { most };
-        // Below the largest power of two: drivers take no other, or mask with it.
-        let wanted = wanted.min(usize::from(options.descriptors)).min(usize::from(most)).max(1);
-        let wanted = u16::try_from(1_usize << wanted.ilog2()).unwrap_or(u16::MAX);
-        let step = step.max(1);
-        (wanted - wanted % step).max(least).max(step)
-    };
-    let spare = options.receive_frames.saturating_sub(SPARE_FRAMES);
-    let receive = fit(spare, info.rx_descriptors_min, info.rx_descriptors_max, info.rx_descriptors_step);
-    let needed = usize::from(receive) + SPARE_FRAMES;
-    if options.receive_frames < needed {
-        let frames = options.receive_frames;
-        return Err(SetupError::TooFewFrames { device: device.to_string(), frames, needed });
-    }
-    // Frames that were sent stay in the ring until the driver gets round to them: half must be left to send with.
-    let spare = options.control_frames / 2;
-    let transmit = fit(spare, info.tx_descriptors_min, info.tx_descriptors_max, info.tx_descriptors_step);
-    Ok((receive, transmit))
-}
-
-fn mtu(
-    device: &Device,
-    options: &OpenOptions,
-    info: &ffi::corelane_port_info,
-    current: u16,
+    traits: Traits,
+    interface: Option<&Interface>,
 ) -> Result<u16, SetupError> {
-    let most = match device {
-        // The kernel's interface is not ours to change.
-        Device::AfPacket(_) => current.min(AF_PACKET_MTU_MAX),
-        _ if info.mtu_max == 0 => current,
-        _ => info.mtu_max.min(9_216),
-    };
-    let asked = options.mtu.unwrap_or(current.min(most));
-    // IPv4 asks for 68 (RFC 791); drivers say the same or nothing.
-    let least = info.mtu_min.max(68);
-    if (least..=most).contains(&asked) {
-        return Ok(asked);
+    let queues = plan::queues(device, options, traits.queues_max)?;
+    if traits.kernel_interface {
+        let nothing = ffi::corelane_port_info::default();
+        if let Some(current) = interface.and_then(Interface::mtu) {
+            plan::mtu(device, options, &nothing, traits, current)?;
+        }
+        plan::descriptors(device, options, &nothing, traits)?;
     }
-    Err(SetupError::Mtu { device: device.to_string(), asked, least, most })
+    Ok(queues)
 }
 
-/// The MTU of the kernel's interface below AF_PACKET, else the port's own.
-fn current_mtu(device: &Device, id: u16) -> u16 {
-    if let Device::AfPacket(interface) = device
-        && let Some(mtu) = kernel_mtu(interface)
-    {
-        return mtu;
-    }
+fn port_mtu(id: u16) -> u16 {
     let mut mtu = 1500;
     // SAFETY: the port is open; `mtu` is written on success.
     unsafe { ffi::rte_eth_dev_get_mtu(id, &raw mut mtu) };
     mtu
 }
 
-fn kernel_mtu(interface: &str) -> Option<u16> {
-    // SAFETY: all-zero bytes are an empty request.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let name = CString::new(interface).ok()?;
-    for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes_with_nul()) {
-        *to = std::ffi::c_char::from_ne_bytes([*from]);
-    }
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").ok()?;
-    // SAFETY: SIOCGIFMTU reads the name and writes the number into a request of this size.
-    let status =
-        unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), libc::SIOCGIFMTU, &raw mut request) };
-    // SAFETY: on success the kernel wrote this variant.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    (status == 0).then(|| u16::try_from(mtu).unwrap_or(u16::MAX))
-}
-
 type QueuePools = (DpdkPool, DpdkPool, DpdkPool);
 
-/// Configures the port and sets every queue's rings up from pools of its own.
+fn lend((receive, control, attach): QueuePools) -> Pools {
+    Pools { receive: Pool::dpdk(receive), control: Pool::dpdk(control), attach: Pool::dpdk(attach) }
+}
+
+/// Configures the port and sets every queue's rings up from pools of its own. Then come the pools of lanes without.
 fn set_up(
     port: &OwnedPort,
     failure: &Failure<'_>,
     plan: &Plan,
     options: &OpenOptions,
     traits: Traits,
-) -> Result<Vec<QueuePools>, SetupError> {
-    let config = ffi::corelane_port_config {
-        rx_offloads: plan.receive_offloads,
-        tx_offloads: plan.transmit_offloads,
-        rss_types: plan.rss_types,
-        rss_key: std::ptr::null(),
-        mtu: u32::from(plan.mtu),
-        rx_queues: options.queues,
-        tx_queues: options.queues,
-        rss_key_bytes: 0,
-    };
-    chatter::take();
-    // SAFETY: the port is open and stopped; the configuration is read during the call.
-    failure.check(unsafe { ffi::corelane_port_configure(port.id, &raw const config) })?;
-    if options.mtu.is_some() && !matches!(failure.0, Device::AfPacket(_)) {
+) -> Result<(Vec<QueuePools>, Vec<QueuePools>), SetupError> {
+    configure(port, failure, plan)?;
+    if options.mtu.is_some() && !traits.kernel_interface {
         // SAFETY: the port is configured and stopped. Drivers without a setting keep the configuration's.
         unsafe { ffi::rte_eth_dev_set_mtu(port.id, plan.mtu) };
     }
     // SAFETY: the port is open.
     let numa = unsafe { ffi::rte_eth_dev_socket_id(port.id) }.max(ffi::SOCKET_ID_ANY);
-    let shape = |frames, data_room, in_rings| PoolShape { frames, data_room, in_rings };
-    let in_rings = usize::from(plan.receive_descriptors);
-    let mut pools = Vec::with_capacity(usize::from(options.queues));
-    for queue in 0..options.queues {
+    let lanes = options.lanes.max(plan.queues);
+    let pools = |in_rings| {
+        let shape = |frames, data_room, in_rings| PoolShape { frames, data_room, in_rings, threads: lanes };
         let receive = DpdkPool::new(shape(options.receive_frames, traits.receive_room, in_rings), numa)?;
         let control = DpdkPool::new(shape(options.control_frames, RECEIVE_ROOM, 0), numa)?;
         let attach = DpdkPool::new(shape(options.control_frames, 0, 0), numa)?;
+        Ok((receive, control, attach))
+    };
+    let mut with_queues = Vec::with_capacity(usize::from(plan.queues));
+    for queue in 0..plan.queues {
+        let pools: QueuePools = pools(usize::from(plan.receive_descriptors.max(traits.kept_frames)))?;
         chatter::take();
         // SAFETY: the port is configured with this queue, and the pool is never freed.
         let status = unsafe {
-            ffi::corelane_rx_queue_setup(port.id, queue, plan.receive_descriptors, numa, receive.as_ptr())
+            ffi::corelane_rx_queue_setup(port.id, queue, plan.receive_descriptors, numa, pools.0.as_ptr())
         };
         failure.check(status)?;
         // SAFETY: the port is configured with this queue.
         let status = unsafe { ffi::corelane_tx_queue_setup(port.id, queue, plan.transmit_descriptors, numa) };
         failure.check(status)?;
-        pools.push((receive, control, attach));
+        with_queues.push(pools);
     }
-    Ok(pools)
+    let queueless = (plan.queues..lanes).map(|_| pools(0)).collect::<Result<_, SetupError>>()?;
+    Ok((with_queues, queueless))
+}
+
+/// Configures the port; with its own RSS key if it refuses ours.
+fn configure(port: &OwnedPort, failure: &Failure<'_>, plan: &Plan) -> Result<(), SetupError> {
+    let key = plan.rss.as_ref().map_or(&[][..], |rss| &rss.key);
+    // Drivers keep the pointer and read it as the port starts.
+    let key: &'static [u8] = if key.is_empty() { &[] } else { key.to_vec().leak() };
+    let config = |key: &'static [u8]| ffi::corelane_port_config {
+        rx_offloads: plan.receive_offloads,
+        tx_offloads: plan.transmit_offloads,
+        rss_types: plan.rss.as_ref().map_or(0, |rss| rss.types),
+        rss_key: if key.is_empty() { std::ptr::null() } else { key.as_ptr() },
+        mtu: u32::from(plan.mtu),
+        rx_queues: plan.queues,
+        tx_queues: plan.queues,
+        rss_key_bytes: u8::try_from(key.len()).unwrap_or(0),
+    };
+    chatter::take();
+    let ours = config(key);
+    // SAFETY: the port is open and stopped; the configuration is read during the call, its key lives for ever.
+    let mut status = unsafe { ffi::corelane_port_configure(port.id, &raw const ours) };
+    if status != 0 && !key.is_empty() {
+        chatter::take();
+        let its = config(&[]);
+        // SAFETY: as above, without a key.
+        status = unsafe { ffi::corelane_port_configure(port.id, &raw const its) };
+    }
+    failure.check(status)
 }
 
 fn mac(id: u16, traits: Traits) -> [u8; 6] {
@@ -433,72 +341,4 @@ fn mac(id: u16, traits: Traits) -> [u8; 6] {
         mac[5] ^= 1;
     }
     mac
-}
-
-/// Link and statistics of a started port. Any thread may ask.
-pub struct PortControl {
-    shared: Arc<Shared>,
-}
-
-impl Control for PortControl {
-    fn link(&self) -> Link {
-        let _asking = self.shared.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut link = ffi::corelane_link::default();
-        // SAFETY: the port is open; `link` is written on success, and is down else.
-        unsafe { ffi::corelane_link(self.shared.port.id, &raw mut link) };
-        let known = link.speed_mbps != 0 && link.speed_mbps != ffi::RTE_ETH_SPEED_NUM_UNKNOWN;
-        Link { up: link.up != 0, megabits: known.then_some(link.speed_mbps) }
-    }
-
-    fn statistics(&self) -> DeviceStatistics {
-        let _asking = self.shared.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut now = ffi::rte_eth_stats::default();
-        // SAFETY: the port is open; the numbers are written on success, and stay zero else.
-        unsafe { ffi::rte_eth_stats_get(self.shared.port.id, &raw mut now) };
-        DeviceStatistics {
-            received_frames: now.ipackets,
-            received_bytes: now.ibytes,
-            sent_frames: now.opackets,
-            sent_bytes: now.obytes,
-            missed: now.imissed,
-            receive_errors: now.ierrors,
-            transmit_errors: now.oerrors + self.shared.counters.refused_frames.load(Ordering::Relaxed),
-            no_frames: now.rx_nombuf,
-        }
-    }
-
-    fn extended_statistics(&self) -> Vec<(String, u64)> {
-        let _asking = self.shared.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = xstats(self.shared.port.id).unwrap_or_default();
-        let Counters { copied_frames, copied_bytes, refused_frames } = &self.shared.counters;
-        for (name, counter) in [
-            ("tx_copied_frames", copied_frames),
-            ("tx_copied_bytes", copied_bytes),
-            ("tx_refused_frames", refused_frames),
-        ] {
-            all.push((name.to_owned(), counter.load(Ordering::Relaxed)));
-        }
-        all
-    }
-}
-
-/// The driver's counters. `None` if it has none, or changes their number meanwhile.
-fn xstats(id: u16) -> Option<Vec<(String, u64)>> {
-    // SAFETY: the port is open; without room DPDK only says how many there are.
-    let count = unsafe { ffi::rte_eth_xstats_get_names(id, std::ptr::null_mut(), 0) };
-    let count = u32::try_from(count).ok()?;
-    let mut names = vec![ffi::rte_eth_xstat_name::default(); count as usize];
-    // SAFETY: the port is open, and there is room for `count` names.
-    let named = unsafe { ffi::rte_eth_xstats_get_names(id, names.as_mut_ptr(), count) };
-    let mut values = vec![ffi::rte_eth_xstat::default(); count as usize];
-    // SAFETY: the port is open, and there is room for `count` values.
-    let valued = unsafe { ffi::rte_eth_xstats_get(id, values.as_mut_ptr(), count) };
-    if u32::try_from(named) != Ok(count) || u32::try_from(valued) != Ok(count) {
-        return None;
-    }
-    let name = |index: u64| {
-        let bytes = names.get(usize::try_from(index).ok()?)?.name.map(|byte| byte.to_ne_bytes()[0]);
-        Some(CStr::from_bytes_until_nul(&bytes).ok()?.to_string_lossy().into_owned())
-    };
-    Some(values.iter().filter_map(|xstat| Some((name(xstat.id)?, xstat.value))).collect())
 }

@@ -18,6 +18,8 @@ pub(super) static CONTROL: Mutex<()> = Mutex::new(());
 pub(super) struct OwnedPort {
     pub id: u16,
     device: Option<NonNull<ffi::rte_device>>,
+    /// Libraries below its driver print to this process's standard streams.
+    prints: bool,
 }
 
 // SAFETY: the device is touched only by the drop, under `CONTROL`.
@@ -35,11 +37,48 @@ const AF_PACKET_BLOCK_BYTES: u32 = 5 * AF_PACKET_FRAME_BYTES as u32;
 /// Frames of each ring of AF_PACKET's: with fewer, bursts spill to the other queues.
 const AF_PACKET_FRAMES: u32 = 1020;
 
+/// AF_PACKET sends no more than this, whatever its interface's MTU.
+const AF_PACKET_MTU_MAX: u16 = 1500;
+
+/// AF_PACKET's driver has no more rings (`RTE_PMD_AF_PACKET_MAX_RINGS`).
+const AF_PACKET_QUEUES_MAX: u16 = 16;
+
+/// TAP's driver names the descriptors of all its queues, two each, in one message for other processes, and writes past
+/// the message's end with more.
+#[expect(clippy::cast_possible_truncation, reason = "8 to 253, by version")]
+const TAP_QUEUES_MAX: u16 = (ffi::RTE_MP_MAX_FD_NUM / 2) as u16;
+
+/// TAP sends no more than this: longer frames are not taken, and block the queue.
+const TAP_MTU_MAX: u16 = 1504;
+
+/// What [`AF_XDP_ROOM`] leaves beside DPDK's headroom, the kernel's and Ethernet's header.
+const AF_XDP_MTU_MAX: u16 = AF_XDP_ROOM - 128 - 256 - 18;
+
+/// The frames with which its driver fills the kernel's ring (`ETH_AF_XDP_DFLT_NUM_DESCS`).
+const AF_XDP_FRAMES: u16 = 2048;
+
+/// The kernel takes frames of at most a page, of which the pool's and the mbuf's headers have their part. An odd
+/// number of cache lines, for else the pool makes each frame one line longer.
+const AF_XDP_ROOM: u16 = 63 * 64 - 64 - 128;
+
+/// What both ends agree on without being told.
+const MEMIF_MTU_MAX: u16 = 1500;
+
 /// What a kind of device is known to do, where DPDK's own answers do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traits {
+    /// Queue pairs to ask the driver for at most.
+    pub queues_max: u16,
+    /// Largest IP packet that gets through, where the driver's own answer is wrong.
+    pub mtu_max: Option<u16>,
+    /// The port is an interface of the kernel's, which keeps its MTU.
+    pub kernel_interface: bool,
+    /// Frames that the driver takes whatever the size of its rings.
+    pub kept_frames: u16,
     /// Data room of receive frames.
     pub receive_room: u16,
+    /// DPDK's own thread takes memory away that bursts are in: they go through a gate.
+    pub unmaps_at_will: bool,
     /// Frames are copied by the CPU, so any memory of the process can be sent from.
     pub reads_heap: bool,
     /// Frames that are sent come back as they are: flags, references and all.
@@ -59,7 +98,12 @@ pub(super) struct Traits {
 impl Traits {
     pub(super) fn of(device: &Device) -> Traits {
         let copying = Traits {
+            queues_max: u16::MAX,
+            mtu_max: None,
+            kernel_interface: false,
+            kept_frames: 0,
             receive_room: crate::pool::RECEIVE_ROOM,
+            unmaps_at_will: false,
             reads_heap: true,
             loops: false,
             gathers: true,
@@ -71,8 +115,37 @@ impl Traits {
         };
         match driver(device) {
             // TAP sums in software, segment by segment, and wrongly behind one of odd length.
-            "net_tap" => Traits { shares_mac: true, sums_any_segments: false, ..copying },
-            "net_af_packet" => Traits { receive_room: AF_PACKET_FRAME_BYTES + 128, ..copying },
+            "net_tap" => Traits {
+                queues_max: TAP_QUEUES_MAX,
+                mtu_max: Some(TAP_MTU_MAX),
+                shares_mac: true,
+                sums_any_segments: false,
+                ..copying
+            },
+            "net_af_packet" => Traits {
+                queues_max: AF_PACKET_QUEUES_MAX,
+                mtu_max: Some(AF_PACKET_MTU_MAX),
+                kernel_interface: true,
+                receive_room: AF_PACKET_FRAME_BYTES + 128,
+                ..copying
+            },
+            "net_af_xdp" => Traits {
+                queues_max: 1,
+                mtu_max: Some(AF_XDP_MTU_MAX),
+                kernel_interface: true,
+                kept_frames: AF_XDP_FRAMES,
+                receive_room: AF_XDP_ROOM,
+                gathers: false,
+                ..copying
+            },
+            // It leaves the mark of a frame of several segments in its ring, where it falsifies later ones.
+            "net_memif" => Traits {
+                queues_max: 1,
+                mtu_max: Some(MEMIF_MTU_MAX),
+                gathers: false,
+                unmaps_at_will: true,
+                ..copying
+            },
             "net_pcap" => copying,
             "net_null" => Traits { gathers: false, ..copying },
             "net_ring" => Traits { loops: true, ..copying },
@@ -86,6 +159,8 @@ impl Traits {
 fn driver(device: &Device) -> &str {
     match device {
         Device::AfPacket(_) => "net_af_packet",
+        Device::AfXdp(_) => "net_af_xdp",
+        Device::Memif { .. } => "net_memif",
         Device::Null => "net_null",
         Device::Pcap { .. } => "net_pcap",
         Device::Pci(_) => "",
@@ -111,6 +186,10 @@ fn text(device: &Device, queues: u16) -> String {
             "net_af_packet_c{number},iface={interface},qpairs={queues},blocksz={AF_PACKET_BLOCK_BYTES},\
              framesz={AF_PACKET_FRAME_BYTES},framecnt={AF_PACKET_FRAMES}"
         ),
+        Device::AfXdp(interface) => format!("net_af_xdp_c{number},iface={interface}"),
+        Device::Memif { role, socket, id } => {
+            format!("net_memif_c{number},role={role},id={id},socket={socket},socket-abstract=no")
+        }
         Device::Null => format!("net_null_c{number}"),
         Device::Pcap { input, output } => format!("net_pcap_c{number},rx_pcap={input},tx_pcap={output}"),
         Device::Pci(address) => address.to_string(),
@@ -131,7 +210,7 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
     if let Some(id) = find(&name) {
         // The EAL opened a NIC as it started; a virtual device would be somebody else's.
         return match device {
-            Device::Pci(_) => Ok(OwnedPort { id, device: None }),
+            Device::Pci(_) => Ok(OwnedPort { id, device: None, prints: false }),
             _ => Err(failed("it is open already".to_owned())),
         };
     }
@@ -145,14 +224,22 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
         return Err(failed(chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status))));
     }
     match find(&name) {
-        Some(id) => Ok(OwnedPort { id, device: None }),
+        Some(id) => Ok(OwnedPort { id, device: None, prints: prints(device) }),
         None => Err(failed("it is no network device".to_owned())),
     }
 }
 
 /// Keeps what libraries below some drivers (AF_XDP's) print from the user.
 pub(super) fn muffled(device: &Device) -> chatter::Muffled {
-    chatter::Muffled::new(if matches!(device, Device::Vdev(_)) { &[libc::STDERR_FILENO] } else { &[] })
+    muffled_if(prints(device))
+}
+
+fn prints(device: &Device) -> bool {
+    matches!(device, Device::AfXdp(_) | Device::Vdev(_))
+}
+
+fn muffled_if(prints: bool) -> chatter::Muffled {
+    chatter::Muffled::new(if prints { &[libc::STDERR_FILENO] } else { &[] })
 }
 
 fn find(name: &CString) -> Option<u16> {
@@ -172,6 +259,8 @@ impl OwnedPort {
             return Err(status);
         }
         self.device = NonNull::new(info.device);
+        // SAFETY: the port is open.
+        unsafe { ffi::corelane_port_watch(self.id) };
         Ok(info)
     }
 }
@@ -179,8 +268,11 @@ impl OwnedPort {
 impl Drop for OwnedPort {
     fn drop(&mut self) {
         let _control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+        let _muffled = muffled_if(self.prints);
         // SAFETY: the port is this owner's. Stopping a stopped port does nothing.
         unsafe { ffi::rte_eth_dev_stop(self.id) };
+        // SAFETY: the port is open.
+        unsafe { ffi::corelane_port_unwatch(self.id) };
         // SAFETY: it is stopped, and its queues have gone with their last owner.
         unsafe { ffi::rte_eth_dev_close(self.id) };
         if let Some(device) = self.device {

@@ -3,18 +3,22 @@
 //! Here frames cross to C, so here is where each is made fit for it: no heap frame, no shared first segment, no
 //! more segments and no more bytes than the port sends. What is not fit is copied, and counted.
 
+use core::ffi::CStr;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use dpdk_sys as ffi;
 
+use super::gate::Gate;
+use super::plan::{LINK_BYTES, Plan};
 use super::pool::DpdkPool;
 use super::port::Shared;
 use super::probe::Traits;
+use crate::capture::{CapturePoint, Direction};
 use crate::frame::Frame;
 use crate::mbuf::{HEAP_TAG, Header, tx};
-use crate::port::{Capabilities, Queue};
+use crate::port::Queue;
 
 /// Frames that cross in one call: DPDK's vector drivers work in multiples of 32.
 const BURST_FRAMES_MAX: usize = 64;
@@ -33,6 +37,8 @@ pub struct PortQueue {
     prepares: bool,
     loops: bool,
     reclaims: bool,
+    /// For ports that lose their memory while lanes are in it.
+    gate: Option<Gate>,
 }
 
 /// Why a frame does not go.
@@ -48,21 +54,21 @@ impl PortQueue {
         shared: Arc<Shared>,
         index: u16,
         (receive, copies): (DpdkPool, DpdkPool),
-        capabilities: &Capabilities,
+        plan: &Plan,
         traits: Traits,
-        prepares: bool,
-        frame_bytes_max: usize,
     ) -> PortQueue {
+        let reclaims = survives_reclaim(shared.port.id);
         PortQueue {
             shared,
             _receive: receive,
             copies,
             index,
-            segments_max: capabilities.segments_max,
-            frame_bytes_max,
-            prepares,
+            segments_max: plan.capabilities.segments_max,
+            frame_bytes_max: usize::from(plan.mtu + LINK_BYTES),
+            prepares: plan.prepares(),
             loops: traits.loops,
-            reclaims: true,
+            reclaims,
+            gate: traits.unmaps_at_will.then(Gate::new),
         }
     }
 
@@ -71,14 +77,19 @@ impl PortQueue {
         let mut burst = [ptr::null_mut::<ffi::rte_mbuf>(); BURST_FRAMES_MAX];
         let offered = frames.len().min(BURST_FRAMES_MAX);
         let (mut count, mut refused, mut waiting) = (0_u16, 0, None);
+        let mut records = self.shared.capture.is_running().then(Vec::new);
         for frame in frames.drain(..offered) {
             if waiting.is_some() {
                 // Bounded by a burst, and rare: an empty pool ends the turn.
                 waiting.get_or_insert_with(Vec::new).push(frame);
                 continue;
             }
+            let record = records.as_ref().map(|_| CapturePoint::record(&frame, Direction::Out, self.index));
             match self.fit(frame) {
                 Ok(header) => {
+                    if let Some(records) = records.as_mut() {
+                        records.extend(record);
+                    }
                     burst[usize::from(count)] = header.as_ptr().cast();
                     count += 1;
                 }
@@ -87,6 +98,9 @@ impl PortQueue {
             }
         }
         let sent = self.send(&mut burst, count);
+        if let Some(records) = records {
+            self.shared.capture.leave(records.into_iter().take(sent.taken));
+        }
         let unsent = &burst[sent.taken..usize::from(count)];
         let left = unsent.len() + waiting.as_ref().map_or(0, Vec::len);
         if left > 0 {
@@ -116,6 +130,7 @@ impl PortQueue {
             } else {
                 wanted
             };
+            let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { break };
             // SAFETY: the port is started, the queue is this handle's, and `rest` holds at least `ready` mbufs that
             // are ours; those that are taken are DPDK's from here on.
             let taken = unsafe { ffi::corelane_tx_burst(port, self.index, rest.as_mut_ptr(), ready) };
@@ -180,17 +195,35 @@ impl PortQueue {
             here.copy_from_slice(segment);
             room = rest;
         }
-        let (offload, flags) = (frame.segment().tx_offload, frame.segment().ol_flags);
+        let &Header { tx_offload: offload, ol_flags: flags, vlan_tci: vlan, .. } = frame.segment();
         let raw = copy.into_raw();
         // SAFETY: the frame has just been made, and its one reference is ours.
         let header = unsafe { &mut *raw.as_ptr() };
         header.tx_offload = offload;
+        header.vlan_tci = vlan;
         header.ol_flags = flags & !(tx::EXTERNAL | tx::INDIRECT);
         let counters = &self.shared.counters;
         counters.copied_frames.fetch_add(1, Ordering::Relaxed);
         counters.copied_bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(raw)
     }
+}
+
+/// Whether a port that was made to give back what it has sent goes on sending.
+///
+/// igb's and igc's `tx_done_cleanup` makes each descriptor of a frame the last of its own. Of a frame of several
+/// segments only the last is ever marked as done, so the next time round the ring their transmit waits for a mark on
+/// another for good. These drivers give frames back as they take new ones.
+fn survives_reclaim(port: u16) -> bool {
+    let mut info = ffi::corelane_port_info::default();
+    // SAFETY: the port is open; `info` is written on success, and keeps its null pointer else.
+    unsafe { ffi::corelane_port_info(port, &raw mut info) };
+    if info.driver_name.is_null() {
+        return true;
+    }
+    // SAFETY: a driver's name is a C string that lives as long as the driver.
+    let name = unsafe { CStr::from_ptr(info.driver_name) }.to_bytes();
+    !name.starts_with(b"net_e1000_igb") && !name.starts_with(b"net_igc")
 }
 
 struct Sent {
@@ -204,12 +237,18 @@ impl Queue for PortQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
         let mut burst = [ptr::null_mut::<ffi::rte_mbuf>(); BURST_FRAMES_MAX];
         let limit = u16::try_from(max.min(BURST_FRAMES_MAX)).unwrap_or(0);
+        let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { return 0 };
         // SAFETY: the port is started, the queue is this handle's, and `burst` has room for `limit` mbufs.
         let count =
             unsafe { ffi::corelane_rx_burst(self.shared.port.id, self.index, burst.as_mut_ptr(), limit) };
         let received = burst[..usize::from(count)].iter().filter_map(|mbuf| NonNull::new(*mbuf));
         // SAFETY: each is a well-formed chain of mbufs that DPDK gave up.
         frames.extend(received.map(|mbuf| unsafe { Frame::from_raw(mbuf.cast()) }));
+        if self.shared.capture.is_running() {
+            let first = frames.len() - usize::from(count);
+            let record = |frame| CapturePoint::record(frame, Direction::In, self.index);
+            self.shared.capture.leave(frames[first..].iter().map(record));
+        }
         if self.loops {
             let first = frames.len() - usize::from(count);
             for frame in frames[first..].iter_mut().filter(|frame| frame.is_unique()) {

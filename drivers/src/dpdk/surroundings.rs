@@ -2,15 +2,19 @@
 //! Looked at first, so that what is missing is told in one line with its remedy instead of in DPDK's words.
 
 use std::ffi::CString;
-use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::{fs, io};
 
-use crate::device::{Device, PciAddress};
+use crate::device::{Device, MemifRole, PciAddress, vdev_option};
 use crate::setup::SetupError;
 
 /// Linux's capability numbers (capability.h).
 const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
 const NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+
+const SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
+const BPF: (u32, &str) = (39, "CAP_BPF");
 
 const TUN: &str = "/dev/net/tun";
 
@@ -64,31 +68,66 @@ pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
         Device::Tap(name) => check_tap(device, name),
         Device::AfPacket(name) => {
             check_capability(device, NET_RAW)?;
-            if interface_exists(name) {
-                Ok(())
-            } else {
-                Err(SetupError::InterfaceMissing { name: name.clone() })
-            }
+            check_there(name)
         }
+        Device::AfXdp(name) => {
+            // Sockets, maps and the program that steers frames to them.
+            check_capability(device, NET_RAW)?;
+            check_capability(device, NET_ADMIN)?;
+            // Linux before 5.8 had no right of its own for it.
+            check_capability(device, BPF)
+                .or_else(|error| check_capability(device, SYS_ADMIN).map_err(|_| error))?;
+            check_there(name)
+        }
+        Device::Memif { role, socket, .. } => check_memif(*role, Path::new(socket)),
         Device::Pcap { input, output } => check_files(input, output),
         Device::Pci(address) => check_pci(Path::new("/sys/bus/pci/devices"), *address),
-        Device::Vdev(text) => match option(text, "iface") {
+        Device::Vdev(text) => match vdev_option(text, "iface") {
             Some(name) if text.starts_with("net_tap") => check_tap(device, name),
-            Some(name) if text.starts_with("net_af_packet") && !interface_exists(name) => {
-                Err(SetupError::InterfaceMissing { name: name.to_owned() })
-            }
+            Some(name) if text.starts_with("net_af_") => check_there(name),
             _ => Ok(()),
         },
         Device::Null | Device::Ring => Ok(()),
     }
 }
 
-/// The value of `key` in DPDK's text for a virtual device.
-fn option<'t>(text: &'t str, key: &str) -> Option<&'t str> {
-    text.split(',')
-        .skip(1)
-        .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
-        .map(|(_, value)| value)
+fn check_there(interface: &str) -> Result<(), SetupError> {
+    if interface_exists(interface) {
+        Ok(())
+    } else {
+        Err(SetupError::InterfaceMissing { name: interface.to_owned() })
+    }
+}
+
+/// A client's socket is there. A server's folder is, and no dead server's socket is in the way of a new one.
+fn check_memif(role: MemifRole, socket: &Path) -> Result<(), SetupError> {
+    let failed =
+        |error: io::Error| SetupError::File { path: socket.display().to_string(), reason: error.to_string() };
+    let found = fs::symlink_metadata(socket);
+    if role == MemifRole::Client {
+        return match found {
+            Ok(_) => Ok(()),
+            Err(_) => Err(SetupError::MemifServer { socket: socket.display().to_string() }),
+        };
+    }
+    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    match found {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(failed(io::Error::other("it is there and no socket")))
+        }
+        Ok(_) if is_deserted(socket) => fs::remove_file(socket).map_err(failed),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody listens on a socket. Its server was killed: one that ends removes it.
+///
+/// Coming to the socket to see would be an answer too, but a memif server of DPDK's dies of a client that goes at once.
+fn is_deserted(socket: &Path) -> bool {
+    let Ok(sockets) = fs::read_to_string("/proc/net/unix") else { return false };
+    let path = socket.as_os_str().as_encoded_bytes();
+    !sockets.lines().any(|line| line.as_bytes().ends_with(path))
 }
 
 fn check_tap(device: &Device, name: &str) -> Result<(), SetupError> {
@@ -123,10 +162,8 @@ fn effective_capabilities(status: &str) -> Option<u64> {
 }
 
 fn check_files(input: &str, output: &str) -> Result<(), SetupError> {
-    let failed = |path: &str, error: std::io::Error| SetupError::File {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let failed =
+        |path: &str, error: io::Error| SetupError::File { path: path.to_owned(), reason: error.to_string() };
     fs::File::open(input).map_err(|error| failed(input, error))?;
     let folder = Path::new(output).parent().filter(|folder| !folder.as_os_str().is_empty());
     fs::metadata(folder.unwrap_or(Path::new("."))).map_err(|error| failed(output, error))?;
@@ -182,8 +219,29 @@ mod tests {
         assert!(is_mounted("none /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n"));
         assert!(!is_mounted("none /dev/hugepages hugetlbfs ro 0 0\ntmpfs /tmp tmpfs rw 0 0\n"));
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t0000000000001000\n"), Some(1 << 12));
-        assert_eq!(option("net_tap0,mac=fixed,iface=tp0", "iface"), Some("tp0"));
-        assert_eq!(option("net_tap0", "iface"), None);
+        assert_eq!(vdev_option("net_tap0,mac=fixed,iface=tp0", "iface"), Some("tp0"));
+        assert_eq!(vdev_option("net_tap0", "iface"), None);
+    }
+
+    #[test]
+    fn memif_ends_are_told_what_their_socket_lacks() {
+        // Shows a client without a server, a server without a folder, and what lies in a server's way.
+        let folder = std::env::temp_dir().join(format!("corelane-memif-{}", std::process::id()));
+        let socket = folder.join("s");
+        let said = |role| check_memif(role, &socket).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said(MemifRole::Server).contains("No such file"));
+        fs::create_dir_all(&folder).expect("a folder");
+        assert_eq!(said(MemifRole::Server), "");
+        assert!(said(MemifRole::Client).contains("start the server first"));
+        fs::write(&socket, "").expect("a file");
+        assert!(said(MemifRole::Server).contains("no socket"));
+        fs::remove_file(&socket).expect("the file");
+        // Dropping it leaves its file, as a killed server does.
+        let living = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        assert_eq!((said(MemifRole::Server), socket.exists()), (String::new(), true));
+        drop(living);
+        assert_eq!((said(MemifRole::Server), socket.exists()), (String::new(), false));
+        fs::remove_dir_all(&folder).expect("the folder");
     }
 
     #[test]

@@ -159,6 +159,16 @@ impl Extent {
         unsafe { slice::from_raw_parts(self.base(), self.len as usize) }
     }
 
+    /// Put this range behind what the last segment of `frame` carries, if it lies right behind that in the same block.
+    pub(crate) fn widen(&self, frame: &mut Frame) -> bool {
+        let (Kind::Block(block), Ok(len)) = (self.owner.kind(), u16::try_from(self.len)) else {
+            return false;
+        };
+        // SAFETY: this extent keeps the block alive.
+        let shared = ptr::addr_of!(unsafe { block.as_ref() }.shared);
+        frame.widen_last(shared, self.base(), len)
+    }
+
     /// Make the empty frame `carrier` carry this range, at most 65,535 bytes. False, and nothing done, if it cannot.
     pub(crate) fn attach_to(&self, carrier: &mut Frame) -> bool {
         let Ok(len) = u16::try_from(self.len) else { return false };

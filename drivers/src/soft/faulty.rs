@@ -8,9 +8,11 @@ use core::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
+use crate::setup::SetupError;
 use crate::soft::copy::frame_of;
 use crate::soft::heap::HEADROOM;
 
@@ -476,6 +478,14 @@ struct FaultyControl {
 impl Control for FaultyControl {
     fn link(&self) -> Link {
         self.inner.link()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.inner.is_gone()
+    }
+
+    fn capture(&self, path: &std::path::Path) -> Result<Capture, SetupError> {
+        self.inner.capture(path)
     }
 
     fn statistics(&self) -> DeviceStatistics {

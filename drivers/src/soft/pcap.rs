@@ -13,8 +13,10 @@ use crate::soft::copy::frame_of;
 
 use format::{Reader, Writer};
 
+mod device;
 mod format;
 
+pub use device::open_pcap;
 pub use format::{PcapError, RECORD_BYTES_MAX};
 
 /// Bytes that are read and written at once.

@@ -145,6 +145,7 @@ impl Engine {
             self.flows.release(slot);
             return Err(OpError::NoRoom);
         }
+        self.claim(&tuple, true);
         self.hold_thawed(slot, frozen, waiting, ranges);
         Ok(slot)
     }

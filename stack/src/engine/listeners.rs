@@ -49,6 +49,11 @@ impl Listeners {
         self.by_address.contains_key(&address)
     }
 
+    /// Somebody here listens for this destination.
+    pub fn is_served(&self, local: SocketAddr) -> bool {
+        self.find(local).is_some()
+    }
+
     /// The listener for a destination: of that very address, else of every address.
     fn find(&self, local: SocketAddr) -> Option<u32> {
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
@@ -85,6 +90,7 @@ impl Engine {
         }
         self.listeners.states[slot as usize] = Some(state);
         self.listeners.by_address.insert(address, slot);
+        self.tell_of_listener(address, true);
         let listener = Listener(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Listening { listener, local: address });
     }
@@ -93,6 +99,7 @@ impl Engine {
     pub(super) fn close_listener(&mut self, slot: u32, reason: Reason) {
         let Some(state) = self.listeners.states.get_mut(slot as usize).and_then(Option::take) else { return };
         self.listeners.by_address.remove(&state.address);
+        self.tell_of_listener(state.address, false);
         self.half_opens.remove_listener(slot);
         for stream in state.unoffered {
             self.send_abort(stream);
@@ -142,6 +149,9 @@ impl Engine {
         if let Some(half) = self.half_opens.get(&arrived.tuple).copied() {
             self.on_half_open(&half, arrived, frame);
             return;
+        }
+        if let Some(lane) = self.elsewhere(&arrived.tuple) {
+            return self.steer(lane, frame, usize::from(arrived.link));
         }
         self.on_listen(arrived, None);
     }
@@ -288,6 +298,7 @@ impl Engine {
             self.counters.drop(DropReason::NoRoom);
             return;
         }
+        self.claim(&half.tuple, true);
         self.half_opens.remove(&half.tuple);
         self.uncount_half_open(half.listener);
         self.on_segment(slot, arrived, frame);

@@ -11,12 +11,15 @@
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
+//! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
 
+mod bundle;
 mod deliver;
 mod flows;
 mod handover;
 mod listeners;
+mod mesh;
 mod ops;
 mod packets;
 mod receive;
@@ -32,17 +35,19 @@ use core::time::Duration;
 use drivers::{Capabilities, Composer, Frame, Pool, Pools};
 
 pub use self::handover::Frozen;
+pub use self::mesh::{LANES_MAX, Message};
 
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
 use self::listeners::Listeners;
+use self::mesh::Mesh;
 use self::ops::AppTimers;
 use self::packets::UdpSockets;
 use self::receive::Parsed;
 use self::transmit::Paths;
 use crate::buffer::FrameSlab;
 use crate::config::EngineConfig;
-use crate::counters::{Counters, PoolReport, Report, STALL_US};
+use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
 use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
@@ -122,6 +127,7 @@ pub struct Engine {
     responder: Responder,
     large: Pool,
 
+    mesh: Mesh,
     /// Received frames that sockets and applications may hold together.
     holdable: usize,
     /// Frames the application holds, as of this turn.
@@ -150,6 +156,9 @@ pub enum EngineError {
     /// More sockets than handles have room for.
     #[error("a lane has at most 16,777,216 sockets: lower `sockets` from {0}")]
     Sockets(usize),
+    /// More lanes than sets of lanes have room for, or a lane beyond them.
+    #[error("{0} lanes were asked for, and a runtime has at most {LANES_MAX}: name fewer")]
+    Lanes(u8),
     /// A gateway is on no subnet of ours.
     #[error("gateway {0} is on no subnet of this host: add an address in its subnet, or correct it")]
     Gateway(IpAddr),
@@ -168,6 +177,9 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         if config.sockets > crate::socket::SocketId::SLOTS_MAX {
             return Err(EngineError::Sockets(config.sockets));
+        }
+        if config.lanes > LANES_MAX || lane.0 >= config.lanes {
+            return Err(EngineError::Lanes(config.lanes));
         }
         let [a, b, c, d] = config.secret;
         let hash = KeyedHash::new([c, d]);
@@ -200,6 +212,7 @@ impl Engine {
             identifications: fragment::Identifications::new(hash),
             responder: Responder::default(),
             large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            mesh: Mesh::new(lane, config.lanes, config.rss.clone(), hash),
             holdable: 0,
             app_held: 0,
             spill: None,
@@ -252,6 +265,10 @@ impl Engine {
             if let IpAddr::V4(ip) = address.ip {
                 self.neighbours.add_address(ip, &mut self.neighbour_actions);
             }
+        }
+        if self.lane.0 > 0 {
+            // One lane's announcement is enough.
+            self.neighbour_actions.clear();
         }
         for (ip, mac) in &self.config.neighbours {
             let now = self.flows.now.instant;
@@ -361,7 +378,7 @@ impl Engine {
             self.neighbours.next_deadline(),
             self.fragments.next_deadline(),
             self.app_timers.next(),
-            self.stopping,
+            self.stopping.filter(|_| self.flows.sockets() > 0),
         ]
         .into_iter()
         .flatten()
@@ -453,6 +470,7 @@ impl Engine {
             cells: self.flows.cells.live(),
             active: self.flows.actives.live(),
             lent: 0,
+            claims: self.mesh.claims(),
             backlog: self.backlog(),
             waiting_packets: self.fragments.len(),
             receive: fill(&pools.receive),
@@ -460,6 +478,7 @@ impl Engine {
             attach: fill(&pools.attach),
             copied_bytes: self.composer.copied_bytes(),
             attached_bytes: self.composer.attached_bytes(),
+            rests: Rests::default(),
             counters: self.counters.clone(),
         }
     }

@@ -44,13 +44,22 @@ impl AppTimers {
 /// First and last port that `connect` chooses from: RFC 6056 section 3.2's range, as Linux narrows it.
 const PORTS: core::ops::RangeInclusive<u16> = 32_768..=60_999;
 
+/// How a stream is closed.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Reset it if it takes longer.
+    within: Option<Duration>,
+    /// Received bytes had crossed to the application's side that it never took.
+    unread: bool,
+}
+
 /// Application timers a lane keeps at once.
 const APP_TIMERS_MAX: usize = 65_536;
 
 impl Engine {
     /// Apply one op.
     pub(super) fn apply(&mut self, op: EngineOp) {
-        let EngineOp { action, queue, tag } = op;
+        let EngineOp { action, queue, tag, unread } = op;
         match action {
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
             Action::Connect { to, from, timeout } => self.connect(to, from, timeout, queue, tag),
@@ -66,7 +75,7 @@ impl Engine {
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
-            Action::Close { socket, within } => self.close(socket, within, queue, tag),
+            Action::Close { socket, within } => self.close(socket, Manner { within, unread }, queue, tag),
             Action::Abort { socket } => self.abort(socket, queue, tag),
             Action::Cancel { of } => self.cancel(of, queue),
         }
@@ -146,12 +155,14 @@ impl Engine {
             self.flows.release(slot);
             return self.fail(None, OpError::NoRoom, queue, tag);
         }
+        self.claim(&tuple, true);
         self.mark_dirty(slot);
     }
 
     /// Both ends of a connection we open, and its path.
     //= https://www.rfc-editor.org/rfc/rfc6056#section-3.3.3
-    //# Algorithm 3: Simple Hash-Based Port Selection Algorithm
+    //# we propose an offset function F() that can be computed from the local IP
+    //# address, remote IP address, remote port, and a secret key.
     fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
         if !to.is_ipv4() || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
@@ -169,7 +180,7 @@ impl Engine {
             (0..count)
                 .map(|step| PORTS.start() + u16::try_from(offset.wrapping_add(step) % count).unwrap_or(0))
                 .map(tuple)
-                .find(|tuple| self.is_tuple_free(tuple))
+                .find(|tuple| self.is_home(tuple) && self.is_tuple_free(tuple))
                 .ok_or(OpError::NoPorts)?
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
@@ -328,9 +339,9 @@ impl Engine {
         true
     }
 
-    fn close(&mut self, socket: SocketId, within: Option<Duration>, queue: u8, tag: Tag) {
+    fn close(&mut self, socket: SocketId, manner: Manner, queue: u8, tag: Tag) {
         match self.flows.find(socket) {
-            Ok((slot, Kind::Stream)) => self.close_stream(slot, within, queue, tag),
+            Ok((slot, Kind::Stream)) => self.close_stream(slot, manner, queue, tag),
             Ok((slot, Kind::Listener)) => self.close_listener(slot, Reason::Done),
             Ok((slot, _)) => self.close_udp_socket(slot, Reason::Done),
             Err(error) => self.fail(Some(socket), error, queue, tag),
@@ -343,13 +354,13 @@ impl Engine {
             if self.flows.kind(slot) == Kind::Stream
                 && self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::DEAF == 0)
             {
-                self.close_stream(slot, None, 0, Tag(0));
+                self.close_stream(slot, Manner::default(), 0, Tag(0));
             }
         }
     }
 
-    fn close_stream(&mut self, slot: u32, within: Option<Duration>, queue: u8, tag: Tag) {
-        let unread = !self.flows.waiting(slot).is_empty();
+    fn close_stream(&mut self, slot: u32, manner: Manner, queue: u8, tag: Tag) {
+        let unread = manner.unread || !self.flows.waiting(slot).is_empty();
         let Some(connection) = self.flows.connection(slot) else { return };
         if connection.is(flag::DEAF) && !connection.is(flag::DEAD) {
             let socket = Some(self.flows.id(slot));
@@ -357,20 +368,21 @@ impl Engine {
         }
         match connection.hot.state {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.4
-            //# SYN-SENT STATE: Delete the TCB and return "error: closing" responses to any queued SENDs, or RECEIVEs.
+            //# Delete the TCB and return "error: closing" responses to any
+            //# queued SENDs, or RECEIVEs.
             State::SynSent => return self.fail_connect(slot, OpError::Cancelled),
-            _ if unread => {
+            _ if unread && !connection.is(flag::DEAD) => {
                 //= https://www.rfc-editor.org/rfc/rfc2525#section-2.17
                 //# When an application closes a connection in such a way that it can no
                 //# longer read any received data, the TCP SHOULD, per section 4.2.2.13
                 //# of RFC 1122, send a RST if there is any unread received data
                 self.send_abort(slot);
-                return self.bring_down(slot, Reason::Done);
+                return self.bring_down(slot, Reason::Aborted);
             }
             _ => {}
         }
         connection.hot.flags |= flag::DEAF;
-        if let Some(within) = within {
+        if let Some(within) = manner.within {
             connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
         } else if connection.hot.state == State::FinWait2 {
             let us = nanoseconds(connection.config.fin_timeout) / 1_000;

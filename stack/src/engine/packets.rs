@@ -15,7 +15,7 @@ use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
 use crate::ip::route::Class;
 use crate::mode::{View, ViewData};
-use crate::socket::{Event, OpError, Reason, Tag, Udp};
+use crate::socket::{Event, LaneId, OpError, Reason, Tag, Udp};
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::State;
 use crate::wire::checksum::Tail;
@@ -88,8 +88,10 @@ impl Engine {
     pub(super) fn on_arp(&mut self, frame: &Frame, offset: usize) {
         let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
         let now = self.flows.now.instant;
-        let result = arp::parse(bytes)
-            .and_then(|packet| self.neighbours.receive(&packet, now, &mut self.neighbour_actions));
+        let result = arp::parse(bytes).and_then(|packet| {
+            self.tell_of_neighbour(&packet);
+            self.neighbours.receive(&packet, now, &mut self.neighbour_actions)
+        });
         match result {
             Ok(()) => self.counters.consumed_frames += 1,
             Err(reason) => self.counters.drop(reason),
@@ -103,12 +105,15 @@ impl Engine {
             return self.on_fragment(frame, packet);
         }
         let result = match packet.header.protocol {
-            Protocol::ICMP => self.on_icmp(&frame, packet),
+            Protocol::ICMP => match self.on_icmp(&frame, packet) {
+                Ok(Some(lane)) => return self.steer(lane, frame, packet.link),
+                result => result.map(|_| true),
+            },
             Protocol::UDP => self.on_udp(frame, packet),
-            _ => self.refuse(&frame, packet, Unreachable::PROTOCOL, DropReason::Ipv4Protocol),
+            _ => self.refuse(&frame, packet, Unreachable::PROTOCOL, DropReason::Ipv4Protocol).map(|()| true),
         };
         match result {
-            Ok(()) => self.counters.consumed_frames += 1,
+            Ok(here) => self.counters.consumed_frames += u64::from(here),
             Err(reason) => self.counters.drop(reason),
         }
     }
@@ -121,11 +126,15 @@ impl Engine {
             protocol: header.protocol,
             identification: header.identification,
         };
+        if let Some(lane) = self.elsewhere_fragment(&key) {
+            return self.steer(lane, frame, packet.link);
+        }
         let len = u16::try_from(packet.payload.len()).unwrap_or(u16::MAX);
         let span = Span { offset: header.fragment_offset, len, more: header.more_fragments };
         // The holder begins with the IP header, for the first one's is the datagram's.
         frame.truncate(packet.payload.end);
         frame.trim_front(packet.link);
+        let frame = self.adopt(frame);
         let held = frame.len() + frame.tailroom() + frame.headroom();
         let now = self.flows.now.instant;
         let mut output = core::mem::take(&mut self.fragment_output);
@@ -250,7 +259,8 @@ impl Engine {
         Err(reason)
     }
 
-    fn on_icmp(&mut self, frame: &Frame, packet: &Packet) -> Result<(), DropReason> {
+    /// `Ok` with a lane if the message is for a connection there.
+    fn on_icmp(&mut self, frame: &Frame, packet: &Packet) -> Result<Option<LaneId>, DropReason> {
         let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
         let (message, offset) = icmp::parse(bytes, Verify::Sum(Checksum::ZERO))?;
         let data = bytes.get(offset..).unwrap_or(&[]);
@@ -264,7 +274,7 @@ impl Engine {
             _ => self.address_towards(packet.header.source).ok_or(DropReason::NoRoute)?,
         };
         self.send_icmp(from, packet.header.source, reply, data);
-        Ok(())
+        Ok(None)
     }
 
     fn address_towards(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
@@ -303,7 +313,7 @@ impl Engine {
             };
             header.more_fragments = more;
             header.fragment_offset = offset;
-            self.send_ip(frame, &header, None, 0, true, Some(hop));
+            self.send_ip(frame, &header, None, true, Some(hop));
         }
     }
 
@@ -319,15 +329,18 @@ impl Engine {
     }
 
     /// An ICMP error: for the flow it names, if what it quotes is in flight.
-    fn on_icmp_error(&mut self, error: &IcmpError) -> Result<(), DropReason> {
+    fn on_icmp_error(&mut self, error: &IcmpError) -> Result<Option<LaneId>, DropReason> {
         if error.quoted.protocol != Protocol::TCP {
             return Err(DropReason::IcmpNoFlow);
         }
-        let slot = self.find_quoted(&error.quoted).ok_or(DropReason::IcmpNoFlow)?;
+        let Some(slot) = self.find_quoted(&error.quoted) else {
+            return self.elsewhere(&tuple_of(&error.quoted)).map(Some).ok_or(DropReason::IcmpNoFlow);
+        };
         let connection = self.flows.connection(slot).ok_or(DropReason::IcmpNoFlow)?;
         //= https://www.rfc-editor.org/rfc/rfc5927#section-4.1
-        //# TCP SHOULD check that the TCP sequence number contained in the payload
-        //# of the ICMP error message is within the range SND.UNA =< SEG.SEQ < SND.NXT.
+        //# These implementations check that the TCP sequence number contained
+        //# in the payload of the ICMP error message is within the range
+        //# SND.UNA =< SEG.SEQ < SND.NXT.
         let seq = SeqNum(error.quoted.seq);
         if !(seq.ge(connection.hot.snd_una) && seq.lt(connection.hot.snd_nxt)) {
             return Err(DropReason::IcmpSequence);
@@ -336,22 +349,21 @@ impl Engine {
         match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
-            //# hosts SHOULD NOT abort the corresponding connection when in any of the
-            //# synchronized states
+            //# most popular TCP implementations treat all ICMP "hard errors" received for
+            //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
+            //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
+            // RFC 9293 section 3.9.2.2 would have hard errors abort (SHLD-26), but anyone can forge one.
             ErrorKind::Unreachable { code } if connecting => {
                 let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
                 self.fail_connect(slot, error);
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
-        let tuple = Tuple {
-            local: SocketAddr::new(quoted.local, quoted.local_port),
-            remote: SocketAddr::new(quoted.remote, quoted.remote_port),
-        };
+        let tuple = tuple_of(quoted);
         let (key, ports) = (key_of(&tuple), ports_of(&tuple));
         let hash = self.secret.flow_hash(key, ports);
         self.find_flow(hash, key, ports)
@@ -380,7 +392,8 @@ impl Engine {
         }
     }
 
-    fn on_udp(&mut self, mut frame: Frame, packet: &Packet) -> Result<(), DropReason> {
+    /// `Ok` with whether it ended here: it may have gone to the lane that has a socket for it.
+    fn on_udp(&mut self, frame: Frame, packet: &Packet) -> Result<bool, DropReason> {
         let verdict = frame.verdicts().transport;
         if verdict == Verdict::Bad {
             return Err(DropReason::UdpChecksum);
@@ -391,8 +404,15 @@ impl Engine {
         let (header, data) = udp::parse(bytes, Tail::NONE, source, destination, good)?;
         let local = SocketAddr::new(destination, header.destination_port);
         let Some(slot) = self.udp.find(local) else {
-            return self.refuse(&frame, packet, Unreachable::PORT, DropReason::UdpNoListener);
+            let remote = SocketAddr::new(source, header.source_port);
+            if let Some(lane) = self.elsewhere_udp(local, remote) {
+                self.steer(lane, frame, packet.link);
+                return Ok(false);
+            }
+            return self.refuse(&frame, packet, Unreachable::PORT, DropReason::UdpNoListener).map(|()| true);
         };
+        let data = data.clone();
+        let mut frame = self.adopt(frame);
         let max = self.config.datagrams_max;
         let state = self.udp.get_mut(slot).ok_or(DropReason::UdpNoListener)?;
         if state.held >= max || self.flows.frames_left == 0 {
@@ -405,7 +425,7 @@ impl Engine {
         let from = SocketAddr::new(source, header.source_port);
         self.frames.push(&mut state.waiting, frame, Some(from));
         self.drain_datagrams(slot);
-        Ok(())
+        Ok(true)
     }
 
     /// Hand datagrams over, while there is credit.
@@ -452,6 +472,7 @@ impl Engine {
         }
         self.udp.states[slot as usize] = Some(state);
         self.udp.by_address.insert(local, slot);
+        self.tell_of_udp(local, true);
         let socket = Udp(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Bound { socket, local });
     }
@@ -508,6 +529,7 @@ impl Engine {
     pub(super) fn close_udp_socket(&mut self, slot: u32, reason: Reason) {
         let Some(mut state) = self.udp.states.get_mut(slot as usize).and_then(Option::take) else { return };
         self.udp.by_address.remove(&state.address);
+        self.tell_of_udp(state.address, false);
         while self.frames.pop(&mut state.waiting).is_some() {}
         let socket = self.flows.id(slot);
         self.complete(state.queue, state.tag, false, Event::Closed { socket, reason, unsent: 0 });
@@ -521,5 +543,13 @@ impl Engine {
                 self.close_udp_socket(slot, Reason::Stopping);
             }
         }
+    }
+}
+
+/// The connection that a quoted header belongs to.
+fn tuple_of(quoted: &Quoted) -> Tuple {
+    Tuple {
+        local: SocketAddr::new(quoted.local, quoted.local_port),
+        remote: SocketAddr::new(quoted.remote, quoted.remote_port),
     }
 }

@@ -69,10 +69,11 @@ impl Engine {
         self.parsed = parsed;
     }
 
-    fn process(&mut self, frame: Frame, parsed: Parsed) {
+    pub(super) fn process(&mut self, frame: Frame, parsed: Parsed) {
         match parsed {
             Parsed::Tcp { arrived, key, ports, hash } => match self.find_flow(hash, key, ports) {
                 Some(slot) => {
+                    self.compare_hash(&frame, &arrived.tuple);
                     if let Some(frame) = self.on_fast(slot, &arrived, frame) {
                         self.on_segment(slot, &arrived, frame);
                     }
@@ -93,7 +94,7 @@ impl Engine {
     }
 
     /// Read the headers of a frame.
-    fn parse(&mut self, frame: &mut Frame) -> Parsed {
+    pub(super) fn parse(&mut self, frame: &mut Frame) -> Parsed {
         if frame.segment_count() > 1 && !self.join(frame) {
             return Parsed::Drop(DropReason::NoRoom);
         }
@@ -116,7 +117,7 @@ impl Engine {
             let Some(room) = whole.append(segment.len()) else { return false };
             room.copy_from_slice(segment);
         }
-        whole.set_verdicts(frame.verdicts());
+        whole.copy_metadata(frame);
         *frame = whole;
         true
     }
@@ -136,7 +137,12 @@ impl Engine {
         Ok((header.ether_type, len, !header.destination.is_unicast()))
     }
 
-    fn parse_network(&self, frame: &Frame, link: usize, group: bool) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_network(
+        &self,
+        frame: &Frame,
+        link: usize,
+        group: bool,
+    ) -> Result<Parsed, DropReason> {
         let verdicts = frame.verdicts();
         if verdicts.ip == Verdict::Bad {
             return Err(DropReason::Ipv4Checksum);
@@ -155,8 +161,8 @@ impl Engine {
     /// Read the TCP header of a whole packet.
     pub(super) fn parse_segment(&self, frame: &Frame, packet: &Packet) -> Result<Parsed, DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
-        //# A TCP implementation MUST silently discard an incoming SYN segment that
-        //# is addressed to a broadcast or multicast address (MUST-57).
+        //# A TCP implementation MUST silently discard an incoming SYN segment
+        //# that is addressed to a broadcast or multicast address [(MUST-57)].
         if packet.to != Class::Local || packet.group {
             return Err(DropReason::TcpNotUnicast);
         }
@@ -175,10 +181,11 @@ impl Engine {
             local: SocketAddr::new(IpAddr::V4(header.destination), parsed.destination_port),
             remote: SocketAddr::new(IpAddr::V4(header.source), parsed.source_port),
         };
+        let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
         let (key, ports) = (key_of(&tuple), ports_of(&tuple));
         let hash = self.secret.flow_hash(key, ports);
-        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, offset, len }, key, ports, hash })
+        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len }, key, ports, hash })
     }
 }

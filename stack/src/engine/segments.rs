@@ -25,6 +25,8 @@ pub struct Arrived {
     pub segment: Segment,
     /// The two ends.
     pub tuple: Tuple,
+    /// Where the IP header begins in the frame.
+    pub link: u16,
     /// Where the payload lies in the frame.
     pub offset: u16,
     /// Bytes of payload.
@@ -101,6 +103,7 @@ impl Engine {
         let (offset, skip) = (usize::from(arrived.offset), accept.skip as usize);
         frame.trim_front(offset + skip);
         frame.truncate(accept.len as usize);
+        let frame = self.adopt(frame);
         let frame = self.spill(frame);
         if accept.in_order {
             self.deliver(slot, frame, false);
@@ -272,6 +275,7 @@ impl Engine {
         let Some(tuple) = self.flows.tuple(slot) else { return 0 };
         let hash = self.secret.flow_hash(super::flows::key_of(&tuple), ports_of(&tuple));
         self.table.remove(hash, slot);
+        self.claim(&tuple, false);
         let socket = self.flows.id(slot);
         let Some(mut connection) = self.flows.connection(slot) else { return 0 };
         connection.hot.retransmit_at = Ticks::OFF;

@@ -7,6 +7,7 @@ use drivers::{Checksums, Frame, NoFrames, Offload, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
+use super::bundle::Bundle;
 use super::listeners::reset_for;
 use super::segments::Arrived;
 use crate::ip::{KeyedHash, neighbour, route};
@@ -15,6 +16,7 @@ use crate::tcp::output::{self, Emit};
 use crate::tcp::send::Data;
 use crate::tcp::state::{State, flag};
 use crate::time::Instant;
+use crate::wire::ethernet::Vlan;
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{Checksum, DropReason, EtherType, Fill, MacAddress, Protocol, ethernet, ipv4};
 
@@ -109,35 +111,77 @@ impl Engine {
     }
 
     fn output_flow(&mut self, slot: u32) {
+        let (mut bundle, mut spare) = (None, None);
+        let more = self.fill_bundles(slot, &mut bundle, &mut spare);
+        self.send_bundle(&mut bundle);
+        if more {
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Say what a flow has to say, and leave the last frame of it. True if there may be more on a later turn.
+    fn fill_bundles(&mut self, slot: u32, bundle: &mut Option<Bundle>, spare: &mut Option<Frame>) -> bool {
         for _ in 0..SEGMENTS_A_TURN {
             if self.backlog() >= self.config.transmit_backlog_max {
                 // The port is behind: say it on a later turn, when it may have been said better.
-                self.mark_dirty(slot);
-                return;
+                return true;
             }
-            let Ok(frame) = self.composer.header() else {
+            let Some(mut frame) = spare.take().or_else(|| self.composer.header().ok()) else {
                 self.counters.fail(DropReason::NoRoom);
-                self.mark_dirty(slot);
-                return;
+                return true;
             };
-            let Some(mut connection) = self.flows.connection(slot) else { return };
+            let Some(mut connection) = self.flows.connection(slot) else { return false };
             let nxt = connection.hot.snd_nxt;
-            let Some(emit) = output::next(&mut connection) else { return };
+            let Some(emit) = output::next(&mut connection) else { return false };
             let path = connection.hot.path;
             let again = emit.segment.seq.lt(nxt) && emit.segment.seq_len(emit.len) > 0;
             self.counters.segments_sent += 1;
             self.counters.retransmits += u64::from(again);
             self.counters.pure_acks_sent += u64::from(emit.len == 0 && emit.segment.flags == Flags::ACK);
-            let Some(tuple) = self.flows.tuple(slot) else { return };
-            let mut frame = frame;
-            if self.attach(&mut frame, &emit).is_err() {
+            let Some(tuple) = self.flows.tuple(slot) else { return false };
+            let joins = match bundle {
+                Some(begun) => begun.takes(&emit, self.ranges(&emit), &self.capabilities),
+                None => false,
+            };
+            if !joins {
+                self.send_bundle(bundle);
+            }
+            let into = bundle.as_mut().map_or(&mut frame, |bundle| &mut bundle.frame);
+            if self.attach(into, &emit).is_err() {
                 // What could not be built counts as lost on the way: the retransmission timer is armed.
                 self.counters.fail(DropReason::NoRoom);
-                return;
+                *bundle = None;
+                return false;
             }
-            self.send_tcp(frame, path, &tuple, &emit.segment);
+            if let Some(bundle) = bundle {
+                bundle.add(&emit);
+                *spare = Some(frame);
+            } else {
+                *bundle = Some(Bundle::new(frame, &emit, path, tuple, &self.capabilities));
+            }
+            if bundle.as_ref().is_some_and(|bundle| !bundle.is_open()) {
+                self.send_bundle(bundle);
+            }
         }
-        self.mark_dirty(slot);
+        true
+    }
+
+    fn send_bundle(&mut self, bundle: &mut Option<Bundle>) {
+        if let Some(bundle) = bundle.take() {
+            let each = bundle.segment_bytes();
+            self.send_tcp(bundle.frame, bundle.path, &bundle.tuple, &bundle.segment, each);
+        }
+    }
+
+    /// Ranges of the send queue that a segment's payload lies in.
+    fn ranges(&self, emit: &Emit) -> usize {
+        let (mut index, mut left, mut ranges) = (emit.first, emit.len, 0);
+        while let Some(cell) = self.flows.cells.get(index).filter(|_| left > 0) {
+            left -= cell.payload_len().min(left);
+            index = cell.next;
+            ranges += 1;
+        }
+        ranges
     }
 
     /// Put a segment's payload into its frame.
@@ -202,13 +246,14 @@ impl Engine {
     pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment) {
         self.counters.segments_sent += 1;
         match self.composer.header() {
-            Ok(frame) => self.send_tcp(frame, path, tuple, segment),
+            Ok(frame) => self.send_tcp(frame, path, tuple, segment, 0),
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
-    /// Put TCP's and IP's headers in front of a payload, and send it on its way.
-    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment) {
+    /// Put TCP's and IP's headers in front of a payload, and send it on its way; to be cut into segments of `each`
+    /// bytes, if that is not zero.
+    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, each: u16) {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
             return self.counters.fail(DropReason::Ipv6Unsupported);
         };
@@ -217,7 +262,9 @@ impl Engine {
         let Ok(len) = u16::try_from(payload + header_len) else {
             return self.counters.fail(DropReason::PacketTooBig);
         };
-        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, len);
+        // A port that cuts adds each segment's length to the sum itself.
+        let summed = if each > 0 { 0 } else { len };
+        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, summed);
         let offload = self.capabilities.transmit_tcp_checksum;
         let fill = if offload {
             Fill::Partial(pseudo)
@@ -231,40 +278,42 @@ impl Engine {
         if !done {
             return self.counters.fail(DropReason::NoRoom);
         }
-        let transport = offload.then_some(Transport::Tcp);
+        let offload = offload.then(|| Offload {
+            checksums: Checksums { ipv4: false, transport: Some(Transport::Tcp) },
+            transport_bytes: u8::try_from(header_len).unwrap_or(0),
+            segment_bytes: each,
+            ..Offload::default()
+        });
         let header = ipv4::Header::new(source, destination, Protocol::TCP, TTL);
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         let hop = self.hop(path, tuple.remote.ip());
-        self.send_ip(frame, &header, transport, header_len, urgent, hop);
+        self.send_ip(frame, &header, offload, urgent, hop);
     }
 
-    /// Put IP's header in front, and send it to a next hop.
+    /// Put IP's header in front, and send it to a next hop. `offload` says what the port is to do above IP.
     pub(super) fn send_ip(
         &mut self,
         mut frame: Frame,
         header: &ipv4::Header,
-        transport: Option<Transport>,
-        transport_len: usize,
+        offload: Option<Offload>,
         urgent: bool,
         hop: Option<(IpAddr, Option<MacAddress>)>,
     ) {
         let Some((next_hop, mac)) = hop else { return self.counters.fail(DropReason::NoRoute) };
         let payload = frame.total_len();
-        let offload = self.capabilities.transmit_ipv4_checksum && transport.is_some();
+        let by_port = self.capabilities.transmit_ipv4_checksum && offload.is_some();
         let done = frame
             .prepend(header.header_len())
-            .is_some_and(|room| header.emit(room, payload, !offload).is_ok());
+            .is_some_and(|room| header.emit(room, payload, !by_port).is_ok());
         if !done {
             return self.counters.fail(DropReason::NoRoom);
         }
-        if transport.is_some() {
+        if let Some(offload) = offload {
             frame.set_offload(Offload {
-                ipv6: false,
-                checksums: Checksums { ipv4: offload, transport },
+                checksums: Checksums { ipv4: by_port, ..offload.checksums },
                 link_bytes: u8::try_from(self.link_len()).unwrap_or(14),
                 network_bytes: u16::try_from(header.header_len()).unwrap_or(20),
-                transport_bytes: u8::try_from(transport_len).unwrap_or(0),
-                segment_bytes: 0,
+                ..offload
             });
         }
         match mac {
@@ -277,16 +326,24 @@ impl Engine {
         }
     }
 
+    /// The VLAN tag that frames carry in front of IP, unless the port puts it there.
+    fn tag(&self) -> Option<Vlan> {
+        self.vlan.filter(|_| !self.capabilities.vlan_insert)
+    }
+
     fn link_len(&self) -> usize {
-        if self.vlan.is_some() { ethernet::HEADER_LEN + ethernet::VLAN_LEN } else { ethernet::HEADER_LEN }
+        if self.tag().is_some() { ethernet::HEADER_LEN + ethernet::VLAN_LEN } else { ethernet::HEADER_LEN }
     }
 
     /// Put the Ethernet header in front, and leave the frame for the port.
     fn send_link(&mut self, mut frame: Frame, to: MacAddress, ether_type: EtherType, urgent: bool) {
-        let header = ethernet::Header { destination: to, source: self.mac, vlan: self.vlan, ether_type };
+        let header = ethernet::Header { destination: to, source: self.mac, vlan: self.tag(), ether_type };
         let done = frame.prepend(header.header_len()).is_some_and(|room| header.emit(room).is_ok());
         if !done || self.backlog() >= 2 * self.config.transmit_backlog_max {
             return self.counters.fail(DropReason::NoRoom);
+        }
+        if let Some(vlan) = self.vlan.filter(|_| self.capabilities.vlan_insert) {
+            frame.set_vlan(vlan.tci);
         }
         if urgent {
             self.urgent.push(frame);
@@ -310,8 +367,9 @@ impl Engine {
     }
 
     /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
-    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
-    //# (4)  Advice from a higher layer -- e.g., the transport layer
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
+    //# In TCP, for example, receipt of a (new) acknowledgment indicates that
+    //# previously sent data reached the peer.
     pub(super) fn confirm(&mut self, path: u16) {
         let now = self.flows.now.instant;
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
@@ -322,9 +380,9 @@ impl Engine {
     }
 
     /// The MSS of connections to a host: what an IP packet without options holds beside the headers.
-    //= https://www.rfc-editor.org/rfc/rfc6691#section-2
-    //# the MSS value to be sent in an MSS option must be equal to the size of
-    //# the largest datagram that can be received, minus the fixed IP and TCP header sizes
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
+    //# The MSS value to be sent in an MSS Option should be equal to the
+    //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_to(&self, destination: IpAddr) -> u16 {
         let mtu = self.routes.next_hop(destination).map_or(self.mtu, |hop| hop.mtu);
         mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)

@@ -200,9 +200,9 @@ impl IcmpError {
     ///
     /// Errors: `IcmpType` if it is no error; `IcmpQuote` if what it quotes is malformed.
     //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.2
-    //# In those cases where the Internet layer is required to pass an
-    //# ICMP error message to the transport layer, the IP protocol
-    //# number MUST be extracted from the original header
+    //# the IP protocol number MUST be extracted from the original header and
+    //# used to select the appropriate transport protocol entity to handle the
+    //# error.
     pub fn parse(message: Message, data: &[u8]) -> Result<Self, DropReason> {
         if !message.is_error() {
             return Err(DropReason::IcmpType);

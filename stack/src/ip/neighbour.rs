@@ -255,7 +255,8 @@ impl<P> Cache<P> {
 
     /// A higher layer made progress with this neighbour, so it is there.
     //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
-    //# a connection is making "forward progress"
+    //# thus, "forward progress" is a confirmation that the next-hop neighbor is
+    //# reachable.
     pub fn confirm(&mut self, address: IpAddr, now: Instant) {
         let Some(entry) = self.index.get(&address).and_then(|at| self.entries.get_mut(*at)) else { return };
         if !matches!(entry.state, State::Incomplete | State::Static) {
@@ -435,7 +436,9 @@ impl<P> Cache<P> {
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5227#section-2.4
-    //# then the host MUST NOT send another defensive ARP Announcement.
+    //# the time recorded for the previous conflicting ARP packet is within
+    //# DEFEND_INTERVAL seconds, then the host MUST NOT send another defensive
+    //# ARP Announcement.
     fn defend(&mut self, address: Ipv4Addr, now: Instant, out: &mut Vec<Action<P>>) {
         let is_due = self.defended.is_none_or(|at| now.saturating_since(at) >= DEFEND_INTERVAL);
         if is_due {

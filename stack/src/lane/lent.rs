@@ -3,7 +3,7 @@
 use drivers::{Extent, Lent};
 
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{Completion, Event, Payload, Stream, Tag};
+use crate::socket::{Completion, Event, Payload, SocketId, Stream, Tag};
 
 enum Entry {
     Free { next: u32 },
@@ -24,16 +24,25 @@ struct Parked {
     answer: (u8, Tag, bool),
 }
 
+/// The `Closed` of a socket that has parked answers.
+struct Last {
+    socket: SocketId,
+    queue: u8,
+    completion: Completion,
+}
+
 pub(super) struct LentTable {
     entries: Vec<Entry>,
     free: u32,
     count: usize,
     parked: Vec<Parked>,
+    /// Behind the parked: empty while nothing is.
+    last: Vec<Last>,
 }
 
 impl Default for LentTable {
     fn default() -> Self {
-        LentTable { entries: Vec::new(), free: NONE, count: 0, parked: Vec::new() }
+        LentTable { entries: Vec::new(), free: NONE, count: 0, parked: Vec::new(), last: Vec::new() }
     }
 }
 
@@ -131,21 +140,35 @@ impl LentTable {
         }
     }
 
-    /// Answers whose blocks have come out of the transmit rings since.
+    /// Give a socket's `Closed` its place behind what is parked of the socket; back it comes if nothing is.
+    pub fn hold_last(&mut self, socket: SocketId, queue: u8, completion: Completion) -> Option<Completion> {
+        if !self.has_parked(socket) {
+            return Some(completion);
+        }
+        self.last.push(Last { socket, queue, completion });
+        None
+    }
+
+    fn has_parked(&self, socket: SocketId) -> bool {
+        self.parked.iter().any(|parked| parked.stream.0 == socket)
+    }
+
+    /// Answers whose blocks have come out of the transmit rings since, each socket's `Closed` behind the last of them.
     pub fn settled(&mut self) -> Vec<(u8, Completion)> {
         let mut settled = Vec::new();
-        let mut index = 0;
-        while index < self.parked.len() {
-            if !self.parked[index].block.is_idle() {
-                index += 1;
-                continue;
-            }
-            let Parked { block, stream, answer: (queue, tag, more) } = self.parked.remove(index);
+        for Parked { block, stream, answer } in self.parked.extract_if(.., |parked| parked.block.is_idle()) {
             if let Ok(block) = block.reclaim() {
+                let (queue, tag, more) = answer;
                 let event = Event::Sent { stream, payload: Payload::Block(block) };
                 settled.push((queue, Completion { event, tag, more }));
             }
         }
+        if settled.is_empty() || self.last.is_empty() {
+            return settled;
+        }
+        let parked = &self.parked;
+        let free = |last: &mut Last| !parked.iter().any(|parked| parked.stream.0 == last.socket);
+        settled.extend(self.last.extract_if(.., free).map(|last| (last.queue, last.completion)));
         settled
     }
 

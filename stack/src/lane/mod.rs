@@ -3,7 +3,9 @@
 mod lent;
 mod queues;
 mod sends;
+mod set;
 
+use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,6 +16,7 @@ use drivers::{Block, Region};
 use self::lent::LentTable;
 use self::queues::Queues;
 use self::sends::Sends;
+pub use self::set::LaneSet;
 use crate::counters::Report;
 use crate::mode::{Batch, Crossing, EngineCompletion, EngineOp, LaneWaker, Turn, View};
 use crate::socket::{
@@ -117,7 +120,8 @@ impl From<Full> for LaneError {
 
 /// One lane's application end, the same type in every mode. Stays on its thread.
 ///
-/// Dropping it closes what is open, in order, within the runtime's stop deadline, and then resets the rest.
+/// Dropping it closes what is open, in order, within the runtime's stop deadline, and then resets the rest; a stream of
+/// which received bytes wait untaken it resets at once.
 pub struct Lane {
     id: LaneId,
     options: LaneOptions,
@@ -130,6 +134,31 @@ pub struct Lane {
     returns: Rc<Returns>,
     blocks: Region,
     waker: LaneWaker,
+    departed: Option<Departed>,
+}
+
+/// What is left of lanes whose application has ended: they hand over what belongs to others, until all have ended.
+pub type Departed = Rc<RefCell<Vec<Box<dyn Crossing>>>>;
+
+/// In place of a lane that has departed.
+struct Nobody;
+
+impl Crossing for Nobody {
+    fn turn(&mut self, _batch: &mut Batch) -> Turn {
+        Turn { now: Instant::ZERO, running: false, needed: false, stopping: true, busy: false }
+    }
+
+    fn idle(&mut self, _until: Option<Instant>) {}
+
+    fn leave(&mut self) {}
+
+    fn report(&self) -> Report {
+        Report::default()
+    }
+
+    fn waker(&self) -> LaneWaker {
+        LaneWaker::default()
+    }
 }
 
 impl Lane {
@@ -138,7 +167,7 @@ impl Lane {
         Lane {
             id,
             options,
-            turn: Turn { now: Instant(0), running: true, stopping: false, busy: false },
+            turn: Turn { now: Instant(0), running: true, needed: false, stopping: false, busy: false },
             waker: crossing.waker(),
             crossing,
             batch: Batch::default(),
@@ -147,7 +176,13 @@ impl Lane {
             sends: Sends::new(options.sends_per_stream),
             returns: Returns::new(options.detached_frames_max),
             blocks,
+            departed: None,
         }
+    }
+
+    /// Leave what other lanes need of this one here, once its application is over.
+    pub fn depart_to(&mut self, departed: &Departed) {
+        self.departed = Some(Rc::clone(departed));
     }
 
     /// Which lane this is.
@@ -172,6 +207,11 @@ impl Lane {
 
     /// Add an op to the batch that crosses at the next turn.
     ///
+    /// A close or an abort of a stream drops what `take` has not handed out of it: `Received` and `End`. If there were
+    /// bytes among it, the close becomes a reset (RFC 2525 section 2.17).
+    ///
+    /// Cost: of a close or an abort, a look at every completion that waits; of a send, its entry in the lent payloads.
+    ///
     /// Errors: a bound is met; the op comes back, payload and all.
     pub fn submit(&mut self, op: Op) -> Result<(), Full> {
         if self.batch.ops.len() >= self.options.ops {
@@ -183,8 +223,12 @@ impl Lane {
             return Err(Full { op, bound: Bound::Sends });
         }
         let queue = self.queues.index(op.queue);
+        let unread = match &op.action {
+            Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
+            _ => false,
+        };
         let lowered = lower(&mut self.lent, op.action, op.tag);
-        self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag });
+        self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag, unread });
         Ok(())
     }
 
@@ -247,11 +291,20 @@ impl Lane {
 
     /// One exchange of batches; never blocks. False once the lane has stopped.
     pub fn turn(&mut self) -> bool {
+        self.queues.credits(&mut self.batch.credits);
+        self.exchange()
+    }
+
+    /// A turn with the credits that are in the batch.
+    fn exchange(&mut self) -> bool {
         if !self.turn.running {
+            // Other lanes' frames may still come this way. What is told to an application that is over is dropped.
+            let turn = if self.turn.needed { self.crossing.turn(&mut self.batch) } else { self.turn };
+            self.turn = Turn { running: false, busy: turn.busy && self.turn.needed, ..turn };
+            self.batch.completions.clear();
             return false;
         }
         self.returns.drain(&mut self.batch.returned);
-        self.queues.credits(&mut self.batch.credits);
         self.batch.held_frames = self.returns.out();
         self.turn = self.crossing.turn(&mut self.batch);
         self.lift();
@@ -322,7 +375,7 @@ impl Lane {
 
     /// When the lane next has something to do without being asked, where time is virtual.
     pub fn next_event(&self) -> Option<Instant> {
-        self.crossing.next_event()
+        if self.turn.running || self.turn.needed { self.crossing.next_event() } else { None }
     }
 
     /// Received frames that the application holds.
@@ -345,6 +398,10 @@ impl Lane {
             self.lift_one(completion);
         }
         self.batch.completions = completions;
+        self.tell_writable();
+    }
+
+    fn tell_writable(&mut self) {
         while let Some((queue, tag, stream)) = self.sends.writable() {
             let event = Event::Writable { stream };
             self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
@@ -392,7 +449,13 @@ impl Lane {
             },
             Event::Timer => Event::Timer,
             Event::Info { stream, info } => Event::Info { stream, info },
-            Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
+            Event::Closed { socket, reason, unsent } => {
+                return self.lift_last(
+                    socket,
+                    queue,
+                    Completion { event: Event::Closed { socket, reason, unsent }, tag, more },
+                );
+            }
             Event::Failed { socket, error, acked: left, payload } => {
                 let payload = payload.and_then(|key| lent.take(key));
                 let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
@@ -400,6 +463,29 @@ impl Lane {
             }
         };
         self.queues.push(queue, Completion { event, tag, more });
+    }
+
+    /// The application goes, and streams of which it has not taken every byte end as its close would end them: by a reset.
+    fn reset_unread(&mut self) {
+        let unread = self.queues.unread();
+        for streams in unread.chunks(self.options.ops.max(1)) {
+            self.batch.ops.extend(streams.iter().map(|&socket| {
+                let action = Action::Close { socket, within: None };
+                EngineOp { action, queue: 0, tag: Tag(0), unread: true }
+            }));
+            // Without credit, what arrives meanwhile waits where the engine sees it.
+            self.queues.credits(&mut self.batch.credits);
+            self.batch.credits.fill(0);
+            self.exchange();
+        }
+    }
+
+    /// A socket's `Closed`, behind everything else there is to say of the socket.
+    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
+        self.tell_writable();
+        if let Some(closed) = self.lent.hold_last(socket, queue, closed) {
+            self.queues.push(queue, closed);
+        }
     }
 }
 
@@ -426,15 +512,27 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
     }
 }
 
-impl Drop for Lane {
-    fn drop(&mut self) {
+impl Lane {
+    /// The application has gone.
+    fn leave(&mut self) {
+        self.reset_unread();
         self.crossing.leave();
         self.queues.clear();
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.leave();
         while self.turn() {
             self.queues.clear();
             if !self.turn.busy {
                 self.crossing.idle(None);
             }
+        }
+        if let Some(departed) = &self.departed {
+            let crossing = core::mem::replace(&mut self.crossing, Box::new(Nobody));
+            departed.borrow_mut().push(crossing);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::QueueOptions;
-use crate::socket::{Completion, LaneId, QueueId};
+use crate::socket::{Completion, Event, LaneId, QueueId, SocketId};
 
 struct Queue {
     completions: VecDeque<Completion>,
@@ -72,6 +72,45 @@ impl Queues {
             return None;
         }
         queue.completions.pop_front()
+    }
+
+    /// Drop what waits of a stream's received direction. Returns whether bytes were among it.
+    //
+    // Closing looks for them: a count for each stream would be kept at each `Received`, the far more common event.
+    pub fn discard(&mut self, socket: SocketId) -> bool {
+        let mut bytes = false;
+        let mut is_one = |completion: &Completion| match &completion.event {
+            Event::Received { stream, .. } if stream.0 == socket => {
+                bytes = true;
+                true
+            }
+            Event::End { stream } => stream.0 == socket,
+            _ => false,
+        };
+        for queue in &mut self.queues {
+            if let Some(first) = queue.completions.iter().position(&mut is_one) {
+                let mut index = 0;
+                queue.completions.retain(|completion| {
+                    index += 1;
+                    index <= first || !is_one(completion)
+                });
+            }
+        }
+        bytes
+    }
+
+    /// The streams of which received bytes wait, each once.
+    pub fn unread(&self) -> Vec<SocketId> {
+        let completions = self.queues.iter().flat_map(|queue| &queue.completions);
+        let mut streams: Vec<SocketId> = completions
+            .filter_map(|completion| match &completion.event {
+                Event::Received { stream, .. } => Some(stream.0),
+                _ => None,
+            })
+            .collect();
+        streams.sort_unstable_by_key(|socket| socket.to_bits());
+        streams.dedup();
+        streams
     }
 
     /// How many more completions each queue can take.

@@ -2,7 +2,10 @@
 
 pub mod run_to_completion;
 
-use drivers::{Extent, Frame};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use drivers::{Bell, Extent, Frame};
 
 use crate::counters::Report;
 use crate::socket::{Action, Event, Payload, SocketId, Tag};
@@ -54,6 +57,8 @@ pub struct EngineOp {
     pub queue: u8,
     /// The application's word.
     pub tag: Tag,
+    /// Of a close: received bytes had crossed to the application's side that it never took.
+    pub unread: bool,
 }
 
 /// A completion on the engine's side.
@@ -96,6 +101,8 @@ pub struct Turn {
     pub now: Instant,
     /// The lane goes on.
     pub running: bool,
+    /// Another lane goes on, and may need what this one hands over: turn on, even when this one does not.
+    pub needed: bool,
     /// The lane was told to stop.
     pub stopping: bool,
     /// Something moved: a frame, an op, a timer.
@@ -127,17 +134,25 @@ pub trait Crossing {
 
 /// Makes a lane's `wait` return, from any thread.
 #[derive(Clone, Debug, Default)]
-pub struct LaneWaker(std::sync::Arc<std::sync::atomic::AtomicBool>);
+pub struct LaneWaker {
+    woken: Arc<AtomicBool>,
+    bell: Bell,
+}
 
 impl LaneWaker {
+    /// The waker of a lane whose sleep `bell` ends.
+    pub fn new(bell: Bell) -> LaneWaker {
+        LaneWaker { woken: Arc::default(), bell }
+    }
+
     /// End the lane's `wait`, now or the next one.
     pub fn wake(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::Release);
+        self.woken.store(true, Ordering::Release);
+        self.bell.ring();
     }
 
     /// Whether `wake` was called since the last time.
     pub(crate) fn take(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Acquire)
-            && self.0.swap(false, std::sync::atomic::Ordering::AcqRel)
+        self.woken.load(Ordering::Acquire) && self.woken.swap(false, Ordering::AcqRel)
     }
 }

@@ -14,7 +14,8 @@ pub struct RunToCompletion {
 impl RunToCompletion {
     /// The application's end of a lane that runs on its own thread.
     pub fn new(run: LaneRun) -> RunToCompletion {
-        RunToCompletion { run, waker: LaneWaker::default() }
+        let waker = LaneWaker::new(run.bell().clone());
+        RunToCompletion { run, waker }
     }
 }
 

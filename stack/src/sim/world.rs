@@ -1,26 +1,34 @@
 //! Hosts, the links between them, and the clock that moves from event to event.
 
 use core::cell::{Cell, RefCell};
+use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use drivers::soft::{FaultSpec, Faulty, PIPE_CAPABILITIES, pipe};
-use drivers::{Pool, Pools, Queue, Region};
+use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Spread, pipe, spread};
+use drivers::{Bell, Pool, Pools, Queue, Region};
 
 use crate::config::EngineConfig;
 use crate::counters::Report;
 use crate::engine::{Engine, Interface};
 use crate::lane::{Lane, LaneOptions};
+use crate::links::{Links, RING_MESSAGES, Ring};
 use crate::mode::{Batch, Crossing, LaneWaker, Turn};
 use crate::run::{Idle, LaneRun, StopFlag, TimeSource};
 use crate::sim::trace::{Trace, Traced};
-use crate::socket::LaneId;
+use crate::socket::{LaneId, QueueId};
 use crate::time::Instant;
 
 /// An application of a simulated host. It is given the lane whenever something may have happened, and never waits.
 pub trait App {
     /// Take completions, submit ops.
     fn run(&mut self, lane: &mut Lane);
+
+    /// The same for a lane of the host beyond the first: unless told otherwise, nobody is at home there.
+    fn run_beside(&mut self, lane: &mut Lane) {
+        while lane.take(QueueId::MAIN).is_some() {}
+    }
 
     /// When it wants to be run though nothing happened.
     fn next_event(&self) -> Option<Instant> {
@@ -44,6 +52,12 @@ pub struct Host {
     pub mtu: u16,
     /// Its Ethernet address.
     pub mac: [u8; 6],
+    /// Its port is a NIC that sums, tags and cuts frames of at most so many segments, else but a wire.
+    pub nic: Option<usize>,
+    /// How frames are dealt out to its lanes, if it has several.
+    pub spread: Spread,
+    /// Lanes that have a queue; the others receive and send by way of these.
+    pub queues: u16,
 }
 
 impl Host {
@@ -60,13 +74,26 @@ impl Host {
             receive_frames: 16_384,
             mtu: 1500,
             mac: [2, 0, 0, 0, 0, number],
+            nic: None,
+            spread: Spread::Random(u64::from(number)),
+            queues: 1,
         }
+    }
+
+    /// The host with `lanes` lanes, the first `queues` of which have a queue, and frames that are dealt out so.
+    pub fn with_lanes(mut self, lanes: u8, queues: u16, spread: Spread) -> Host {
+        if let Spread::Rss(table) = &spread {
+            self.config.rss = Some(Arc::clone(table));
+        }
+        self.config.lanes = lanes;
+        self.queues = queues;
+        self.spread = spread;
+        self
     }
 }
 
 struct Running {
-    lane: Option<Lane>,
-    run: Rc<RefCell<LaneRun>>,
+    lanes: Vec<(Lane, Rc<RefCell<LaneRun>>)>,
     stop: StopFlag,
 }
 
@@ -187,60 +214,54 @@ impl<A: App> World<A> {
         &mut self.apps[host.0]
     }
 
-    /// A host's lane. Panics: if the host has ended.
+    /// A host's first lane.
     pub fn lane(&mut self, host: HostId) -> &mut Lane {
-        self.hosts[host.0].lane.as_mut().expect("the host runs")
+        &mut self.hosts[host.0].lanes[0].0
     }
 
-    /// What a host's lane knows of itself. Panics: if the host has ended.
+    /// What a host's lanes know of themselves, all together.
     pub fn report(&self, host: HostId) -> Report {
-        self.hosts[host.0].lane.as_ref().expect("the host runs").report()
+        let mut reports = self.reports(host).into_iter();
+        let mut sum = reports.next().expect("a host has a lane");
+        reports.for_each(|report| sum.add(&report));
+        sum
     }
 
-    /// A host's engine, between turns.
+    /// What each of a host's lanes knows of itself.
+    pub fn reports(&self, host: HostId) -> Vec<Report> {
+        self.hosts[host.0].lanes.iter().map(|(lane, _)| lane.report()).collect()
+    }
+
+    /// The engine of a host's first lane, between turns.
     pub fn with_engine<R>(&mut self, host: HostId, work: impl FnOnce(&mut Engine) -> R) -> R {
-        work(self.hosts[host.0].run.borrow_mut().engine_mut())
+        work(self.hosts[host.0].lanes[0].1.borrow_mut().engine_mut())
     }
 
     /// What a host has not given back, in words; empty if its counts are what they were after start, with `sockets`
-    /// sockets open, and every received frame was counted once.
+    /// sockets open on its first lane, and every received frame was counted once.
     pub fn leftovers(&self, host: HostId, sockets: usize) -> String {
-        let report = self.report(host);
-        let held = self.hosts[host.0].lane.as_ref().map_or(0, Lane::held_frames);
-        let counts = [
-            ("flows", report.flows, 0),
-            ("half_open", report.half_open, 0),
-            ("time_wait", report.time_wait, 0),
-            ("sockets", report.sockets, sockets),
-            ("timers", report.timers, 0),
-            ("held_frames", report.held_frames, 0),
-            ("cells", report.cells, 0),
-            ("active", report.active, 0),
-            ("lent", report.lent, 0),
-            ("backlog", report.backlog, 0),
-            ("waiting_packets", report.waiting_packets, 0),
-            ("receive pool", report.receive.available, report.receive.capacity),
-            ("control pool", report.control.available, report.control.capacity),
-            ("attach pool", report.attach.available, report.attach.capacity),
-            ("frames with the application", held, 0),
-        ];
-        let mut text = String::new();
-        for (name, is, due) in counts {
-            if is != due {
-                text += &format!("{name}: {is}, not {due}\n");
-            }
+        let (mut text, mut received, mut ended) = (String::new(), 0, 0);
+        for (lane, _) in &self.hosts[host.0].lanes {
+            let report = lane.report();
+            let counters = &report.counters;
+            received += counters.received_frames + counters.steered_in;
+            ended += counters.consumed_frames + counters.dropped() + counters.steered_out;
+            let sockets = if lane.id() == LaneId(0) { sockets } else { 0 };
+            text += &leftovers_of(&report, lane.held_frames(), sockets);
         }
-        let counters = &report.counters;
-        let ended = counters.consumed_frames + counters.dropped();
-        if counters.received_frames != ended {
-            text += &format!("{} frames received, {ended} ended\n", counters.received_frames);
+        if received != ended {
+            text += &format!("{received} frames received, {ended} ended\n");
         }
         text
     }
-
     /// Tell a host to stop in order.
     pub fn stop(&self, host: HostId) {
         self.hosts[host.0].stop.stop();
+    }
+
+    /// Take a host's application away: its lane is dropped, and ends while virtual time goes on for it alone.
+    pub fn leave(&mut self, host: HostId) {
+        self.hosts[host.0].lanes.clear();
     }
 
     /// Run until `done` says so, or virtual time reaches `limit`. True if it was done.
@@ -264,11 +285,16 @@ impl<A: App> World<A> {
             assert!(round < TURNS_AT_ONCE_MAX, "the hosts keep each other busy without time passing");
             let mut busy = false;
             for (host, app) in self.hosts.iter_mut().zip(&mut self.apps) {
-                let Some(lane) = &mut host.lane else { continue };
-                self.turns += 1;
-                lane.turn();
-                app.run(lane);
-                busy |= lane.is_busy() || lane.has_ops();
+                for (lane, _) in &mut host.lanes {
+                    self.turns += 1;
+                    let running = lane.turn();
+                    if lane.id() == LaneId(0) {
+                        app.run(lane);
+                    } else {
+                        app.run_beside(lane);
+                    }
+                    busy |= lane.is_busy() || running && lane.has_ops();
+                }
             }
             if !busy {
                 return;
@@ -277,30 +303,86 @@ impl<A: App> World<A> {
     }
 
     fn next_event(&self) -> Option<Instant> {
-        let lanes = self.hosts.iter().filter_map(|host| host.lane.as_ref()?.next_event());
+        let lanes = self.hosts.iter().flat_map(|host| &host.lanes).filter_map(|(lane, _)| lane.next_event());
         lanes.chain(self.apps.iter().filter_map(App::next_event)).min()
     }
 }
 
+/// What a lane has not given back, in words.
+fn leftovers_of(report: &Report, held: usize, sockets: usize) -> String {
+    let counts = [
+        ("flows", report.flows, 0),
+        ("half_open", report.half_open, 0),
+        ("time_wait", report.time_wait, 0),
+        ("sockets", report.sockets, sockets),
+        ("timers", report.timers, 0),
+        ("held_frames", report.held_frames, 0),
+        ("cells", report.cells, 0),
+        ("active", report.active, 0),
+        ("lent", report.lent, 0),
+        ("backlog", report.backlog, 0),
+        ("waiting_packets", report.waiting_packets, 0),
+        ("receive pool", report.receive.available, report.receive.capacity),
+        ("control pool", report.control.available, report.control.capacity),
+        ("attach pool", report.attach.available, report.attach.capacity),
+        ("frames with the application", held, 0),
+    ];
+    let mut text = String::new();
+    for (name, is, due) in counts {
+        if is != due {
+            text += &format!("{name}: {is}, not {due}\n");
+        }
+    }
+    text
+}
+
+/// A host's lanes over its end of the wire.
 fn start(host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>) -> Running {
-    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities: PIPE_CAPABILITIES };
+    let lanes = host.config.lanes;
+    let queue = match host.nic {
+        Some(_) => Box::new(Nic::new(queue, Pool::heap(NIC_FRAMES, 2048))),
+        None => queue,
+    };
+    let mut ends = if lanes > 1 { spread(queue, host.queues, host.spread.clone()) } else { vec![queue] };
+    ends.reverse();
+    let bells = vec![Bell::default(); usize::from(lanes)];
+    let ring = |_, _| Ok::<Ring, Infallible>(rte_ring::heap(RING_MESSAGES));
+    let Ok(links) = Links::mesh(&bells, usize::from(host.queues), ring);
+    let stop = StopFlag::default();
+    let lanes = (0..)
+        .map(LaneId)
+        .zip(links)
+        .map(|(id, links)| start_lane(id, &host, ends.pop(), links, &stop, clock));
+    Running { lanes: lanes.collect(), stop: stop.clone() }
+}
+
+fn start_lane(
+    id: LaneId,
+    host: &Host,
+    queue: Option<Box<dyn Queue>>,
+    links: Links,
+    stop: &StopFlag,
+    clock: &Rc<Cell<u64>>,
+) -> (Lane, Rc<RefCell<LaneRun>>) {
+    let capabilities = match host.nic {
+        Some(segments) => Nic::capabilities(&PIPE_CAPABILITIES, segments),
+        None => PIPE_CAPABILITIES,
+    };
+    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities };
     let pools = Pools::heap(host.receive_frames, host.receive_frames);
     let stop_within = core::time::Duration::from_secs(5);
-    let engine = Engine::new(LaneId(0), host.config, interface, pools, Instant(clock.get()))
+    let engine = Engine::new(id, host.config.clone(), interface, pools, Instant(clock.get()))
         .expect("a simulated host's configuration is valid");
-    let stop = StopFlag::default();
     let time = TimeSource::Virtual(Rc::clone(clock));
-    let run = LaneRun::new(engine, queue, time, stop.clone(), stop_within, Idle::Poll);
+    let run = LaneRun::new(engine, queue, links, time, stop.clone(), stop_within, Idle::Poll);
     let run = Rc::new(RefCell::new(run));
     let blocks = Region::new(BLOCKS, 2048);
-    let lane = Lane::new(
-        LaneId(0),
-        host.lane,
-        blocks,
-        Box::new(Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 }),
-    );
-    Running { lane: Some(lane), run, stop }
+    let crossing = Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 };
+    (Lane::new(id, host.lane, blocks, Box::new(crossing)), run)
 }
+
+/// Frames into which a simulated NIC cuts what it sends: it waits for the wire, so two full frames are many.
+const NIC_FRAMES: usize = 1024;
 
 /// Blocks of a simulated host's transmit pool.
 const BLOCKS: usize = 64;

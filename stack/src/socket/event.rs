@@ -188,7 +188,7 @@ impl core::error::Error for OpError {}
 pub enum Reason {
     /// In order.
     Done,
-    /// By the application's abort.
+    /// By the application's abort, or by its close while received bytes waited that it had not taken.
     Aborted,
     /// By the peer's reset.
     Reset,

@@ -92,13 +92,16 @@ pub enum Action<P = Payload> {
         stream: Stream,
     },
     /// Close in order: deliver no more, send what is queued, FIN. → `Closed`.
+    ///
+    /// A stream whose received bytes wait, in its socket or untaken in a queue, is reset at once instead, whatever
+    /// `within` says: its peer must not believe that they were read. Untaken `Received` and `End` go.
     Close {
         /// The socket.
         socket: SocketId,
         /// Reset if it takes longer.
         within: Option<Duration>,
     },
-    /// RST now; what is queued comes back or is dropped. → `Closed`.
+    /// RST now; what is queued comes back or is dropped, and so do untaken `Received` and `End`. → `Closed`.
     Abort {
         /// The socket.
         socket: SocketId,
@@ -135,6 +138,12 @@ impl Op {
     /// Open a connection within [`CONNECT_TIMEOUT`].
     pub fn connect(to: SocketAddr) -> Op {
         Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT })
+    }
+
+    /// Open a connection from this address and port; an unspecified address or port zero: any. A named port may bring
+    /// its replies to another lane, which hands them over.
+    pub fn connect_from(from: SocketAddr, to: SocketAddr) -> Op {
+        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT })
     }
 
     /// Deliver what arrives on a stream.
@@ -177,7 +186,7 @@ impl Op {
         Op::new(Action::Shutdown { stream })
     }
 
-    /// Close a socket in order.
+    /// Close a socket in order; a stream with received bytes that nobody took is reset.
     pub fn close(socket: impl Into<SocketId>) -> Op {
         Op::new(Action::Close { socket: socket.into(), within: None })
     }

@@ -33,9 +33,9 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         reopen(connection);
     }
     //= https://www.rfc-editor.org/rfc/rfc5681#section-2
-    //# DUPLICATE ACKNOWLEDGMENT: An acknowledgment is considered a
-    //# "duplicate" in the following algorithms when (a) the receiver of the
-    //# ACK has outstanding data, (b) the incoming acknowledgment carries no
+    //# (a) the receiver of the ACK has outstanding data, (b) the incoming acknowledgment
+    //# carries no data, (c) the SYN and FIN bits are both off, (d) the acknowledgment
+    //# number is equal to the greatest acknowledgment received on the given connection
     // An answer to a window probe is none: it says that the window is closed, not that something is missing.
     let duplicate = acked == 0
         && connection.flight() > 0
@@ -107,9 +107,9 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
 /// transmissions is answered. A receiver that had the first echoes its time for ever after, so an old echo with an answer
 /// to the last is a measure of our own waiting.
 //= https://www.rfc-editor.org/rfc/rfc6298#section-3
-//# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.  That
-//# is, RTT samples MUST NOT be made using segments that were
-//# retransmitted (and thus for which it is ambiguous whether the reply
+//# RTT samples MUST NOT be made using segments that were retransmitted (and
+//# thus for which it is ambiguous whether the reply was for the first instance
+//# of the packet or a later instance).
 fn echoed(connection: &Connection, segment: &Segment, since_us: u32) -> Option<u32> {
     let (_, echo) = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS))?;
     let elapsed_ms = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);

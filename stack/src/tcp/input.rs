@@ -131,8 +131,8 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    connection.cold.peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
-    connection.hot.mss = connection.hot.mss.min(connection.cold.peer_mss);
+    let peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+    connection.hot.mss = connection.hot.mss.min(peer_mss);
     match options.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);
@@ -165,9 +165,9 @@ fn establish(connection: &mut Connection) {
     connection.cold.life_at = Ticks::OFF;
     if connection.hot.srtt_us == 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
-        //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the
-        //#       TCP implementation is using an RTO less than 3 seconds, the RTO
-        //#       MUST be re-initialized to 3 seconds when data transmission
+        //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation
+        //# is using an RTO less than 3 seconds, the RTO MUST be re-initialized to 3 seconds when
+        //# data transmission begins (i.e., after the three-way handshake completes).
         connection.hot.rto_us = connection.hot.rto_us.max(RTO_AFTER_SYN_US);
         connection.cold.backoff = 0;
     }
@@ -220,9 +220,9 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     if len > 0 && connection.hot.state.receives() {
         if connection.is(flag::DEAF) && (start + len).gt(connection.hot.rcv_nxt) {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1
-            //# If such a host issues a CLOSE call while received data is still
-            //# pending in the TCP connection, or if new data is received after CLOSE
-            //# is called, its TCP implementation SHOULD send a RST
+            //# If such a host issues a CLOSE call while received data is still pending in
+            //# the TCP connection, or if new data is received after CLOSE is called, its
+            //# TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
             return Verdict { reset: true, ..Verdict::ended(End::DataAfterClose) };
         }
         verdict.accept = text(connection, start, len);

@@ -65,7 +65,8 @@ impl Secret {
 
     /// What is added to our clock to make the timestamps of a connection (RFC 7323 section 5.4).
     //= https://www.rfc-editor.org/rfc/rfc7323#section-5.4
-    //# a random offset may be added to the timestamp clock on a per-connection basis
+    //# A random offset may be added to the timestamp clock on a per-connection
+    //# basis.
     pub fn timestamp_offset(&self, tuple: &Tuple) -> u32 {
         (self.sip(Purpose::Timestamp, None, tuple) >> 32) as u32
     }

@@ -163,7 +163,7 @@ impl HalfOpen {
         }
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
         //# If the segment acknowledgment is not acceptable, form a reset segment
-        //# <SEQ=SEG.ACK><CTL=RST> and send it.
+        //# <SEQ=SEG.ACK><CTL=RST>
         if segment.ack != self.iss + 1 {
             return Half::Reset;
         }

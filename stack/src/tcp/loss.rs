@@ -1,6 +1,7 @@
 //! Loss: which ranges are taken for lost, and when a repair begins and ends. When they go out again is `output`'s
 //! business, how far the window falls `congestion`'s.
 
+use super::congestion::validation;
 use super::send::{NONE, mark};
 use super::state::{Connection, LossState, flag};
 use crate::wire::tcp::{SackBlocks, SeqNum};
@@ -40,8 +41,9 @@ impl LossRecovery for NewReno {
             suspect(connection);
         } else if ack.acked > 0 {
             connection.hot.dup_acks = 0;
-            if connection.is(flag::CWND_LIMITED) {
-                connection.congestion(|algorithm, window| algorithm.on_ack(window, ack.acked));
+            let counted = validation::counted(connection, ack.acked);
+            if counted > 0 {
+                connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
             }
             if loss != LossState::default() && !connection.is(flag::SACK) {
                 connection.active_mut().loss = LossState::default();
@@ -55,9 +57,9 @@ impl LossRecovery for NewReno {
     fn on_timeout(&self, connection: &mut Connection) {
         let flight = connection.flight();
         //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
-        //# When a TCP sender detects segment loss using the retransmission timer
-        //# and the given segment has not yet been resent by way of the
-        //# retransmission timer, the value of ssthresh MUST be set
+        //# when a TCP sender detects segment loss using the retransmission timer and the
+        //# given segment has already been retransmitted by way of the retransmission
+        //# timer at least once, the value of ssthresh is held constant.
         let first = connection.cold.timeouts <= 1;
         connection.congestion(|algorithm, window| {
             let ssthresh = window.ssthresh;

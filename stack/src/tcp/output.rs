@@ -1,6 +1,7 @@
 //! What a connection says next. Every decision to acknowledge is made here, for the fast path and the slow one alike.
 //! Frames are built by the engine from what this returns.
 
+use super::congestion::validation;
 use super::send::{NONE, mark};
 use super::state::{Connection, LossState, State, flag};
 use super::ticks::Ticks;
@@ -142,7 +143,9 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
         0
     } else {
         //= https://www.rfc-editor.org/rfc/rfc3042#section-2
-        //# the sender SHOULD transmit a new segment upon receipt of the first two
+        //# it SHOULD use the Limited Transmit algorithm, which calls for a TCP
+        //# sender to transmit new data upon the arrival of the first two
+        //# consecutive duplicate ACKs
         u32::from(connection.hot.dup_acks).min(LIMITED_TRANSMIT) * connection.send_mss()
     };
     let pipe = connection.pipe();
@@ -151,7 +154,7 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
     let len = queued.min(mss).min(usable);
     if congestion < window && congestion < mss && queued > congestion {
-        connection.set(flag::CWND_LIMITED);
+        validation::note_limited(connection, len);
         if connection.flight() > 0 && len < mss {
             return None;
         }
@@ -178,9 +181,9 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
         return false;
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.4
-    //# If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the
-    //# sending TCP endpoint buffers all user data (regardless of the PSH bit)
-    //# until the outstanding data has been acknowledged or until the TCP
+    //# the sending TCP endpoint buffers all user data (regardless of the PSH
+    //# bit) until the outstanding data has been acknowledged or until the TCP
+    //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
     let nagle = !connection.is(flag::NO_DELAY) && connection.flight() > 0 && !connection.is(flag::FIN_QUEUED);
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
@@ -259,8 +262,8 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     connection.cold.sent_us = now;
     let len = len - left;
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
-    //# When an application issues a series of SEND calls without setting the
-    //# PUSH flag, the TCP implementation MAY aggregate the data internally
+    //# MUST set the PSH bit in the last buffered segment (i.e., when there is
+    //# no more queued data to be sent) (MUST-61).
     if len > 0 && index == NONE {
         flags |= Flags::PSH;
     }
@@ -272,7 +275,7 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4
-//# An implementation SHOULD send a keep-alive segment with no data (SHLD-26);
+//# An implementation SHOULD send a keep-alive segment with no data (SHLD-12);
 //# however, it MAY be configurable to send a keep-alive segment containing one
 //# garbage octet (MAY-6)
 fn keepalive(connection: &mut Connection) -> Option<Emit> {
@@ -301,8 +304,7 @@ fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
 
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.3
 //# An ACK SHOULD be generated for at least every second full-sized segment or
-//# 2*RMSS bytes of new data (where RMSS is the MSS specified by the TCP
-//# endpoint receiving the segments to be acknowledged, or the default value if
+//# 2*RMSS bytes of new data
 fn is_ack_due(connection: &Connection) -> bool {
     if connection.hot.unacked == 0 {
         return false;

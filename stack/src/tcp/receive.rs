@@ -133,9 +133,9 @@ impl Reassembly {
 
     /// What a SACK option says now.
     //= https://www.rfc-editor.org/rfc/rfc2018#section-4
-    //# The first SACK block (i.e., the one immediately following the kind and
-    //# length fields in the option) MUST specify the contiguous block of data
-    //# containing the segment which triggered this ACK
+    //# The first SACK block (i.e., the one immediately following the kind and length fields in the
+    //# option) MUST specify the contiguous block of data containing the segment which triggered
+    //# this ACK, unless that segment advanced the Acknowledgment Number field in the header.
     pub fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::NONE;
         for seq in self.recent.iter().flatten() {
@@ -173,9 +173,9 @@ mod tests {
         // Shows RFC 2018's order: the block that was added to last comes first, older ones behind, merged ones once.
         //= https://www.rfc-editor.org/rfc/rfc2018#section-4
         //= type=test
-        //# The first SACK block (i.e., the one immediately following the kind and
-        //# length fields in the option) MUST specify the contiguous block of data
-        //# containing the segment which triggered this ACK
+        //# The first SACK block (i.e., the one immediately following the kind and length fields in the
+        //# option) MUST specify the contiguous block of data containing the segment which triggered this ACK,
+        //# unless that segment advanced the Acknowledgment Number field in the header.
         let (mut reassembly, base, mut freed) = (Reassembly::default(), SeqNum(u32::MAX - 50), Vec::new());
         for (start, len) in [(10, 5), (30, 5), (20, 5)] {
             reassembly.insert(base + start, len, start, &mut freed).unwrap();

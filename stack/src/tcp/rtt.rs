@@ -70,6 +70,8 @@ mod tests {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-2
         //= type=test
         //# (2.2) When the first RTT measurement R is made, the host MUST set
+        //#       SRTT <- R
+        //#       RTTVAR <- R/2
         let config = TcpConfig { rto_min_us: 1, ..TcpConfig::default() };
         let mut rtt = Rtt::new(&config);
         assert_eq!(rtt.rto_us, 1_000_000);

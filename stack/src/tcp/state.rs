@@ -76,7 +76,7 @@ pub mod flag {
     pub const RECEIVING: u16 = 1 << 7;
     /// The application has closed: nothing more is delivered.
     pub const DEAF: u16 = 1 << 8;
-    /// The congestion window held the last output back.
+    /// Bytes in flight were sent while the congestion window held others back: those before `limited_end`.
     pub const CWND_LIMITED: u16 = 1 << 9;
     /// A window probe is due.
     pub const PROBE: u16 = 1 << 10;
@@ -198,6 +198,8 @@ pub struct Cold {
     pub iss: SeqNum,
     /// Highest sequence sent when loss was last found (RFC 6582).
     pub recover: SeqNum,
+    /// SND.NXT when the congestion window last held bytes back, if [`flag::CWND_LIMITED`] says that it did.
+    pub limited_end: SeqNum,
     /// The sequence number of a FIN that came out of order.
     pub fin_seq: SeqNum,
     /// MAX.SND.WND of RFC 5961.
@@ -234,8 +236,6 @@ pub struct Cold {
     pub frames_max: u16,
     /// The largest segment the peer has sent: what a held frame stands for.
     pub rcv_mss: u16,
-    /// MSS the peer announced.
-    pub peer_mss: u16,
     /// MSS we announce.
     pub adv_mss: u16,
     /// Challenges answered in the current second, and whether a FIN is remembered in `fin_seq`.

@@ -70,9 +70,9 @@ impl Rest {
         };
         if segment.flags.contains(Flags::SYN) {
             //= https://www.rfc-editor.org/rfc/rfc6191#section-2
-            //# If TCP Timestamps would be enabled for the new incarnation of the
-            //# connection, and the timestamp contained in the incoming SYN segment
-            //# is greater than the last timestamp seen on the previous incarnation
+            //# the timestamp contained in the incoming SYN segment is greater than the
+            //# last timestamp seen on the previous incarnation of the connection (for
+            //# that direction of the data transfer), honor the connection request
             let beyond = segment.seq.gt(self.rcv_nxt);
             let reuse = match newer {
                 Some(0) => beyond,
@@ -217,9 +217,9 @@ mod tests {
         // Shows RFC 6191's table: by timestamp where both have them, by sequence number else.
         //= https://www.rfc-editor.org/rfc/rfc6191#section-2
         //= type=test
-        //# If TCP Timestamps would be enabled for the new incarnation of the
-        //# connection, and the timestamp contained in the incoming SYN segment
-        //# is greater than the last timestamp seen on the previous incarnation
+        //# the timestamp contained in the incoming SYN segment is greater than the last
+        //# timestamp seen on the previous incarnation of the connection (for that
+        //# direction of the data transfer), honor the connection request
         let reused = |timestamps, seq, stamp| {
             matches!(rest(timestamps).on_segment(&segment(seq, Flags::SYN, stamp), 0), Waiting::Reuse(_))
         };

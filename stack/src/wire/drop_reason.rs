@@ -152,6 +152,8 @@ drop_reasons! {
     PacketTooBig = "packet_too_big",
     /// The frame has no room for the headers, or there was no frame for them.
     NoRoom = "no_room",
+    /// It was another lane's, and the ring to that lane was full.
+    LaneRingFull = "lane_ring_full",
 }
 
 /// The buffer is too small for what should be emitted into it, or the packet too long for its length field.

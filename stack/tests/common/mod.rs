@@ -208,6 +208,8 @@ pub struct Outcome {
     pub timeouts: u64,
     /// Segments that the fast path took.
     pub fast: u64,
+    /// Segments that left in a frame with others.
+    pub bundled: u64,
 }
 
 /// Run a case to its end and beyond, and see that nothing is left behind.
@@ -264,5 +266,6 @@ pub fn transfer(case: &Case, trace: &Trace) -> Outcome {
         |figure: fn(&stack::counters::Counters) -> u64| reports.iter().map(|r| figure(&r.counters)).sum();
     let (retransmits, timeouts, fast) =
         (sum(|c| c.retransmits), sum(|c| c.timeouts), sum(|c| c.fast_segments));
-    Outcome { exact, took, hash: trace.hash(), retransmits, timeouts, fast }
+    let bundled = sum(|c| c.segments_sent.saturating_sub(c.sent_frames));
+    Outcome { exact, took, hash: trace.hash(), retransmits, timeouts, fast, bundled }
 }

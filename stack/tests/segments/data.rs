@@ -56,9 +56,9 @@ fn the_first_sack_block_is_the_newest() {
     // Shows order, merging and the number of blocks, and that they go once the hole is filled.
     //= https://www.rfc-editor.org/rfc/rfc2018#section-4
     //= type=test
-    //# The first SACK block (i.e., the one immediately following the kind and
-    //# length fields in the option) MUST specify the contiguous block of data
-    //# containing the segment which triggered this ACK
+    //# The first SACK block (i.e., the one immediately following the kind and length fields in the
+    //# option) MUST specify the contiguous block of data containing the segment which triggered
+    //# this ACK, unless that segment advanced the Acknowledgment Number field in the header.
     let mut peer = settled(sack());
     for (seq, due) in [
         (201, vec![(201, 301)]),
@@ -121,8 +121,9 @@ fn nagle_waits_unless_told_otherwise() {
     // Shows that a second small segment waits for the first's acknowledgement, that a full one does not, and NoDelay.
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.4
     //= type=test
-    //# If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the
-    //# sending TCP endpoint buffers all user data (regardless of the PSH bit)
+    //# the sending TCP endpoint buffers all user data (regardless of the PSH
+    //# bit) until the outstanding data has been acknowledged or until the TCP
+    //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
     let mut peer = Peer::new();
     peer.connected(mss(1000));
     let stream = peer.stream();
@@ -271,6 +272,7 @@ fn the_peers_mss_bounds_segments() {
     //= type=test
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
+    //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
     for (options, due) in [(mss(700), 700), (Options::NONE, 536), (mss(9000), 1460), (stamped(), 1448)] {
         let mut peer = Peer::new();
         peer.accepted(options);

@@ -5,6 +5,7 @@ use core::net::Ipv4Addr;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use drivers::soft::Spread;
 use drivers::{Frame, Pool, Queue};
 use stack::counters::Report;
 use stack::lane::Lane;
@@ -32,6 +33,8 @@ pub const S: u64 = 1_000 * MS;
 struct Wire {
     inbox: VecDeque<Frame>,
     outbox: VecDeque<(u64, Vec<u8>)>,
+    /// Frames that were sent and not given back, as a NIC's transmit ring has them; `None`: given back at once.
+    ring: Option<Vec<Frame>>,
 }
 
 struct Raw(Arc<Mutex<Wire>>);
@@ -49,6 +52,9 @@ impl Queue for Raw {
         let count = frames.len();
         for frame in frames.drain(..) {
             wire.outbox.push_back((now, frame.segments().flatten().copied().collect()));
+            if let Some(ring) = &mut wire.ring {
+                ring.push(frame);
+            }
         }
         count
     }
@@ -66,11 +72,16 @@ pub struct Recorder {
     pub received: Vec<u8>,
     pub keep: Vec<stack::socket::Received>,
     pub keeps: bool,
+    /// Completions to take before the others are left waiting.
+    pub takes: Option<u32>,
 }
 
 impl App for Recorder {
     fn run(&mut self, lane: &mut Lane) {
-        while let Some(done) = lane.take(QueueId::MAIN) {
+        while self.takes != Some(0)
+            && let Some(done) = lane.take(QueueId::MAIN)
+        {
+            self.takes = self.takes.map(|left| left - 1);
             match done.event {
                 Event::Received { data, .. } => {
                     self.received.extend_from_slice(&data);
@@ -173,6 +184,10 @@ impl Peer {
         host.receive_frames = 512;
         host.config.neighbours = vec![(PEER.into(), PEER_MAC.0)];
         adjust(&mut host);
+        if crate::LANES > 1 {
+            // The seed is any: what arrives where is dealt out anew for each test by its own frames.
+            host = host.with_lanes(crate::LANES, u16::from(crate::LANES), Spread::Random(7));
+        }
         let wire = Arc::new(Mutex::new(Wire::default()));
         let world = World::of(vec![(host, Box::new(Raw(Arc::clone(&wire))))], vec![Recorder::default()]);
         let mut peer = Peer {
@@ -231,6 +246,8 @@ impl Peer {
             Some(Event::Listening { .. }) => "listening".to_owned(),
             Some(Event::End { .. }) => "end".to_owned(),
             Some(Event::Closed { reason, .. }) => format!("closed {reason:?}"),
+            Some(Event::Sent { payload, .. }) => format!("sent {}", payload.len()),
+            Some(Event::Writable { .. }) => "writable".to_owned(),
             Some(Event::Failed { error, .. }) => format!("failed {error:?}"),
             Some(other) => format!("{other:?}"),
         }
@@ -246,6 +263,17 @@ impl Peer {
         frame.append(bytes.len()).expect("a frame has room").copy_from_slice(bytes);
         self.wire.lock().unwrap().inbox.push_back(frame);
         self.wait(0);
+    }
+
+    /// Keep what is sent from now on, as a NIC's transmit ring does, or let everything out of it.
+    pub fn keep_sent(&mut self, keep: bool) {
+        self.wire.lock().unwrap().ring = keep.then(Vec::new);
+        self.wait(0);
+    }
+
+    /// The engine's lane.
+    pub fn lane(&mut self) -> &mut Lane {
+        self.world.lane(HOST)
     }
 
     /// An IP packet for the engine.

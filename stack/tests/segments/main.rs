@@ -7,8 +7,13 @@
     reason = "tests state their expectations by panicking, and their figures are small"
 )]
 
+/// Lanes of the engine's host.
+const LANES: u8 = 1;
+
+mod congestion;
 mod data;
 mod driver;
+mod endings;
 mod malformed;
 mod network;
 mod states;

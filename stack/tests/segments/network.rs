@@ -136,8 +136,9 @@ fn errors_end_a_connect_and_no_connection() {
     // flight.
     //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
     //= type=test
-    //# hosts SHOULD NOT abort the corresponding connection when in any of the
-    //# synchronized states
+    //# most popular TCP implementations treat all ICMP "hard errors" received for
+    //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
+    //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
     for (code, due) in [(Unreachable::PORT, "failed Refused"), (Unreachable(1), "failed Unreachable")] {
         let mut peer = Peer::new();
         peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
@@ -255,7 +256,7 @@ fn syns_to_groups_vanish() {
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
     //= type=test
     //# A TCP implementation MUST silently discard an incoming SYN segment that
-    //# is addressed to a broadcast or multicast address (MUST-57).
+    //# is addressed to a broadcast or multicast address [(MUST-57)].
     let mut peer = Peer::new();
     let mut frame = peer.frame(&seg("S", 0, 0));
     frame[..6].fill(0xff);
@@ -269,9 +270,10 @@ fn syns_to_groups_vanish() {
 fn a_neighbour_is_believed_while_tcp_makes_progress() {
     // Shows that acknowledgements of our data confirm the next hop: in a minute of them nobody is probed, where an idle
     // minute ends in probes and a lost entry (see above).
-    //= https://www.rfc-editor.org/rfc/rfc1122#section-2.3.2.1
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
     //= type=test
-    //# (4)  Advice from a higher layer -- e.g., the transport layer
+    //# In TCP, for example, receipt of a (new) acknowledgment indicates that
+    //# previously sent data reached the peer.
     let mut peer = Peer::with(|host| host.config.neighbours.clear());
     peer.inject(&arp_frame(arp::Operation::Request, PEER, US));
     peer.accepted(Options::NONE);

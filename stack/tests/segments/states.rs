@@ -380,9 +380,9 @@ fn data_after_close_is_reset() {
     // Shows that an application that has closed for good has the peer's further data reset, and not acknowledged.
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1
     //= type=test
-    //# If such a host issues a CLOSE call while received data is still
-    //# pending in the TCP connection, or if new data is received after CLOSE
-    //# is called, its TCP implementation SHOULD send a RST
+    //# If such a host issues a CLOSE call while received data is still pending in the TCP
+    //# connection, or if new data is received after CLOSE is called, its TCP
+    //# implementation SHOULD send a RST to show that data was lost (SHLD-3).
     let mut peer = peer_in("ESTABLISHED");
     let stream = peer.stream();
     peer.op(Op::close(stream));

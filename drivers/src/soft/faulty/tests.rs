@@ -410,6 +410,8 @@ fn a_device_with_faults_tells_of_them() {
         mtu: 1500,
         capabilities: all,
         queues: queues.into(),
+        queueless: Vec::new(),
+        rss: None,
         control: Box::new(SoftControl) as Box<dyn Control>,
     };
     let mut device = with_faults(device, &"loss=100,seed=1".parse().unwrap());

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 
 /// A file of this test's own, removed with it.
-struct TestFile(PathBuf);
+pub(super) struct TestFile(pub(super) PathBuf);
 
 impl TestFile {
-    fn new() -> TestFile {
+    pub(super) fn new() -> TestFile {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("corelane-pcap-{}-{number}", std::process::id());
         TestFile(std::env::temp_dir().join(name))
     }
 
-    fn with(bytes: &[u8]) -> TestFile {
+    pub(super) fn with(bytes: &[u8]) -> TestFile {
         let file = TestFile::new();
         fs::write(&file.0, bytes).unwrap();
         file
@@ -54,7 +54,7 @@ fn refusal(file: &TestFile) -> String {
 }
 
 /// A capture in any of the four dialects: two records, at 1.5 s and 2.000001 s, of 3 and 2 bytes.
-fn capture(big_endian: bool, nanoseconds: bool) -> Vec<u8> {
+pub(super) fn capture(big_endian: bool, nanoseconds: bool) -> Vec<u8> {
     let magic: u32 = if nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 };
     let scale = if nanoseconds { 1_000 } else { 1 };
     let long = |value: u32| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };

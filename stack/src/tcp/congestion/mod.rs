@@ -1,6 +1,7 @@
 //! Congestion control: how many bytes may be in flight. One file for each algorithm; what was lost is `loss`'s to say.
 
 mod newreno;
+pub mod validation;
 
 pub use newreno::NewReno;
 
@@ -39,7 +40,8 @@ pub fn algorithm(number: u8) -> &'static dyn CongestionControl {
 
 /// The initial window.
 //= https://www.rfc-editor.org/rfc/rfc6928#section-2
-//# IW = min (10*MSS, max (2*MSS, 14600))
+//# the upper bound for the initial window will be
+//# min (10*MSS, max (2*MSS, 14600))
 pub fn initial_window(mss: u32, segments: u8) -> u32 {
     (u32::from(segments) * mss).min((2 * mss).max(14_600))
 }

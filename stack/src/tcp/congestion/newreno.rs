@@ -79,7 +79,8 @@ mod tests {
         // Shows RFC 6928's formula at an Ethernet's MSS and at a jumbo one.
         //= https://www.rfc-editor.org/rfc/rfc6928#section-2
         //= type=test
-        //# IW = min (10*MSS, max (2*MSS, 14600))
+        //# the upper bound for the initial window will be
+        //# min (10*MSS, max (2*MSS, 14600))
         assert_eq!(initial_window(1460, 10), 14_600);
         assert_eq!(initial_window(8960, 10), 17_920);
         assert_eq!(initial_window(536, 10), 5_360);

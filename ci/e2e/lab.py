@@ -1,0 +1,178 @@
+"""httpd on NICs that move bytes by DMA: an emulated Intel 82576 and virtio, each in a guest behind an IOMMU.
+
+Each class boots one guest, which all of its tests use. How fast something is proves nothing here: all is emulated.
+"""
+
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import harness
+from capture import Capture
+from guest import Guest
+from harness import FULL, KIB, MIB, Case, Transfer, make_file, until
+from reach import Reach
+
+SIZES = (1, 1447, 1448, 1449, 64 * KIB, MIB, 10 * MIB)
+FLAP_SECONDS = 2.5
+WRK_SECONDS = 10 if FULL else 4
+
+
+class InGuest(Case):
+    """Tests that share a guest, booted for the first of them and ended by `test_zz_end`, the last of the class's."""
+
+    nic, mtu, queues, options = "igb", 1500, 1, ()
+    guest, failure, huge_pages = None, None, 160
+
+    @classmethod
+    def boot(cls):
+        folder = Path(tempfile.mkdtemp(dir=harness.scratch))
+        cls.lab_site = folder / "site"
+        cls.lab_site.mkdir()
+        (cls.lab_site / "index.html").write_text("<!doctype html><title>e2e</title><p>Hello.\n")
+        cls.sums = {size: make_file(cls.lab_site / str(size), size) for size in SIZES}
+        cls.guest = Guest(folder, cls.lab_site, cls.nic, cls.mtu, cls.queues, cls.options, cls.huge_pages)
+
+    def setUp(self):
+        super().setUp()
+        if self.failure:
+            self.skipTest("the guest did not come up, as told above")
+        if self.guest is None:
+            try:
+                self.boot()
+            except BaseException:
+                type(self).failure = True
+                raise
+            self.note(f"booted in {self.guest.boot_seconds:.0f} s")
+        self.site = self.lab_site
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.guest is not None:
+            cls.guest, guest = None, cls.guest
+            if guest in harness.Program.alive:
+                guest.kill()
+
+    def httpd(self, *_):
+        return self.guest
+
+    def test_sizes(self):
+        """curl fetches 1 byte to 10 MiB, with the SHA-256 of the file on disk."""
+        for size in SIZES:
+            with self.subTest(size=size):
+                self.fetch(self.guest, f"/{size}", self.sums[size], size)
+        report = self.guest.settle()
+        self.check_reach(report, sum(SIZES))
+
+    def check_reach(self, report, payload):
+        """All that was sent lay in memory mapped for the port or was copied into such; copies would not be free."""
+        self.assertGreaterEqual(report["attached_bytes"] + report["copied_bytes"], payload)
+        self.assertEqual(report["copied_bytes"], 0, "payload bytes copied, with huge pages to spare")
+        self.assertNotRegex(self.guest.kernel_file.read_text() if self.guest.kernel_file.exists() else "", "DMAR:.*fault")
+
+    def test_zz_end(self):
+        """SIGTERM ends the server in order, and the IOMMU has seen no access that was not allowed."""
+        self.guest.stop()
+        kernel = self.guest.kernel_file.read_text()
+        self.assertRegex(kernel, "Power down", "the kernel's log is not whole")
+        self.assertNotRegex(kernel, "DMAR:.*fault")
+
+
+class Served(Reach, Capture):
+    """What holds on each NIC."""
+
+    # They make files while the server runs.
+    test_sequential_curl = None
+
+    def test_wrk_64(self):
+        """wrk with 64 kept-alive connections meets no error."""
+        url = self.guest.url()
+        words = ["wrk", "-t", 1, "-c", 64, "-d", f"{WRK_SECONDS}s", "--timeout", "10s", url]
+        text = self.guest.network.client.run(*words, timeout=WRK_SECONDS + 60).stdout
+        self.assertNotRegex(text, "Socket errors|Non-2xx")
+        requests = int(re.search(r"(\d+) requests in", text).group(1))
+        self.assertGreater(requests, 64, text)
+        self.note(f"wrk, 64 connections: {requests} requests in {WRK_SECONDS} s")
+        self.guest.settle()
+
+    def test_checksums(self):
+        """On the wire all checksums of the server are right, whoever fills them in, and nothing is malformed."""
+        before = self.guest.report()
+
+        def clients():
+            for size in (1, 1449, 64 * KIB, MIB):
+                self.fetch(self.guest, f"/{size}", self.sums[size], size)
+            self.guest.network.client.run("ping", "-c", 2, "-i", 0.1, "-s", 3000, self.guest.network.address)
+
+        file = self.capture(self.guest, clients)
+        ours = f"ip.src == {self.guest.network.address}"
+        frames = self.tshark(file, f"{ours} and tcp", "tcp.checksum.status", "frame.len")
+        self.assertGreater(len(frames), MIB // 1460)
+        # 1 is tshark's "good"; 2 would be "not looked at".
+        self.assertEqual([frame for frame in frames if frame[1] != "1"], [], "TCP checksums that are not good")
+        self.assertEqual(self.tshark(file, f'{ours} and (ip.checksum.status != "Good")'), [], "IP checksums that are not good")
+        self.assertEqual(self.tshark(file, f'{ours} and icmp.checksum.status == "Bad"'), [])
+        self.assertEqual(self.tshark(file, "_ws.malformed"), [], "malformed frames")
+        self.assertLessEqual(max(int(frame[2]) for frame in frames), self.mtu + 14)
+        sent = self.guest.report()["tcp"]["segments_sent"] - before["tcp"]["segments_sent"]
+        self.note(f"the engine handed {sent} segments over, {len(frames)} were on the wire")
+        self.guest.settle()
+
+    def test_link_flap(self):
+        """The link goes for seconds in mid-transfer: nothing comes meanwhile, then the transfer goes on to its end."""
+        size = 10 * MIB
+        transfer = Transfer(self.guest.network, self.guest.url(f"/{size}"), "--limit-rate", "4M", timeout=90)
+        transfer.read(2 * MIB)
+        for _ in range(2):
+            self.guest.network.set_link("off")
+            down = time.monotonic() + FLAP_SECONDS
+            ping = self.guest.network.client.run("ping", "-n", "-c", 2, "-W", 1, self.guest.network.address, check=False)
+            self.assertIn(" 0 received", ping.stdout, "answers over a link that is down")
+            until(lambda: time.monotonic() > down, FLAP_SECONDS + 1, "end of the outage")
+            self.guest.network.set_link("on")
+            transfer.read(2 * MIB)
+        transfer.finish()
+        self.assertEqual((transfer.status, transfer.message, transfer.length), (0, "", size))
+        self.assertEqual(transfer.sha256, self.sums[size])
+        report = self.guest.settle()
+        self.assertGreater(report["tcp"]["retransmits"], 0, "no segment was lost, so the link was never down")
+        self.note(f"{transfer.seconds:.1f} s with two outages of {FLAP_SECONDS} s")
+
+
+class Igb(Served, InGuest):
+    nic = "igb"
+
+
+class Virtio(Served, InGuest):
+    nic = "virtio"
+
+
+class Jumbo(Capture):
+    """Frames of 9,000 bytes, either way: longer than one frame's memory, so received into several."""
+
+    mtu = 9000
+    test_sequential_curl = None
+
+    def test_both_ways(self):
+        """A request of 6 KB comes in one frame; 1 MiB goes in frames of 9,000 bytes, with good checksums."""
+        header = f"X-Long: {'x' * 6000}"
+
+        def clients():
+            self.fetch(self.guest, f"/{MIB}", self.sums[MIB], MIB, "-H", header)
+
+        file = self.capture(self.guest, clients)
+        frames = self.tshark(file, "tcp", "ip.src", "frame.len", "tcp.checksum.status")
+        longest = {source: max(int(frame[2]) for frame in frames if frame[1] == source) for source in {frame[1] for frame in frames}}
+        self.assertGreater(longest[self.guest.network.client_address], 6000)
+        self.assertEqual(longest[self.guest.network.address], self.mtu + 14)
+        self.assertEqual([frame for frame in frames if frame[1] == self.guest.network.address and frame[3] != "1"], [])
+        self.guest.settle()
+
+
+class IgbJumbo(Jumbo, InGuest):
+    nic = "igb"
+
+
+class VirtioJumbo(Jumbo, InGuest):
+    nic = "virtio"

@@ -1,0 +1,64 @@
+//! DPDK's AF_XDP on one end of a veth pair, in a network namespace of the test's own.
+#![cfg(feature = "dpdk")]
+
+mod common;
+
+use common::{RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours};
+use drivers::{Composer, Device, Extent, OpenOptions, SetupError, open};
+
+#[test]
+fn frames_cross_a_veth_pair_both_ways() {
+    // Shows AF_XDP: one queue, single segments, frames out and in, pools that stay whole, an interface that goes.
+    if !may_make_interfaces("AF_XDP") {
+        return;
+    }
+    enter_namespace();
+    ip("link add clxa type veth peer name clxb");
+    ip("link set clxa address 02:00:00:00:0b:01 up");
+    ip("link set clxb up");
+    eal();
+    let options = OpenOptions { receive_frames: 4096, control_frames: 512, ..OpenOptions::default() };
+    let missing = open(&"af_xdp:clxc".parse().expect("a name"), &options).err();
+    assert_eq!(missing, Some(SetupError::InterfaceMissing { name: "clxc".to_owned() }));
+    let device: Device = "af_xdp:clxa".parse().expect("a name");
+    let two = open(&device, &OpenOptions { queues: 2, ..options.clone() }).err();
+    assert!(matches!(two, Some(SetupError::Queues { asked: 2, offered: 1, .. })), "{two:?}");
+
+    let wish = OpenOptions { queues: 2, lanes: 2, fewer_queues: true, ..options.clone() };
+    let mut port = match open(&device, &wish) {
+        Ok(port) => port,
+        Err(error) => {
+            eprintln!("left out: AF_XDP, which this kernel does not have: {error}");
+            return;
+        }
+    };
+    assert_eq!((port.mac, port.mtu), ([2, 0, 0, 0, 0x0b, 1], 1500));
+    assert_eq!((port.queues.len(), port.queueless.len(), port.rss.is_none()), (1, 1, true));
+    assert!(!port.capabilities.multi_segment && !port.capabilities.transmit_tcp_checksum);
+    assert!(port.control.link().up && !port.control.is_gone());
+
+    let peer = RawSocket::new("clxb");
+    let parts = port.queues.remove(0);
+    let (mut queue, mut composer) = (parts.queue, Composer::new(parts.pools, &port.capabilities));
+    let payload = Extent::of_bytes(&bytes::Bytes::from(vec![9; 300])).expect("an extent");
+    for turn in 0..100_u8 {
+        peer.send(&ethernet(turn, 1400));
+        assert_eq!(receive_ours(&mut *queue), ethernet(turn, 1400));
+        let mut first = frame(&composer.pools().control, &ethernet(turn, 60));
+        composer.payload(&mut first, &payload).expect("room");
+        assert_eq!(queue.transmit(0, &mut vec![first]), 1);
+        assert_eq!(peer.receive_ours(), [&ethernet(turn, 60)[..], &[9; 300]].concat());
+    }
+    assert_eq!((composer.pools().control.available(), composer.copied_bytes()), (512, 30_000));
+
+    ip("link set clxb down");
+    assert!(!port.control.link().up && !port.control.is_gone());
+    ip("link set clxb up");
+    assert!(port.control.link().up);
+    ip("link del clxb");
+    assert!(!port.control.link().up && port.control.is_gone());
+    // The lane goes on polling and sending, to nobody.
+    let mut frames = vec![frame(&composer.pools().control, &ethernet(1, 60))];
+    queue.transmit(0, &mut frames);
+    assert_eq!(queue.receive(0, &mut frames, 32), 0);
+}

@@ -1,0 +1,403 @@
+//! Lanes of one runtime: whose a frame is, and what lanes tell each other. The rings it goes over are `links`'s.
+//!
+//! All lanes agree on the *home* of every connection: the lane of the queue that the NIC's RSS steers it to, as its key
+//! and table say, or else the lane that a keyed hash names. No answer depends on where a frame really arrived. A frame
+//! that finds nothing on the lane it came to goes to its home, so a NIC that steers otherwise costs time and nothing
+//! else; connections that live elsewhere (their port was asked for, or only one lane listens) are claimed at their home.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use drivers::{Frame, RssTable, Transport};
+use hashbrown::HashMap;
+
+use super::Engine;
+use super::flows::{key_of, ports_of};
+use super::receive::Parsed;
+use crate::ip::KeyedHash;
+use crate::ip::fragment::Key as DatagramKey;
+use crate::ip::neighbour::Action;
+use crate::socket::LaneId;
+use crate::tcp::isn::{Secret, Tuple};
+use crate::wire::{DropReason, arp};
+
+/// Most lanes of a runtime: the sets of lanes in the tables are words of as many bits.
+pub const LANES_MAX: u8 = 64;
+
+/// What one lane tells another.
+#[derive(Debug)]
+pub enum Message {
+    /// A frame that is yours, or more likely yours than mine.
+    Frame {
+        /// As it came from the port.
+        frame: Frame,
+        /// Lanes it has left.
+        hops: u8,
+    },
+    /// An IP datagram that was joined from fragments, without a link header.
+    Datagram {
+        /// From the IP header on.
+        frame: Frame,
+        /// Lanes it has left.
+        hops: u8,
+    },
+    /// Send this: I have no queue.
+    Transmit(Frame),
+    /// An ARP packet that concerns all of us.
+    Neighbour(arp::Packet),
+    /// A connection that is at home with you lives with me from now on, or no longer.
+    Claim {
+        /// The connection.
+        tuple: Tuple,
+        /// It lives with me.
+        lives: bool,
+    },
+    /// Somebody listens here, or no longer.
+    Listener {
+        /// On which address.
+        address: SocketAddr,
+        /// He does.
+        open: bool,
+    },
+    /// A UDP socket is bound here, or no longer.
+    Udp {
+        /// To which address.
+        address: SocketAddr,
+        /// It is.
+        open: bool,
+    },
+}
+
+/// Where connections are at home.
+#[derive(Clone, Debug)]
+struct Homes {
+    me: LaneId,
+    lanes: u8,
+    rss: Option<Arc<RssTable>>,
+}
+
+/// A lane's part in the mesh.
+#[derive(Debug)]
+pub struct Mesh {
+    homes: Homes,
+    outboxes: Vec<Vec<Message>>,
+    /// Connections at home here that live elsewhere.
+    claims: HashMap<Tuple, LaneId, KeyedHash>,
+    listeners: HashMap<SocketAddr, u64, KeyedHash>,
+    udp: HashMap<SocketAddr, u64, KeyedHash>,
+    /// Of the message that is being taken in: who sent it, and lanes it has left.
+    came: Option<(LaneId, u8)>,
+    /// Frames whose hash has been compared with the computed one.
+    compared: u32,
+}
+
+/// Frames that may wait for room in the ring to one lane. What comes beyond is dropped; what is no frame waits.
+const OUTBOX_FRAMES_MAX: usize = 1024;
+
+/// Lanes a frame may leave: fragments go to where they are joined, datagrams home, segments from there to who has
+/// claimed them.
+const HOPS_MAX: u8 = 3;
+
+/// Frames of each lane whose hash is compared with what the port's key gives, as traffic starts.
+const COMPARED_MAX: u32 = 4096;
+
+impl Homes {
+    fn of(&self, secret: &Secret, tuple: &Tuple) -> LaneId {
+        let queue = self
+            .rss
+            .as_ref()
+            .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
+        match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
+            Some(queue) => LaneId(queue),
+            None => self.pick(secret.flow_hash(key_of(tuple), ports_of(tuple))),
+        }
+    }
+
+    fn pick(&self, hash: u32) -> LaneId {
+        LaneId(u8::try_from(pick(hash, u32::from(self.lanes))).unwrap_or(0))
+    }
+}
+
+/// One of `count`, evenly. The flow table uses the hash's bits as they are, so these are others.
+fn pick(hash: u32, count: u32) -> u32 {
+    // Knuth's multiplicative hashing: 2³² by the golden ratio.
+    let mixed = hash.wrapping_mul(0x9e37_79b9);
+    u32::try_from(u64::from(mixed ^ mixed >> 15) * u64::from(count) >> 32).unwrap_or(0)
+}
+
+/// The lane whose bit in a set is the one that `hash` picks.
+fn member(set: u64, hash: u32) -> Option<LaneId> {
+    let nth = pick(hash, set.count_ones());
+    let mut rest = set;
+    for _ in 0..nth {
+        rest &= rest.wrapping_sub(1);
+    }
+    (set != 0).then(|| LaneId(u8::try_from(rest.trailing_zeros()).unwrap_or(0)))
+}
+
+impl Mesh {
+    /// The part of lane `me` of `lanes`, on a port that steers by `rss`.
+    pub fn new(me: LaneId, lanes: u8, rss: Option<Arc<RssTable>>, hash: KeyedHash) -> Mesh {
+        Mesh {
+            homes: Homes { me, lanes, rss },
+            outboxes: (0..lanes).map(|_| Vec::new()).collect(),
+            claims: HashMap::with_hasher(hash),
+            listeners: HashMap::with_hasher(hash),
+            udp: HashMap::with_hasher(hash),
+            came: None,
+            compared: 0,
+        }
+    }
+
+    /// There is no other lane.
+    pub fn is_alone(&self) -> bool {
+        self.homes.lanes <= 1
+    }
+
+    /// Connections at home here that live elsewhere.
+    pub fn claims(&self) -> usize {
+        self.claims.len()
+    }
+
+    fn tell(&mut self, lane: LaneId, message: Message) {
+        if lane != self.homes.me
+            && let Some(outbox) = self.outboxes.get_mut(usize::from(lane.0))
+        {
+            outbox.push(message);
+        }
+    }
+
+    fn tell_all(&mut self, mut message: impl FnMut() -> Message) {
+        for lane in (0..self.homes.lanes).map(LaneId) {
+            self.tell(lane, message());
+        }
+    }
+
+    /// A message whose sender is the one to decide: it is not sent back.
+    fn is_final(&self, from: LaneId) -> bool {
+        self.came.is_some_and(|(sender, hops)| sender == from || hops >= HOPS_MAX)
+    }
+
+    fn others_with(&self, set: Option<u64>, hash: u32) -> Option<LaneId> {
+        member(set? & !(1 << self.homes.me.0), hash)
+    }
+}
+
+fn note(sets: &mut HashMap<SocketAddr, u64, KeyedHash>, address: SocketAddr, lane: LaneId, open: bool) {
+    let bit = 1 << lane.0;
+    let set = sets.entry(address).or_insert(0);
+    *set = if open { *set | bit } else { *set & !bit };
+    if *set == 0 {
+        sets.remove(&address);
+    }
+}
+
+/// The lanes that have a socket for a destination: for that very address, else for every address.
+fn lookup(sets: &HashMap<SocketAddr, u64, KeyedHash>, local: SocketAddr) -> Option<u64> {
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
+    sets.get(&local).or_else(|| sets.get(&any)).copied()
+}
+
+impl Engine {
+    /// Take a message of another lane's in. A frame that it asks to send is given back.
+    pub fn receive_message(&mut self, from: LaneId, message: Message) -> Option<Frame> {
+        match message {
+            Message::Transmit(frame) => return Some(frame),
+            Message::Frame { mut frame, hops } => {
+                self.counters.steered_in += 1;
+                self.mesh.came = Some((from, hops));
+                let parsed = self.parse(&mut frame);
+                self.process(frame, parsed);
+                self.mesh.came = None;
+            }
+            Message::Datagram { frame, hops } => {
+                self.counters.steered_in += 1;
+                self.mesh.came = Some((from, hops));
+                let parsed = self.parse_network(&frame, 0, false).unwrap_or_else(Parsed::Drop);
+                self.process(frame, parsed);
+                self.mesh.came = None;
+            }
+            Message::Neighbour(packet) => self.hear_of_neighbour(&packet),
+            Message::Claim { tuple, lives: true } => {
+                self.mesh.claims.insert(tuple, from);
+            }
+            Message::Claim { tuple, lives: false } => {
+                self.mesh.claims.remove(&tuple);
+            }
+            Message::Listener { address, open } => note(&mut self.mesh.listeners, address, from, open),
+            Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
+        }
+        None
+    }
+
+    /// What is to go to another lane. What the ring to it does not take stays.
+    pub fn outbox(&mut self, lane: LaneId) -> Option<&mut Vec<Message>> {
+        self.mesh.outboxes.get_mut(usize::from(lane.0))
+    }
+
+    /// Which lane has what belongs to a tuple that this one knows nothing of; `None`: this one.
+    pub(super) fn elsewhere(&self, tuple: &Tuple) -> Option<LaneId> {
+        let mesh = &self.mesh;
+        if mesh.is_alone() {
+            return None;
+        }
+        let home = mesh.homes.of(&self.secret, tuple);
+        if home != mesh.homes.me {
+            return Some(home).filter(|home| !mesh.is_final(*home));
+        }
+        let claimed = mesh.claims.get(tuple).copied();
+        let other = claimed.or_else(|| {
+            let served = self.listeners.is_served(tuple.local);
+            let hash = self.secret.flow_hash(key_of(tuple), ports_of(tuple));
+            if served { None } else { mesh.others_with(lookup(&mesh.listeners, tuple.local), hash) }
+        });
+        // It may go back to the lane it came from, which asks only once.
+        other.filter(|_| mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX))
+    }
+
+    /// Which lane has a UDP socket for a destination that this one has none for.
+    pub(super) fn elsewhere_udp(&self, local: SocketAddr, remote: SocketAddr) -> Option<LaneId> {
+        let hash = self.secret.flow_hash(key_of(&Tuple { local, remote }), u32::from(remote.port()));
+        let other = self.mesh.others_with(lookup(&self.mesh.udp, local), hash)?;
+        self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other)
+    }
+
+    /// Which lane joins the fragments of a datagram, if it is another.
+    pub(super) fn elsewhere_fragment(&self, key: &DatagramKey) -> Option<LaneId> {
+        let addresses = u64::from(u32::from(key.source)) << 32 | u64::from(u32::from(key.destination));
+        let rest = u32::from(key.identification) << 8 | u32::from(key.protocol.0);
+        let lane = self.mesh.homes.pick(self.secret.flow_hash(addresses, rest));
+        (lane != self.mesh.homes.me && self.mesh.came.is_none()).then_some(lane)
+    }
+
+    /// Hand a frame over to the lane it belongs to. `link`: where the IP header begins.
+    pub(super) fn steer(&mut self, lane: LaneId, frame: Frame, link: usize) {
+        let hops = self.mesh.came.map_or(0, |(_, hops)| hops) + 1;
+        let room = self.outbox(lane).is_some_and(|outbox| outbox.len() < OUTBOX_FRAMES_MAX);
+        if !room {
+            return self.counters.drop(DropReason::LaneRingFull);
+        }
+        self.counters.steered_out += 1;
+        let message =
+            if link == 0 { Message::Datagram { frame, hops } } else { Message::Frame { frame, hops } };
+        self.mesh.tell(lane, message);
+    }
+
+    /// Frames that another lane's pool is short of may not wait here: what is kept of a steered frame is a copy in a
+    /// frame of our own, while there is one.
+    pub(super) fn adopt(&mut self, frame: Frame) -> Frame {
+        if self.mesh.came.is_none() {
+            return frame;
+        }
+        let copy = self.composer.pools().receive.take().and_then(|mut copy| {
+            copy.append(frame.len())?.copy_from_slice(frame.bytes());
+            Some(copy)
+        });
+        self.counters.adopted_segments += u64::from(copy.is_some());
+        copy.unwrap_or(frame)
+    }
+
+    /// Tell the others of an ARP packet that came here though it concerns them as well.
+    pub(super) fn tell_of_neighbour(&mut self, packet: &arp::Packet) {
+        let ours = self.routes.is_local(IpAddr::V4(packet.target)) || packet.sender == packet.target;
+        if !self.mesh.is_alone() && ours {
+            self.mesh.tell_all(|| Message::Neighbour(*packet));
+        }
+    }
+
+    /// Learn from an ARP packet that another lane has answered.
+    fn hear_of_neighbour(&mut self, packet: &arp::Packet) {
+        let now = self.flows.now.instant;
+        let before = self.neighbour_actions.len();
+        // That it was not for us was counted where it arrived.
+        let _ = self.neighbours.receive(packet, now, &mut self.neighbour_actions);
+        let fresh = self.neighbour_actions.split_off(before);
+        let silent = |action: &Action<Frame>| !matches!(action, Action::Transmit { .. });
+        self.neighbour_actions.extend(fresh.into_iter().filter(silent));
+        self.act_on_neighbours();
+    }
+
+    /// A connection at home on another lane begins or ends here.
+    pub(super) fn claim(&mut self, tuple: &Tuple, lives: bool) {
+        if self.mesh.is_alone() {
+            return;
+        }
+        let home = self.mesh.homes.of(&self.secret, tuple);
+        self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
+    }
+
+    /// Replies to a connection come to this lane by themselves.
+    pub(super) fn is_home(&self, tuple: &Tuple) -> bool {
+        self.mesh.is_alone() || self.mesh.homes.of(&self.secret, tuple) == self.mesh.homes.me
+    }
+
+    /// A listener or a UDP socket opened or closed here.
+    pub(super) fn tell_of_listener(&mut self, address: SocketAddr, open: bool) {
+        self.mesh.tell_all(|| Message::Listener { address, open });
+    }
+
+    /// See `tell_of_listener`.
+    pub(super) fn tell_of_udp(&mut self, address: SocketAddr, open: bool) {
+        self.mesh.tell_all(|| Message::Udp { address, open });
+    }
+
+    /// As traffic starts, see whether the port's hash is the one its key gives.
+    #[inline]
+    pub(super) fn compare_hash(&mut self, frame: &Frame, tuple: &Tuple) {
+        if self.mesh.compared < COMPARED_MAX
+            && let Some(table) = &self.mesh.homes.rss
+            && let (Some(given), Some(computed)) =
+                (frame.hash(), table.hash(Transport::Tcp, tuple.remote, tuple.local))
+            && self.mesh.came.is_none()
+        {
+            self.mesh.compared += 1;
+            self.counters.rss_compared += 1;
+            self.counters.rss_differed += u64::from(given != computed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_picked_from_evenly() {
+        // Shows that every lane of a set is picked, none outside it, and each about as often.
+        let set = 0b1010_0100;
+        let mut counts = [0_u32; 8];
+        for hash in 0..3_000_u32 {
+            let lane = member(set, hash.wrapping_mul(0x0101_0101)).expect("the set has members");
+            counts[usize::from(lane.0)] += 1;
+        }
+        assert!(
+            counts.iter().enumerate().all(|(lane, count)| (set >> lane & 1 == 1) == (*count > 800)),
+            "{counts:?}"
+        );
+        assert_eq!(member(0, 5), None);
+    }
+
+    #[test]
+    fn homes_follow_the_table_or_the_dice() {
+        // Shows that without a table connections spread evenly, with one each goes to its queue, and a queue beyond the
+        // lanes is nobody's.
+        let secret = Secret::new([1, 2, 0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]);
+        let tuple = |port| Tuple {
+            local: SocketAddr::from(([10, 0, 0, 1], 80)),
+            remote: SocketAddr::from(([10, 0, 0, 2], port)),
+        };
+        let table = |reta: Vec<u16>| {
+            let types = drivers::RssTypes { tcp_ipv4: true, ..drivers::RssTypes::default() };
+            RssTable::new(drivers::symmetric_key(40), reta, types).map(Arc::new)
+        };
+        let count = |rss| {
+            let homes = Homes { me: LaneId(0), lanes: 4, rss };
+            let mut counts = [0; 4];
+            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, &tuple(port)).0)] += 1);
+            counts
+        };
+        assert!(count(None).iter().all(|count| (800..1200).contains(count)), "{:?}", count(None));
+        assert_eq!(count(table(vec![3])), [0, 0, 0, 4000]);
+        assert_eq!(count(table(vec![9])), count(None));
+    }
+}

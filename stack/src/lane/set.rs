@@ -1,0 +1,83 @@
+//! Several lanes on one thread, in turn. What a lane is, is `lane`'s.
+
+use core::time::Duration;
+
+use super::Lane;
+use crate::socket::QueueId;
+
+/// The lanes of one thread. Stays on its thread.
+///
+/// Dropping it closes what is open on all of them, as dropping a [`Lane`] does.
+#[derive(Debug)]
+pub struct LaneSet {
+    lanes: Vec<Lane>,
+}
+
+impl LaneSet {
+    /// These lanes, which the thread has to itself.
+    pub fn new(lanes: Vec<Lane>) -> LaneSet {
+        LaneSet { lanes }
+    }
+
+    /// The lanes.
+    pub fn lanes(&mut self) -> &mut [Lane] {
+        &mut self.lanes
+    }
+
+    /// The one lane of a thread that has no more; `Err` with the set if it has.
+    pub fn into_only(mut self) -> Result<Lane, LaneSet> {
+        match (self.lanes.pop(), self.lanes.is_empty()) {
+            (Some(lane), true) => Ok(lane),
+            (lane, _) => {
+                self.lanes.extend(lane);
+                Err(self)
+            }
+        }
+    }
+
+    /// One turn of each lane; never blocks. False once all have stopped.
+    pub fn turn(&mut self) -> bool {
+        self.lanes.iter_mut().fold(false, |running, lane| lane.turn() || running)
+    }
+
+    /// Turns of all lanes until the main queue of one has a completion, `timeout` has passed, or the waker of one was
+    /// used. False once all have stopped.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
+        let until = timeout.and_then(|timeout| Some(self.lanes.first()?.now().saturating_add(timeout)));
+        loop {
+            if !self.turn() {
+                return false;
+            }
+            let ready = self.lanes.iter().any(|lane| lane.queues.has(QueueId::MAIN));
+            let late = until.is_some_and(|until| self.lanes.iter().any(|lane| lane.now() >= until));
+            let woken = self.lanes.iter_mut().fold(false, |woken, lane| lane.waker.take() || woken);
+            if ready || late || woken {
+                return true;
+            }
+            self.rest(until);
+        }
+    }
+
+    /// Sleep once for all lanes, if none of them has anything to do.
+    fn rest(&mut self, until: Option<crate::time::Instant>) {
+        if self.lanes.iter().any(Lane::is_busy) {
+            return;
+        }
+        let others = self.lanes.iter().skip(1).filter_map(Lane::next_event);
+        let until = others.chain(until).min();
+        if let Some(first) = self.lanes.first_mut() {
+            first.crossing.idle(until);
+        }
+    }
+}
+
+impl Drop for LaneSet {
+    fn drop(&mut self) {
+        // Together, for each may wait for what another has to hand over.
+        self.lanes.iter_mut().for_each(Lane::leave);
+        while self.turn() {
+            self.lanes.iter_mut().for_each(|lane| lane.queues.clear());
+            self.rest(None);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Hosts with several lanes in virtual time: whichever lane a frame comes to, every byte arrives where it belongs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests state their expectations by panicking, and their figures are small"
+)]
+
+mod common;
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use common::{Case, SECOND, seeds, server, transfer};
+use drivers::soft::{FaultSpec, Faults, Spread};
+use drivers::{RssTable, RssTypes, symmetric_key};
+use stack::counters::Report;
+use stack::lane::Lane;
+use stack::sim::{App, Host, HostId, Trace, World};
+use stack::socket::{Event, LaneId, Op, QueueId};
+use stack::time::Instant;
+
+const SERVER: HostId = World::<Node>::FIRST;
+const CLIENT: HostId = World::<Node>::SECOND;
+
+fn rough(seed: u64) -> FaultSpec {
+    let faults = Faults {
+        loss: 3.0,
+        delay: 500_000,
+        jitter: 200_000,
+        reorder: 10.0,
+        duplicate: 5.0,
+        corrupt: 3.0,
+        ..Faults::default()
+    };
+    FaultSpec::both(faults, seed)
+}
+
+fn clean(seed: u64) -> FaultSpec {
+    FaultSpec::both(Faults { delay: 10_000, ..Faults::default() }, seed)
+}
+
+fn lossy(loss: f64, seed: u64) -> FaultSpec {
+    FaultSpec::both(Faults { loss, delay: 1_000_000, ..Faults::default() }, seed)
+}
+
+fn case(bytes: u64, spec: FaultSpec, adjust: fn(&mut Host)) -> Case {
+    Case { bytes, spec, frames: 128, pool: 1024, hold: 0, adjust }
+}
+
+/// Give a host two lanes of which `queues` have a queue, and deal frames out by the dice.
+fn two_lanes(host: &mut Host, queues: u16) {
+    let made = core::mem::replace(host, Host::new(1));
+    let seed = u64::from(made.mac[5]);
+    *host = made.with_lanes(2, queues, Spread::Random(seed));
+}
+
+#[test]
+fn every_fault_and_the_wrong_lane_cost_no_byte() {
+    // Shows every fault at once between hosts of two lanes: exact, counts back, and the same trace for the same seed.
+    for seed in seeds(40) {
+        let case = case(100_000, rough(seed), |host| two_lanes(host, 2));
+        let outcome = transfer(&case, &Trace::new());
+        assert!(outcome.exact, "SIM_SEED={seed}: {outcome:?}");
+        if seed <= 3 {
+            assert_eq!(outcome, transfer(&case, &Trace::new()), "SIM_SEED={seed}");
+        }
+    }
+}
+
+#[test]
+fn a_third_of_all_frames_lost_on_two_lanes_and_one_queue() {
+    // Shows 128 KiB over 30 % loss each way, with queues for both lanes and for one: exact, or given up in 10 % at most.
+    let seeds = seeds(40);
+    for adjust in [|host: &mut Host| two_lanes(host, 2), |host: &mut Host| two_lanes(host, 1)] {
+        let given_up = seeds
+            .iter()
+            .filter(|&&seed| !transfer(&case(128 << 10, lossy(30.0, seed), adjust), &Trace::new()).exact)
+            .count();
+        assert!(given_up * 10 <= seeds.len(), "{given_up} of {} connections were given up", seeds.len());
+    }
+}
+
+#[test]
+fn a_handful_of_frames_is_enough_for_two_lanes() {
+    // Shows pools of 64 frames under a window of thousands, half of the frames another lane's: exact, and all come home.
+    for seed in seeds(10) {
+        let case = Case { pool: 64, frames: 2873, ..case(200_000, rough(seed), |host| two_lanes(host, 2)) };
+        assert!(transfer(&case, &Trace::new()).exact, "SIM_SEED={seed}");
+    }
+}
+
+/// Echoes on some lanes, and opens connections on all that check their echo.
+struct Node {
+    /// Lanes that listen.
+    listens: Vec<u8>,
+    /// Connections that each lane opens, one after the other.
+    connects: u16,
+    /// The ports they are opened from; `None`: any.
+    from: Option<fn(u16) -> SocketAddr>,
+    lanes: Vec<Share>,
+}
+
+/// What happened on one lane.
+#[derive(Clone, Default, Debug)]
+struct Share {
+    started: bool,
+    opened: u16,
+    accepted: usize,
+    echoed: usize,
+    failed: usize,
+    received: usize,
+}
+
+/// Bytes of each exchange: more than one segment.
+const MESSAGE: usize = 4_000;
+
+impl Node {
+    fn server(lanes: &[u8]) -> Node {
+        Node { listens: lanes.to_vec(), connects: 0, from: None, lanes: vec![Share::default(); 2] }
+    }
+
+    fn client(connects: u16) -> Node {
+        Node { listens: Vec::new(), connects, from: None, lanes: vec![Share::default(); 2] }
+    }
+
+    fn step(&mut self, lane: &mut Lane) {
+        let share = &mut self.lanes[usize::from(lane.id().0)];
+        if !share.started {
+            share.started = true;
+            if self.listens.contains(&lane.id().0) {
+                lane.submit(Op::listen_eager(server())).unwrap();
+            }
+        }
+        if share.opened < self.connects && usize::from(share.opened) == share.echoed + share.failed {
+            let connect = match self.from {
+                Some(from) => Op::connect_from(from(share.opened), server()),
+                None => Op::connect(server()),
+            };
+            share.opened += 1;
+            lane.submit(connect).unwrap();
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Accepted { .. } => share.accepted += 1,
+                Event::Connected { stream, .. } => {
+                    share.received = 0;
+                    lane.submit(Op::receive(stream)).unwrap();
+                    lane.submit(Op::send(stream, vec![lane.id().0; MESSAGE])).unwrap();
+                }
+                Event::Received { stream, data } if self.connects == 0 => {
+                    lane.submit(Op::send(stream, data)).unwrap();
+                }
+                Event::Received { stream, data } => {
+                    assert!(data.iter().all(|byte| *byte == lane.id().0), "another lane's bytes");
+                    share.received += data.len();
+                    if share.received == MESSAGE {
+                        lane.submit(Op::close(stream)).unwrap();
+                    }
+                }
+                Event::End { stream } => lane.submit(Op::close(stream)).unwrap(),
+                Event::Closed { .. } if self.connects > 0 => share.echoed += 1,
+                Event::Failed { .. } => share.failed += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn sum(&self, figure: fn(&Share) -> usize) -> usize {
+        self.lanes.iter().map(figure).sum()
+    }
+}
+
+impl App for Node {
+    fn run(&mut self, lane: &mut Lane) {
+        self.step(lane);
+    }
+
+    fn run_beside(&mut self, lane: &mut Lane) {
+        self.step(lane);
+    }
+}
+
+fn table(reta: Vec<u16>) -> Arc<RssTable> {
+    let types = RssTypes { tcp_ipv4: true, ..RssTypes::default() };
+    Arc::new(RssTable::new(symmetric_key(40), reta, types).unwrap())
+}
+
+fn rss() -> Spread {
+    Spread::Rss(table((0..128).map(|entry| entry % 2).collect()))
+}
+
+/// Run a client that opens 60 connections on each of two lanes against a server of two lanes, to the end.
+fn exchange(hosts: [Host; 2], apps: [Node; 2]) -> World<Node> {
+    let connections = 2 * usize::from(apps[1].connects);
+    let mut world = World::under(hosts, apps, &clean(1), &Trace::new());
+    let done = world.run_until(Instant(100 * SECOND), |apps| {
+        apps[1].sum(|share| share.echoed + share.failed) == connections
+    });
+    assert!(done, "{:?} of {connections}", world.app(CLIENT).lanes);
+    let limit = Instant(world.now().0 + 100 * SECOND);
+    world.run_until(limit, |_| false);
+    world
+}
+
+fn total(world: &World<Node>, host: HostId, figure: fn(&Report) -> u64) -> u64 {
+    world.reports(host).iter().map(figure).sum()
+}
+
+fn assert_all_echoed(world: &World<Node>, connections: usize) {
+    assert_eq!(world.app(CLIENT).sum(|share| share.echoed), connections, "{:?}", world.app(CLIENT).lanes);
+    assert_eq!(world.app(CLIENT).sum(|share| share.failed), 0);
+    for report in world.reports(SERVER).into_iter().chain(world.reports(CLIENT)) {
+        assert_eq!((report.claims, report.flows, report.held_frames), (0, 0, 0), "{report}");
+    }
+}
+
+#[test]
+fn rss_brings_every_frame_to_its_lane() {
+    // Shows that with the port's table known, connections are opened from ports whose replies come back, both lanes
+    // accept their share, and no frame changes lanes.
+    let hosts = [Host::new(1), Host::new(2)].map(|host| host.with_lanes(2, 2, rss()));
+    let world = exchange(hosts, [Node::server(&[0, 1]), Node::client(60)]);
+    assert_all_echoed(&world, 120);
+    for host in [SERVER, CLIENT] {
+        assert_eq!(total(&world, host, |report| report.counters.steered_in), 0);
+        assert!(total(&world, host, |report| report.counters.rss_compared) > 240);
+        assert_eq!(total(&world, host, |report| report.counters.rss_differed), 0);
+    }
+    let accepted: Vec<_> = world.app(SERVER).lanes.iter().map(|share| share.accepted).collect();
+    assert!(accepted.iter().all(|count| *count >= 30), "{accepted:?}");
+}
+
+#[test]
+fn a_port_that_steers_otherwise_costs_time_and_no_connection() {
+    // Shows a table that is not what the port does, a port that deals frames out by the dice, and one with a queue for
+    // one lane only: the lanes bring the frames home themselves.
+    let lies = |host: Host| {
+        let mut host = host.with_lanes(2, 2, rss());
+        host.config.rss = Some(table(vec![1, 1, 0, 1]));
+        host
+    };
+    let dice = |host: Host| host.with_lanes(2, 2, Spread::Random(3));
+    let single = |host: Host| host.with_lanes(2, 1, Spread::Random(3));
+    for adjust in [lies, dice, single] {
+        let hosts = [Host::new(1), Host::new(2)].map(adjust);
+        let world = exchange(hosts, [Node::server(&[0, 1]), Node::client(60)]);
+        assert_all_echoed(&world, 120);
+        assert!(total(&world, SERVER, |report| report.counters.steered_in) > 100);
+        let accepted: Vec<_> = world.app(SERVER).lanes.iter().map(|share| share.accepted).collect();
+        assert!(accepted.iter().all(|count| *count >= 25), "{accepted:?}");
+    }
+}
+
+#[test]
+fn one_lane_may_listen_for_all() {
+    // Shows a server whose second lane alone listens: every connection reaches it, whichever its home.
+    for spread in [rss(), Spread::Random(5)] {
+        let hosts = [Host::new(1), Host::new(2)].map(|host| host.with_lanes(2, 2, spread.clone()));
+        let world = exchange(hosts, [Node::server(&[1]), Node::client(20)]);
+        assert_all_echoed(&world, 40);
+        assert_eq!(world.app(SERVER).lanes[1].accepted, 40);
+    }
+}
+
+#[test]
+fn a_port_that_was_asked_for_is_used() {
+    // Shows connections from ports that belong to the other lane as often as not: their replies come home.
+    let mut client = Node::client(20);
+    client.from = Some(|number| SocketAddr::from(([10, 0, 0, 2], 5_000 + number)));
+    let mut hosts = [Host::new(1), Host::new(2)].map(|host| host.with_lanes(2, 2, rss()));
+    hosts[1].config.lanes = 2;
+    // One lane opens them: two lanes cannot know of each other's.
+    client.connects = 20;
+    client.lanes[1].opened = 20;
+    client.lanes[1].echoed = 20;
+    let world = exchange(hosts, [Node::server(&[0, 1]), client]);
+    assert_all_echoed(&world, 40);
+    assert!(total(&world, CLIENT, |report| report.counters.steered_in) > 20);
+}
+
+#[test]
+fn lanes_stop_together() {
+    // Shows that a lane with nothing left goes on handing frames over until the last has ended, and that all end in order.
+    let hosts = [Host::new(1), Host::new(2)].map(|host| host.with_lanes(2, 2, Spread::Random(9)));
+    let apps = [Node::server(&[0, 1]), Node::client(60)];
+    let mut world = World::under(hosts, apps, &clean(1), &Trace::new());
+    let begun = world.run_until(Instant(100 * SECOND), |apps| apps[1].sum(|share| share.echoed) >= 20);
+    world.stop(SERVER);
+    let limit = Instant(world.now().0 + 20 * SECOND);
+    world.run_until(limit, |_| false);
+    assert!(begun);
+    for report in world.reports(SERVER) {
+        let resets = report.counters.timeouts;
+        assert_eq!(
+            (report.sockets, report.flows, resets),
+            (0, 0, 0),
+            "lane {:?}: {report}",
+            LaneId(report.lane.0)
+        );
+    }
+}
