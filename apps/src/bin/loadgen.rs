@@ -20,7 +20,7 @@ fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
     // Looked at before any device is touched: what can be told at once is told at once.
     let plan = options.plan()?;
     let runtime = Runtime::new(options.config(&plan, eal))?;
-    let lanes = options.lane.core.iter().count().max(1);
+    let lanes = runtime.lanes();
     let progress: Vec<Arc<Progress>> = (0..lanes).map(|_| Arc::default()).collect();
     let found = Mutex::new(vec![Results::default(); lanes]);
     let drawing = show(progress.clone(), plan.requests, plan.duration);
