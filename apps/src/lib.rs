@@ -9,9 +9,9 @@
 //! | [`files`] | the file thread, its bounded chunk cache, each lane's end of it |
 //! | [`httpd`] | the server on a lane: connections, deadlines, answers |
 //! | [`echo`] | whatever arrives goes back |
-//! | [`configuration`] | files of options, checked whole |
 //! | [`loadgen`] | the client that loads servers: connections, schedules, results |
 //! | [`tls`] | TLS in memory, for either side |
+//! | [`configuration`] | files of options, checked whole |
 //! | [`options`] | the command line all programs share |
 //! | [`service`] | servers and clients in steps, on all lanes of a thread |
 //! | [`reports`] | what lanes count, printed and written |

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use apps::echo::echo;
-use apps::files::{CacheOptions, Files};
-use apps::httpd::{ServerOptions, serve};
-use apps::loadgen::{Client, ErrorKind, Exchange, Pace, Plan, Progress, Results, Spread};
+use apps::files::{CacheOptions, Files, FilesOptions};
+use apps::httpd::{Equipment, Secure, ServerOptions, serve};
+use apps::loadgen::{Client, ErrorKind, Exchange, Pace, Plan, Progress, Results, Spread, Tls};
+use apps::tls;
 use corelane::{Event, FaultSpec, Lane, LaneError, Op, QueueId};
 use support::{Folder, PATIENCE, Ready, against, behind, pattern};
 
@@ -51,13 +52,36 @@ fn served(plan: impl Fn(SocketAddr) -> Plan + Sync) -> Results {
     let folder = Folder::new();
     folder.write("index.html", &pattern(3000));
     folder.write("large.bin", &pattern(1_000_000));
-    let cache = CacheOptions { large_blocks: 16, small_blocks: 64 };
+    let cache = FilesOptions { cache: CacheOptions { large_blocks: 16, small_blocks: 64 }, listing: false };
     let files = Files::start(folder.path(), cache).expect("the folder is there");
     let server = |lane: Lane, address, ready: &mut Ready| {
         let files = files.lane(lane.waker());
         serve(lane, address, files, ServerOptions::default(), ready)
     };
     let results = loaded(None, server, plan);
+    files.join();
+    results
+}
+
+/// Load httpd over TLS, with a certificate of `localhost` made here.
+fn secured(name: &str, plan: impl Fn(SocketAddr) -> Plan + Sync) -> Results {
+    let folder = Folder::new();
+    folder.write("index.html", &pattern(3000));
+    folder.write("large.bin", &pattern(1_000_000));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    let certificate = folder.write("cert.pem", made.cert.pem().as_bytes());
+    let key = folder.write("key.pem", made.signing_key.serialize_pem().as_bytes());
+    let config = tls::server_config(&certificate, &key).expect("both were made together");
+    let believed = tls::client_config(&tls::Trust::File(certificate)).expect("an authority");
+    let tls = Tls { config: believed, name: name.to_owned().try_into().expect("a name") };
+    let cache = FilesOptions { cache: CacheOptions { large_blocks: 16, small_blocks: 64 }, listing: false };
+    let files = Files::start(folder.path(), cache).expect("the folder is there");
+    let server = |lane: Lane, address, ready: &mut Ready| {
+        let secure = Some(Secure { doors: vec![address], config: Arc::clone(&config) });
+        let equipment = Equipment { secure, ..files.lane(lane.waker()).into() };
+        serve(lane, address, equipment, ServerOptions::default(), ready)
+    };
+    let results = loaded(None, server, |to| Plan { tls: Some(tls.clone()), ..plan(to) });
     files.join();
     results
 }
@@ -126,6 +150,29 @@ fn pages_come_kept_alive_pipelined_and_a_connection_each() {
     let large = served(|to| plan(to, get("/large.bin"), 2, 6));
     assert_eq!((large.answered, large.errors_all()), (6, 0));
     assert!(large.received_bytes > 6_000_000);
+}
+
+#[test]
+fn pages_come_inside_tls() {
+    // Shows kept-alive, pipelined and single requests, a file of several chunks, and that a wrong name is refused by
+    // the client and costs the server nothing that it does not give back.
+    let get_securely = |connections, requests, path: &'static str| {
+        move |to| Plan { pipeline: 4, ..plan(to, get(path), connections, requests) }
+    };
+    let piped = secured("localhost", get_securely(4, 200, "/"));
+    assert_eq!(
+        (piped.answered, piped.errors_all(), piped.handshake.len()),
+        (200, 0, 4),
+        "{:?}",
+        piped.tls_error
+    );
+    let large = secured("localhost", get_securely(2, 6, "/large.bin"));
+    assert_eq!((large.answered, large.errors_all()), (6, 0), "{:?}", large.errors);
+    let close =
+        secured("localhost", |to| Plan { close: true, ..plan(to, Exchange::get("h", "/", true), 4, 40) });
+    assert_eq!((close.answered, close.errors_all(), close.opened), (40, 0, 40));
+    let wrong = secured("elsewhere", get_securely(2, 6, "/"));
+    assert_eq!((wrong.answered, wrong.errors_of(ErrorKind::Tls), wrong.errors_all()), (0, 2, 2));
 }
 
 #[test]

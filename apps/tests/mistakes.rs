@@ -54,7 +54,7 @@ impl Drop for Place {
 const NEEDED: &str = "device = \"pcap:in.pcap,out.pcap\"\naddress = [\"10.77.0.2/24\"]\n";
 
 /// The third line of a file, and words that its one complaint must have.
-const FILES: [(&str, &str); 84] = [
+const FILES: [(&str, &str); 86] = [
     // No TOML.
     ("vlan =", "not TOML"),
     ("vlan", "not TOML"),
@@ -107,6 +107,8 @@ const FILES: [(&str, &str); 84] = [
     ("port = \"http\"", "http"),
     ("mtu = 70000", "70000"),
     ("mtu = 575", "at least 576"),
+    ("tls-cert = \"cert.pem\"", "add --tls-listen"),
+    ("tls-key = \"key.pem\"", "add --tls-listen"),
     ("gateway = \"router\"", "router"),
     ("gateway = \"10.77.0.1/24\"", "10.77.0.1/24"),
     ("stop-within = \"soon\"", "soon"),
@@ -284,7 +286,11 @@ fn the_example_names_every_option_with_its_default() {
     let whole: String = text
         .lines()
         .map(|line| match line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')) {
-            Some(key) if !key.starts_with("port") && !key.contains("\"/") => format!("{key}\n"),
+            Some(key)
+                if !["port", "tls"].iter().any(|left| key.starts_with(left)) && !key.contains("\"/") =>
+            {
+                format!("{key}\n")
+            }
             _ => format!("{line}\n"),
         })
         .collect();

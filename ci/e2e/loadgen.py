@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import harness
-from harness import HUGE_PAGES, Case, run, until
+from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, run, until
 
 CONNECTIONS = 10_000
 
@@ -41,6 +41,13 @@ class Loader:
         return self
 
 
+def make_certificate(folder):
+    """Writes a certificate of `load.test`, and its key."""
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2,
+        "-subj", "/CN=load.test", "-addext", "subjectAltName=DNS:load.test", "-addext", "basicConstraints=critical,CA:FALSE",
+        "-keyout", folder / "key.pem", "-out", folder / "cert.pem")
+
+
 class Nginx:
     """nginx with one worker on the kernel's side of a network, over HTTP on 80 and HTTPS on 443."""
 
@@ -50,9 +57,7 @@ class Nginx:
             case.skipTest("there is no nginx here; apt-get install nginx-light")
         folder, self.network = case.folder, network
         self.certificate = folder / "cert.pem"
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2,
-            "-subj", "/CN=load.test", "-addext", "subjectAltName=DNS:load.test", "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", folder / "key.pem", "-out", self.certificate)
+        make_certificate(folder)
         configuration = folder / "nginx.conf"
         configuration.write_text(
             f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user root;\n"
@@ -184,8 +189,8 @@ class AfPacket(Case):
         other.device, other.host = f"af_packet:{network.interface}", network.client
         return other
 
-    def load(self, server, *options, path="/"):
-        loader = Loader(self.opposite(server), server.url(path), "--wait", "20s", *options, address=server.network.client_address)
+    def load(self, server, *options, target=None):
+        loader = Loader(self.opposite(server), target or server.url(), "--wait", "20s", *options, address=server.network.client_address)
         self.addCleanup(loader.process.kill)
         loader.finish()
         results = loader.results
@@ -209,3 +214,22 @@ class AfPacket(Case):
         results = self.load(server, "--connections", CONNECTIONS, "--requests", CONNECTIONS)
         self.assertEqual((results["requests"], results["connections_opened"]), (CONNECTIONS, CONNECTIONS))
         server.settle(seconds=30)
+
+    def test_httpd_https(self):
+        """Our httpd speaks TLS: curl checks its certificate and has 3 MiB byte for byte, loadgen meets no error."""
+        make_certificate(self.folder)
+        sha256 = make_file(self.site / "large.bin", 3 * MIB)
+        server = self.httpd("--listen", "10.77.0.2:80", "--tls-listen", "10.77.0.2:443",
+                            "--tls-cert", self.folder / "cert.pem", "--tls-key", self.folder / "key.pem")
+        pinned = ("--cacert", self.folder / "cert.pem", "--resolve", "load.test:443:10.77.0.2")
+        for options in ((), ("--tls-max", "1.2"), ("--http1.0",)):
+            got = Transfer(server.network, "https://load.test/large.bin", *pinned, *options).finish()
+            self.assertEqual((got.status, got.message, got.sha256), (0, "", sha256), options)
+        # curl's own word for a certificate that it does not believe.
+        self.assertEqual(Transfer(server.network, "https://load.test/", *pinned[2:]).finish().status, 60)
+        # Without TLS on the port of TLS, the connection ends.
+        self.assertNotEqual(Transfer(server.network, "http://10.77.0.2:443/").finish().status, 0)
+        self.fetch(server, "/large.bin", sha256, 3 * MIB)
+        options = ("--ca", self.folder / "cert.pem", "--resolve", "load.test:10.77.0.2")
+        self.load(server, "--connections", 64, "--duration", "1s", *options, target="https://load.test/")
+        server.settle()

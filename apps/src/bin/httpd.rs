@@ -37,10 +37,14 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
     let board = Arc::new(Board::default());
     let status = if options.quiet { None } else { StatusLine::start(Arc::clone(&board))? };
     let (doors, server) = (options.doors(), options.server());
-    let more: String = doors.site.iter().skip(1).map(|door| format!(" and http://{door}/")).collect();
+    let secure = options.secure()?;
+    let scheme = |door| if options.tls_listen.contains(door) { "https" } else { "http" };
+    let more = doors.site.iter().skip(1).map(|door| format!(" and {}://{door}/", scheme(door)));
+    let more: String = more.collect();
+    let first = doors.site.first().map_or("http", scheme);
     let shown = root.display().to_string();
     let ready =
-        move |local, device: &str| format!("httpd: serving {} at http://{local}/{more} on {device}", shown);
+        move |local, device: &str| format!("httpd: serving {shown} at {first}://{local}/{more} on {device}");
     let result = program::run_lanes(runtime, &options.lane, ready, |set, watch| {
         let equip = |lane: &Lane| {
             Some(Equipment {
@@ -48,6 +52,7 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
                 log: log.as_ref().map(AccessLog::lane),
                 board: Some(Arc::clone(&board)),
                 metrics: options.metrics.clone(),
+                secure: secure.clone(),
             })
         };
         serve_all(set, &doors, equip, server, watch)

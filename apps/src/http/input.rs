@@ -72,6 +72,13 @@ impl<D: Chunk> Input<D> {
         }
     }
 
+    /// Bytes may have arrived.
+    pub fn extend(&mut self, data: Option<D>) {
+        if let Some(data) = data {
+            self.push(data);
+        }
+    }
+
     /// Forget everything, and give the frames back.
     pub fn clear(&mut self) {
         *self = Input::default();

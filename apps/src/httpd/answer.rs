@@ -1,10 +1,11 @@
 //! Answers: heads in blocks of the lane, content by reference. Which answer a request gets is decided in `mod.rs`.
 
 use bytes::Bytes;
-use corelane::{Lane, Op, Payload, Stream};
+use corelane::{Lane, Op, Payload, Received, Stream};
 
 use super::outbox::Outbox;
 use crate::http::{Head, HttpClock, Sink};
+use crate::tls::Session;
 
 /// What follows a head.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(super) struct Wire<'a> {
     pub lane: &'a mut Lane,
     pub outbox: &'a mut Outbox,
     pub clock: &'a HttpClock,
+    pub session: Option<&'a mut Session<Received>>,
 }
 
 impl Wire<'_> {
@@ -43,6 +45,14 @@ impl Wire<'_> {
             Content::Page(page) => (Some(page), None),
             Content::Bytes(bytes) => (None, (!bytes.is_empty()).then_some(bytes)),
         };
+        if let Some(session) = &mut self.session {
+            let mut bytes = Vec::new();
+            head.write(self.clock, &mut bytes);
+            let page = page.as_deref().unwrap_or("").as_bytes();
+            let sealed = session.seal(&[&bytes, page, body.as_deref().unwrap_or(&[])]).unwrap_or_default();
+            let op = Op::send(stream, sealed);
+            return self.outbox.submit(self.lane, if notify { op.notify() } else { op });
+        }
         let head = self.head(head, page.as_deref().unwrap_or(""));
         let told = |op: Op| if notify { op.notify() } else { op };
         match body {
@@ -56,6 +66,10 @@ impl Wire<'_> {
 
     /// Queue content whose head has gone before.
     pub fn send_on(&mut self, stream: Stream, bytes: Bytes) {
+        let bytes = match &mut self.session {
+            Some(session) => session.seal(&[&bytes]).unwrap_or_default(),
+            None => bytes,
+        };
         self.outbox.submit(self.lane, Op::send(stream, bytes).notify());
     }
 

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use corelane::{Instant, Received, Stream};
 
 use super::log::Note;
+use super::secure::Arrived;
 use crate::files::{CHUNK_BYTES, FileKey};
 use crate::http::{ByteRange, Conditions, HEAD_MAX, Input, Method, Request, Span, Status};
+use crate::tls::Session;
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +172,9 @@ pub struct Connection {
     pub requests: u64,
     /// The request under way, for the log.
     pub note: Note,
-    pub input: Input<Received>,
+    /// TLS, and what came that it has not opened.
+    pub session: Option<Box<Session<Received>>>,
+    pub input: Input<Arrived>,
     pub phase: Phase,
     /// The peer has sent its FIN.
     pub ended: bool,
@@ -193,6 +197,7 @@ impl Connection {
             metrics_only: false,
             requests: 0,
             note: Note::default(),
+            session: None,
             input: Input::default(),
             phase: Phase::Reading,
             ended: false,
@@ -206,6 +211,19 @@ impl Connection {
 
     /// Nothing was asked and nothing is owed.
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Reading) && self.input.is_empty()
+        matches!(self.phase, Phase::Reading) && self.input.is_empty() && !self.is_sealed()
+    }
+
+    /// Something came that TLS has not opened.
+    pub fn is_sealed(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.is_empty())
+    }
+
+    /// Bytes have arrived.
+    pub fn push(&mut self, data: Received) {
+        match &mut self.session {
+            Some(session) => session.push(data),
+            None => self.input.push(Arrived::Frame(data)),
+        }
     }
 }

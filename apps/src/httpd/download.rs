@@ -38,7 +38,8 @@ impl Server {
             _ => (wanted.status, (0, length), fields.whole()),
         };
         let head = Head { status, fields, keep_alive, old: wanted.old };
-        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
+        let session = connection.session.as_deref_mut();
+        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock, session };
         let first = span.0 / CHUNK_BYTES as u64;
         let mut download = Box::new(Download {
             file: Rc::clone(handle),
@@ -89,7 +90,8 @@ impl Server {
         download.send += 1;
         let over = download.send == download.end && !download.keep_alive;
         let bytes = download.cut(index, &bytes);
-        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
+        let session = connection.session.as_deref_mut();
+        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock, session };
         wire.send_on(connection.stream, bytes);
         if over {
             self.log_download(socket, true);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::log::LaneLog;
+use super::secure::Secure;
 use crate::files::LaneFiles;
 
 /// Where a server listens.
@@ -33,10 +34,12 @@ pub struct Equipment {
     pub board: Option<Arc<Board>>,
     /// The path under which it shows what is on the board.
     pub metrics: Option<String>,
+    /// Where it speaks TLS, and as whom.
+    pub secure: Option<Secure>,
 }
 
 impl From<LaneFiles> for Equipment {
     fn from(files: LaneFiles) -> Self {
-        Equipment { files, log: None, board: None, metrics: None }
+        Equipment { files, log: None, board: None, metrics: None, secure: None }
     }
 }

@@ -10,6 +10,7 @@
 //! | `choice.rs` | what of a file a request gets: conditions and ranges |
 //! | `reply.rs` | answers that are complete at once |
 //! | `answer.rs`, `outbox.rs` | heads and contents as ops; ops that wait for room in the batch |
+//! | `secure.rs` | TLS under requests and answers |
 //! | `equipment.rs` | what a server is given |
 //! | `log.rs`, `board.rs`, `metrics.rs` | the access log; what each lane says of itself, and that as text |
 //! | `settings.rs`, `status_line.rs` | the program's options; its line on the terminal |
@@ -30,6 +31,7 @@ mod metrics;
 mod opening;
 mod outbox;
 mod reply;
+mod secure;
 pub mod settings;
 mod site;
 mod status_line;
@@ -54,6 +56,7 @@ pub use self::log::{AccessLog, LaneLog};
 use self::metrics::Metrics;
 pub use self::metrics::render;
 use self::outbox::Outbox;
+pub use self::secure::Secure;
 use self::site::{LookUp, Site};
 pub use self::status_line::{StatusLine, line};
 use self::wheel::Wheel;
@@ -165,6 +168,9 @@ pub struct Server {
     metrics: Option<Metrics>,
     /// The listener that has the metrics and nothing else.
     metrics_door: Option<Tag>,
+    /// As whom TLS is spoken, and which listeners speak it.
+    secure: Option<Secure>,
+    secure_doors: Vec<Tag>,
     /// Connections with more to parse.
     ready: VecDeque<SocketId>,
     /// Sends a stream takes that has none under way.
@@ -179,7 +185,7 @@ pub struct Server {
 impl Server {
     /// A server without connections.
     pub fn new(lane: &Lane, equipment: impl Into<Equipment>, options: ServerOptions) -> Server {
-        let Equipment { files, log, board, metrics } = equipment.into();
+        let Equipment { files, log, board, metrics, secure } = equipment.into();
         Server {
             limits: options.limits,
             statistics: Statistics::default(),
@@ -187,6 +193,8 @@ impl Server {
             publisher: board.map(|board| board.join(lane)),
             metrics: metrics.map(Metrics::new),
             metrics_door: None,
+            secure,
+            secure_doors: Vec::new(),
             connections: PerSocket::new(),
             site: Site::new(files, options.hot),
             outbox: Outbox::default(),
@@ -207,6 +215,7 @@ impl Server {
             self.outbox.submit(lane, Op::listen_eager(*address).tag(Tag(LISTEN.0 + index)));
             self.closed_doors += 1;
         }
+        self.secure_doors = self.secure.as_ref().map_or_else(Vec::new, |secure| secure.tags(&doors.site));
         let index = u64::try_from(doors.site.len()).unwrap_or(u64::MAX);
         self.metrics_door = doors.metrics.map(|_| Tag(LISTEN.0.saturating_add(index)));
         self.outbox.submit(lane, Op::timer(self.wheel.next()).tag(TICK));
@@ -292,7 +301,7 @@ impl Server {
                     }
                     return Ok(());
                 }
-                connection.input.push(data);
+                connection.push(data);
                 self.advance(lane, socket);
             }
             Event::End { stream } => self.end(lane, stream.into()),
@@ -320,6 +329,9 @@ impl Server {
         self.wheel.schedule(stream, connection.deadline, &mut connection.visit);
         let before = self.connections.len();
         self.connections.insert(stream, connection);
+        if !self.secure(stream.into(), door) {
+            return self.abort(lane, stream.into());
+        }
         if before < self.limits.connections {
             // Heads and contents say themselves what follows; waiting for an acknowledgement would only delay the last.
             return self.outbox.submit(lane, Op::set(stream, SocketOption::NoDelay(true)));
@@ -331,12 +343,17 @@ impl Server {
         self.answer_page(lane, stream.into(), Wanted::refused(), Status::ServiceUnavailable, Page::default());
     }
 
-    /// Look for the next request of a connection and answer it, or have its file opened.
+    /// Look for the next request of a connection, opening what came sealed as far as that takes.
     fn advance(&mut self, lane: &mut Lane, socket: SocketId) {
+        while self.take_request(lane, socket) && self.unseal(lane, socket) {}
+    }
+
+    /// Answer the next request of a connection, or have its file opened. True if more must be opened to have one.
+    fn take_request(&mut self, lane: &mut Lane, socket: SocketId) -> bool {
         let now = lane.now();
-        let Some(connection) = self.connections.get_mut(socket) else { return };
+        let Some(connection) = self.connections.get_mut(socket) else { return false };
         if !matches!(connection.phase, Phase::Reading) {
-            return;
+            return false;
         }
         let (site, metrics, logs) = (&mut self.site, &self.metrics, self.log.is_some());
         let own_door = self.metrics_door.is_some();
@@ -372,6 +389,7 @@ impl Server {
             Taken::Refused(status) => {
                 self.answer_page(lane, socket, Wanted::refused(), status, Page::default())
             }
+            Taken::Partial | Taken::Empty if connection.is_sealed() => return true,
             Taken::Partial | Taken::Empty if connection.ended => self.close(lane, socket),
             Taken::Partial if !connection.partial => {
                 connection.partial = true;
@@ -379,12 +397,13 @@ impl Server {
             }
             Taken::Partial | Taken::Empty => {}
         }
+        false
     }
 
     /// Parse on at the next opportunity, if there is something to parse.
     fn resume(&mut self, socket: SocketId) {
         let Some(connection) = self.connections.get_mut(socket) else { return };
-        let worth_it = !connection.input.is_empty() || connection.ended;
+        let worth_it = !connection.input.is_empty() || connection.is_sealed() || connection.ended;
         if worth_it && !connection.ready && matches!(connection.phase, Phase::Reading) {
             connection.ready = true;
             self.ready.push_back(socket);
@@ -409,7 +428,7 @@ impl Server {
         self.log_download(socket, true);
         let Some(connection) = self.connections.get_mut(socket) else { return };
         connection.phase = Phase::Reading;
-        if self.stopping && connection.input.is_empty() {
+        if self.stopping && connection.input.is_empty() && !connection.is_sealed() {
             return self.close(lane, socket);
         }
         self.set_deadline(socket, now, self.timeouts.idle);
@@ -441,12 +460,15 @@ impl Server {
         }
         connection.input.clear();
         connection.phase = Phase::Lingering { left: LINGER_BYTES_MAX };
-        self.outbox.submit(lane, Op::shutdown(connection.stream));
+        let stream = connection.stream;
+        self.close_session(lane, socket);
+        self.outbox.submit(lane, Op::shutdown(stream));
         self.set_deadline(socket, now, self.timeouts.linger);
     }
 
     /// Forget a connection; what is queued is still sent.
     fn close(&mut self, lane: &mut Lane, socket: SocketId) {
+        self.close_session(lane, socket);
         if let Some(connection) = self.connections.remove(socket) {
             self.outbox.submit(lane, Op::close_within(connection.stream, self.timeouts.send));
         }

@@ -87,7 +87,8 @@ impl Server {
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let full = keep_alive && (connection.queued >= QUEUED_BYTES_MAX || under_way + 2 >= QUEUED_SENDS_MAX);
         let head = Head { status, fields, keep_alive, old: wanted.old };
-        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock };
+        let session = connection.session.as_deref_mut();
+        let mut wire = Wire { lane, outbox: &mut self.outbox, clock: &self.clock, session };
         wire.send(connection.stream, &head, content, full);
         connection.phase = if full { Phase::Flushing } else { Phase::Reading };
         self.statistics.count(status);

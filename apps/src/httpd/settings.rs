@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::Parser;
 use corelane::Address;
 
-use super::{Doors, Limits, ServerOptions, Timeouts};
+use super::{Doors, Limits, Secure, ServerOptions, Timeouts};
 use crate::configuration::{Mistakes, Origins};
 use crate::options::{LaneArguments, duration};
+use crate::tls::{TlsSetupError, server_config};
 
 /// Options of which a typed one overrides the other in a file.
 pub const ALTERNATIVES: [(&str, &str); 1] = [("listen", "port")];
@@ -44,6 +45,18 @@ pub struct Options {
     /// the first address, port 80]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,
+
+    /// Where to listen for HTTPS, such as 10.77.0.2:443; may be given several times
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tls_listen: Vec<SocketAddr>,
+
+    /// The server's certificate and those above it, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
 
     /// Port to listen on at the first address [default: 80]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -97,11 +110,21 @@ pub struct Options {
 impl Options {
     /// Where to listen.
     pub fn doors(&self) -> Doors {
-        let site = match self.listen.is_empty() {
-            true => vec![self.lane.listen(self.port.unwrap_or(80))],
-            false => self.listen.clone(),
-        };
+        let mut site = self.listen.clone();
+        if site.is_empty() && (self.tls_listen.is_empty() || self.port.is_some()) {
+            site.push(self.lane.listen(self.port.unwrap_or(80)));
+        }
+        site.extend(&self.tls_listen);
         Doors { site, metrics: self.metrics_listen }
+    }
+
+    /// Where it speaks TLS, and as whom; `None`: nowhere.
+    ///
+    /// Errors: the files cannot be used.
+    pub fn secure(&self) -> Result<Option<Secure>, TlsSetupError> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let config = server_config(certificate, key)?;
+        Ok(Some(Secure { doors: self.tls_listen.clone(), config }))
     }
 
     /// What the server is to keep to.
@@ -131,6 +154,7 @@ impl Options {
         checker.doors(self);
         checker.bounds(self);
         checker.files(self);
+        checker.secure(self);
         if checker.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(checker.mistakes)) }
     }
 }
@@ -191,6 +215,7 @@ impl Checker<'_> {
         let all = listen
             .iter()
             .map(|door| ("listen", door))
+            .chain(options.tls_listen.iter().map(|door| ("tls-listen", door)))
             .chain(metrics_listen.iter().map(|door| ("metrics-listen", door)));
         for (key, door) in all {
             if door.port() == 0 {
@@ -265,6 +290,20 @@ impl Checker<'_> {
                     "a client needs some time, and not more than a day; write it as 10s or 500ms",
                 );
             }
+        }
+    }
+
+    fn secure(&mut self, options: &Options) {
+        let Options { tls_listen, tls_cert, tls_key, .. } = options;
+        for (key, file) in [("tls-cert", tls_cert), ("tls-key", tls_key)] {
+            match (tls_listen.is_empty(), file) {
+                (true, Some(_)) => self.wrong(key, "nothing listens for HTTPS; add --tls-listen"),
+                (false, None) => self.wrong("tls-listen", format!("it needs a --{key}; name a PEM file")),
+                _ => {}
+            }
+        }
+        if let (false, Err(error)) = (tls_listen.is_empty(), options.secure()) {
+            self.wrong("tls-cert", error);
         }
     }
 

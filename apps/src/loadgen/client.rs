@@ -29,6 +29,12 @@ pub(super) const FINISH: Duration = Duration::from_secs(1);
 /// How long connections have to end in order.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long all of them together have.
+const CLOSE_ALL_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the lane stays when all have ended: a server's first retransmission of its FIN comes after 200 ms.
+const LEAVE: Duration = Duration::from_millis(300);
+
 /// The tag of ops whose failure tells nothing that a connection's end does not tell.
 pub(super) const QUIET: Tag = Tag(u64::MAX);
 
@@ -43,8 +49,10 @@ pub(super) enum Phase {
     Running,
     /// None begins any more; answers are awaited.
     Draining,
-    /// Connections end, until then at the latest.
-    Closing(Instant),
+    /// Connections end, this one next, until then at the latest.
+    Closing(usize, Instant),
+    /// All have ended. Until then the lane answers servers that did not hear the last acknowledgement.
+    Leaving(Instant),
     /// All is over.
     Done,
 }
@@ -166,7 +174,11 @@ impl Client {
             _ => None,
         };
         let rested = self.resting.front().map(|(until, _)| *until);
-        let until = if self.phase == Phase::Running { self.until } else { None };
+        let until = match self.phase {
+            Phase::Running => self.until,
+            Phase::Leaving(until) => Some(until),
+            _ => None,
+        };
         let first = [due, rested, until, Some(self.next_scan)].into_iter().flatten().min();
         first.map_or(SCAN, |first| first.saturating_since(self.now))
     }
@@ -210,8 +222,9 @@ impl Client {
         if self.phase == Phase::Draining && self.under_way == 0 && self.retries.is_empty() {
             self.close_all(lane);
         }
-        if let Phase::Closing(until) = self.phase
-            && ((self.closing == 0 && self.outbox.is_empty()) || until <= self.now)
+        self.close_some(lane);
+        if let Phase::Leaving(until) = self.phase
+            && until <= self.now
         {
             self.phase = Phase::Done;
         }
@@ -277,7 +290,7 @@ impl Client {
 
     /// Told to stop: what is under way is given up, and is no error.
     fn interrupt(&mut self, lane: &mut Lane) {
-        if matches!(self.phase, Phase::Closing(_) | Phase::Done) {
+        if matches!(self.phase, Phase::Closing(..) | Phase::Leaving(_) | Phase::Done) {
             return;
         }
         self.results.interrupted = true;
@@ -289,11 +302,23 @@ impl Client {
     fn close_all(&mut self, lane: &mut Lane) {
         let end = self.until.filter(|_| self.budget != Some(0)).unwrap_or(self.last_answer);
         self.results.span = end.saturating_since(self.count_from);
-        self.phase = Phase::Closing(self.now.saturating_add(CLOSE_WITHIN));
-        for index in 0..self.slots.len() {
-            if self.slots[index].stream.is_some() {
-                self.hang_up(lane, index);
+        self.phase = Phase::Closing(0, self.now.saturating_add(CLOSE_ALL_WITHIN));
+        self.close_some(lane);
+    }
+
+    /// End connections, no more at a time than may open, so that the device's queues can hold what that takes.
+    fn close_some(&mut self, lane: &mut Lane) {
+        let Phase::Closing(mut next, until) = self.phase else { return };
+        while next < self.slots.len() && self.closing < self.plan.connecting && self.outbox.is_empty() {
+            if self.slots[next].stream.is_some() {
+                self.hang_up(lane, next);
             }
+            next += 1;
+        }
+        self.phase = Phase::Closing(next, until);
+        let ended = next == self.slots.len() && self.closing == 0 && self.outbox.is_empty();
+        if ended || until <= self.now {
+            self.phase = Phase::Leaving(self.now.saturating_add(LEAVE));
         }
     }
 

@@ -38,7 +38,7 @@ impl Client {
         let slot = &mut self.slots[index];
         slot.stream = Some(stream);
         slot.reader = Reader::new(&self.plan.exchange);
-        if matches!(self.phase, Phase::Closing(_) | Phase::Done) {
+        if matches!(self.phase, Phase::Closing(..) | Phase::Leaving(_) | Phase::Done) {
             return self.hang_up(lane, index);
         }
         self.results.opened += 1;

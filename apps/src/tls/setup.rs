@@ -14,8 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 /// Where Debian and its relatives keep the authorities that the system trusts.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The one protocol that is spoken inside.
-const HTTP: &[u8] = b"http/1.1";
+/// What is spoken inside: a server takes the older one too.
+const HTTP: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Whom a client believes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,7 +138,7 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
         rustls::Error::InvalidCertificate(_) => rejected(certificate, &error),
         other => rejected(key, &other),
     })?;
-    config.alpn_protocols = vec![HTTP.to_vec()];
+    config.alpn_protocols = HTTP.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
 }
 
@@ -168,7 +168,7 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsSetupError> 
             builder.with_root_certificates(roots).with_no_client_auth()
         }
     };
-    config.alpn_protocols = vec![HTTP.to_vec()];
+    config.alpn_protocols = vec![HTTP[0].to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
