@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ pub struct Config {
     pub descriptors: u16,
     /// A bad network in front of the device, for tests.
     pub faults: Option<FaultSpec>,
+    /// Write everything the device receives and sends to this file, as pcapng.
+    pub capture: Option<PathBuf>,
     /// TCP's settings.
     pub tcp: TcpConfig,
     /// Run DPDK without huge pages, in this much ordinary memory. Units: MiB.
@@ -150,6 +153,7 @@ impl Config {
             control_frames: 8192,
             descriptors: 512,
             faults: None,
+            capture: None,
             tcp: TcpConfig::default(),
             no_huge_mib: None,
             eal: Vec::new(),

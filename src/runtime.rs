@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use drivers::clock::Clock;
 use drivers::soft::with_faults;
-use drivers::{Bell, Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region};
+use drivers::{
+    Bell, Capture, Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region,
+};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use stack::config::{Address, EngineConfig, Gateway};
 use stack::engine::{Engine, Interface};
@@ -35,6 +37,7 @@ pub struct Runtime {
     name: String,
     mac: [u8; 6],
     threads: Vec<ThreadParts>,
+    capture: Option<Capture>,
     control: Box<dyn Control>,
     stopper: Stopper,
 }
@@ -64,6 +67,7 @@ impl Runtime {
         let shape = check(&config)?;
         let Opened { name, mac, mtu, capabilities, queues, queueless, rss, control } = open(&config, shape)?;
         check_mtu(&config, mtu)?;
+        let capture = config.capture.as_ref().map(|path| control.capture(path)).transpose()?;
         // Where a lane has no queue, none is where RSS says.
         let rss = rss.filter(|_| queueless.is_empty() && shape.lanes > 1);
         let engine = EngineConfig { rss, lanes: shape.lanes, ..engine_config(&config)? };
@@ -84,7 +88,7 @@ impl Runtime {
             let lane = LaneParts { id, blocks, engine: engine.clone(), interface, queue, links, pools };
             threads[usize::from(index) % usize::from(shape.threads)].lanes.push(lane);
         }
-        Ok(Runtime { name, mac, shape, threads, control, stopper: Stopper::default(), config })
+        Ok(Runtime { name, mac, shape, threads, capture, control, stopper: Stopper::default(), config })
     }
 
     /// Ends the runtime, from any thread.
@@ -146,7 +150,7 @@ impl Runtime {
     where
         A: Fn(LaneSet) -> Result<(), LaneError> + Sync,
     {
-        let Runtime { config, name, threads: parts, control, stopper, .. } = self;
+        let Runtime { config, name, threads: parts, capture, control, stopper, .. } = self;
         let Mode::RunToCompletion = config.mode;
         // All lanes' clocks begin at the same moment.
         let clock = Clock::new();
@@ -187,6 +191,11 @@ impl Runtime {
             bell.ring();
             first
         });
+        if let Some(capture) = capture
+            && capture.dropped() > 0
+        {
+            tracing::warn!("the capture lacks {} frames: its disk was too slow", capture.dropped());
+        }
         // The device outlives every lane.
         drop(control);
         result
@@ -198,9 +207,15 @@ const LINK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Say when the link goes down and comes back. Connections outlive it: what is lost meanwhile is sent again.
 fn watch_link(device: &str, control: &dyn Control, over: &AtomicBool, bell: &Bell) {
-    let mut link = control.link();
+    let (mut link, mut gone) = (control.link(), false);
     while !over.load(Ordering::Acquire) {
         bell.sleep(LINK_INTERVAL);
+        if !gone && control.is_gone() {
+            gone = true;
+            tracing::error!(
+                "{device} has been taken away: nothing comes any more; start again once it is back"
+            );
+        }
         let now = control.link();
         match (link.up, now.up) {
             (true, false) => tracing::warn!("the link of {device} is down: connections wait for it"),

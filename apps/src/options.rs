@@ -84,6 +84,10 @@ pub struct LaneArguments {
     #[arg(long, value_name = "SPEC")]
     pub faults: Option<FaultSpec>,
 
+    /// Write everything the device receives and sends to this file, as pcapng
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+
     /// Write the counters as JSON to this file at the end, and on SIGUSR1
     #[arg(long, value_name = "FILE")]
     pub json_report: Option<PathBuf>,
@@ -126,6 +130,7 @@ impl LaneArguments {
             gateway: self.gateway,
             mtu: self.mtu,
             vlan: self.vlan,
+            capture: self.capture.clone(),
             lanes: self.lanes,
             threads: self.threads,
             queues: self.queues,

@@ -16,7 +16,7 @@ use drivers::{RssTable, RssTypes, symmetric_key};
 use stack::counters::Report;
 use stack::lane::Lane;
 use stack::sim::{App, Host, HostId, Trace, World};
-use stack::socket::{Event, LaneId, Op, QueueId};
+use stack::socket::{Event, LaneId, Op, QueueId, SocketId};
 use stack::time::Instant;
 
 const SERVER: HostId = World::<Node>::FIRST;
@@ -298,4 +298,55 @@ fn lanes_stop_together() {
             LaneId(report.lane.0)
         );
     }
+}
+
+/// Listens and connects on a lane by name, from every lane.
+#[derive(Default)]
+struct Named {
+    asked: [bool; 2],
+    answers: Vec<String>,
+}
+
+impl App for Named {
+    fn run(&mut self, lane: &mut Lane) {
+        if !core::mem::replace(&mut self.asked[usize::from(lane.id().0)], true) {
+            lane.submit(Op::listen(server()).on(LaneId(1))).unwrap();
+            lane.submit(Op::connect(server()).on(LaneId(0))).unwrap();
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            let answer = match done.event {
+                Event::Failed { error, .. } => format!("{error:?}"),
+                Event::Listening { listener, .. } => {
+                    format!("listens on {:?}", SocketId::from(listener).lane())
+                }
+                _ => continue,
+            };
+            self.answers.push(format!("{}: {answer}", lane.id().0));
+        }
+    }
+
+    fn run_beside(&mut self, lane: &mut Lane) {
+        self.run(lane);
+    }
+}
+
+#[test]
+fn a_lane_can_be_named() {
+    // Shows that ops which name a lane are done there alone, that others say whose they are, and that sockets know
+    // their lane. To connect to oneself is refused as such, on the lane that was named.
+    let host = Host::new(1).with_lanes(2, 2, rss());
+    let (near, _far) = drivers::soft::pipe(16, 1500);
+    let mut world = World::of(vec![(host, Box::new(near))], vec![Named::default()]);
+    world.run_until(Instant(10 * SECOND), |apps| apps[0].answers.len() == 4);
+    let mut answers = world.app(World::<Named>::FIRST).answers.clone();
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            "0: AddressNotAvailable",
+            "0: WrongLane(LaneId(1))",
+            "1: WrongLane(LaneId(0))",
+            "1: listens on LaneId(1)"
+        ]
+    );
 }

@@ -61,8 +61,14 @@ impl Engine {
     pub(super) fn apply(&mut self, op: EngineOp) {
         let EngineOp { action, queue, tag, unread } = op;
         match action {
+            Action::Connect { lane: Some(lane), .. }
+            | Action::Listen { options: ListenOptions { lane: Some(lane), .. }, .. }
+                if lane != self.lane =>
+            {
+                self.fail(None, OpError::WrongLane(lane), queue, tag);
+            }
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
-            Action::Connect { to, from, timeout } => self.connect(to, from, timeout, queue, tag),
+            Action::Connect { to, from, timeout, lane: _ } => self.connect(to, from, timeout, queue, tag),
             Action::Receive { stream } => self.receive_op(stream, queue, tag),
             Action::Send { stream, payload, notify, more } => {
                 self.send_op(stream, payload, notify, more, queue, tag);

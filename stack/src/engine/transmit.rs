@@ -222,7 +222,10 @@ impl Engine {
             return;
         }
         let flags = Flags::RST | Flags::ACK;
-        let segment = Segment::new(hot.local_port, hot.remote_port, hot.snd_nxt, hot.rcv_nxt, flags);
+        // A window probe has gone beyond the window, where RFC 5961's receivers believe no reset.
+        let edge = hot.snd_una + hot.snd_wnd;
+        let seq = if hot.snd_nxt.lt(edge) { hot.snd_nxt } else { edge };
+        let segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
         let path = hot.path;
         let Some(tuple) = self.flows.tuple(slot) else { return };
         self.counters.resets_sent += 1;

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::{Payload, QueueId, SocketId, Stream, Tag, Udp};
+use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
 use crate::time::Instant;
 
 /// What to do, where its completions go, and under which tag.
@@ -36,6 +36,8 @@ pub enum Action<P = Payload> {
         from: Option<SocketAddr>,
         /// How long to try.
         timeout: Duration,
+        /// The lane it is to live on; `None`: the one that is asked. Another one answers with `WrongLane`.
+        lane: Option<LaneId>,
     },
     /// Deliver what arrives. Multishot: `Received` …, `End`. Given again, it moves the direction to another queue and tag.
     Receive {
@@ -137,13 +139,13 @@ impl Op {
 
     /// Open a connection within [`CONNECT_TIMEOUT`].
     pub fn connect(to: SocketAddr) -> Op {
-        Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT })
+        Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT, lane: None })
     }
 
     /// Open a connection from this address and port; an unspecified address or port zero: any. A named port may bring
     /// its replies to another lane, which hands them over.
     pub fn connect_from(from: SocketAddr, to: SocketAddr) -> Op {
-        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT })
+        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT, lane: None })
     }
 
     /// Deliver what arrives on a stream.
@@ -228,6 +230,18 @@ impl Op {
         self
     }
 
+    /// Listen on this lane, or open the connection from it: any other answers with `WrongLane`. Of meaning to `listen`
+    /// and `connect` alone.
+    #[must_use]
+    pub fn on(mut self, on: LaneId) -> Op {
+        match &mut self.action {
+            Action::Listen { options, .. } => options.lane = Some(on),
+            Action::Connect { lane, .. } => *lane = Some(on),
+            _ => {}
+        }
+        self
+    }
+
     /// The next send follows at once. Of meaning to sends alone.
     #[must_use]
     pub fn more(mut self) -> Op {
@@ -245,12 +259,15 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Each accepted stream starts receiving at once, to the listener's queue and tag.
     pub eager: bool,
+    /// The lane that is to listen, and on which the connections will live; `None`: the one that is asked. Another one
+    /// answers with `WrongLane`, so that one program can run on all lanes and listen on one of them.
+    pub lane: Option<LaneId>,
 }
 
 impl Default for ListenOptions {
     /// A backlog of 4,096 as Linux's `somaxconn` has it, and not eager.
     fn default() -> Self {
-        ListenOptions { backlog: 4096, eager: false }
+        ListenOptions { backlog: 4096, eager: false, lane: None }
     }
 }
 

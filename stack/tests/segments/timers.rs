@@ -91,7 +91,7 @@ fn a_connect_is_tried_for_three_minutes() {
     let mut peer = Peer::new();
     let to = SocketAddr::new(PEER.into(), PEER_PORT);
     let mut op = Op::connect(to);
-    op.action = Action::Connect { to, from: None, timeout: Duration::from_secs(2) };
+    op.action = Action::Connect { to, from: None, timeout: Duration::from_secs(2), lane: None };
     peer.op(op);
     peer.wait(3 * S);
     assert_eq!(peer.event(), "failed TimedOut");
@@ -115,7 +115,7 @@ fn a_full_backlog_drops_syns_and_recovers() {
     let mut peer = Peer::new();
     let address = SocketAddr::new(US.into(), PORT);
     let mut op = Op::listen_eager(address);
-    op.action = Action::Listen { address, options: ListenOptions { backlog: 4, eager: true } };
+    op.action = Action::Listen { address, options: ListenOptions { backlog: 4, eager: true, lane: None } };
     peer.op(op);
     for port in 0..4 {
         peer.peer_port = 5000 + port;
@@ -167,6 +167,23 @@ fn a_closed_window_is_probed_with_back_off() {
     let sent: Vec<_> = std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).collect();
     assert!(!sent.is_empty(), "an open window is used at once");
     assert_eq!(peer.event(), "-");
+}
+
+#[test]
+fn a_reset_behind_a_window_probe_lies_in_the_window() {
+    // Shows that an abort while a probe is out beyond a closed window resets at the number the peer waits for, for
+    // RFC 5961's receivers answer any other with a challenge, or not at all.
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.rx(seg(".", 1, 1).window(0));
+    peer.op(Op::send(stream, vec![7u8; 1000]));
+    while peer.tx() == "-" {
+        peer.wait(10 * MS);
+    }
+    peer.op(Op::abort(stream));
+    let text = peer.tx();
+    assert!(text.contains('R') && peer.last.unwrap().seq == peer.iss + 1, "{text}: {:?}", peer.last);
 }
 
 #[test]
