@@ -57,6 +57,10 @@ class InGuest(Case):
     def httpd(self, *_):
         return self.guest
 
+
+class Always:
+    """What holds on each NIC, whatever the length of its frames."""
+
     def test_sizes(self):
         """curl fetches 1 byte to 10 MiB, with the SHA-256 of the file on disk."""
         for size in SIZES:
@@ -79,8 +83,8 @@ class InGuest(Case):
         self.assertNotRegex(kernel, "DMAR:.*fault")
 
 
-class Served(Reach, Capture):
-    """What holds on each NIC."""
+class Served(Always, Reach, Capture):
+    """The whole of it."""
 
     # They make files while the server runs.
     test_sequential_curl = None
@@ -134,6 +138,8 @@ class Served(Reach, Capture):
             self.guest.network.set_link("on")
             transfer.read(2 * MIB)
         transfer.finish()
+        if transfer.status:
+            self.note(f"the server's counters then: {self.guest.report()}")
         self.assertEqual((transfer.status, transfer.message, transfer.length), (0, "", size))
         self.assertEqual(transfer.sha256, self.sums[size])
         report = self.guest.settle()
@@ -154,7 +160,7 @@ class Virtio(Served, InGuest):
     nic = "virtio"
 
 
-class Jumbo(Capture):
+class Jumbo(Always, Capture):
     """Frames of 9,000 bytes, either way: longer than one frame's memory, so received into several."""
 
     mtu = 9000
