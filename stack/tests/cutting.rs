@@ -15,7 +15,8 @@ fn faults(loss: f64, reorder: f64) -> Faults {
 fn both(faults: Faults, seed: u64, segments: fn(&mut stack::sim::Host)) -> [(Outcome, String); 2] {
     [|_: &mut stack::sim::Host| {}, segments].map(|adjust| {
         let spec = FaultSpec::both(faults, seed);
-        let case = Case { bytes: 400_000, spec, frames: 128, pool: 2048, hold: 0, adjust };
+        let case =
+            Case { bytes: 400_000, spec, frames: 128, pool: 2048, hold: 0, outages: Vec::new(), adjust };
         let trace = Trace::with_text(100_000);
         let outcome = transfer(&case, &trace);
         (outcome, trace.text())

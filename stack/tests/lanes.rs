@@ -44,7 +44,7 @@ fn lossy(loss: f64, seed: u64) -> FaultSpec {
 }
 
 fn case(bytes: u64, spec: FaultSpec, adjust: fn(&mut Host)) -> Case {
-    Case { bytes, spec, frames: 128, pool: 1024, hold: 0, adjust }
+    Case { bytes, spec, frames: 128, pool: 1024, hold: 0, outages: Vec::new(), adjust }
 }
 
 /// Give a host two lanes of which `queues` have a queue, and deal frames out by the dice.

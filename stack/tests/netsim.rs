@@ -43,7 +43,7 @@ fn rough(seed: u64) -> FaultSpec {
 }
 
 fn case(bytes: u64, spec: FaultSpec) -> Case {
-    Case { bytes, spec, frames: 128, pool: 1024, hold: 0, adjust: |_| {} }
+    Case { bytes, spec, frames: 128, pool: 1024, hold: 0, outages: Vec::new(), adjust: |_| {} }
 }
 
 #[test]
@@ -123,6 +123,32 @@ fn a_slow_reader_closes_its_window_and_opens_it_again() {
 }
 
 #[test]
+fn connections_outlive_a_link_that_goes_down() {
+    // Shows links that are down for seconds, twice, at any moment of a transfer to a slow reader: exact, and no more
+    // than twice an outage is waited for after it, for timers back off to no more than that.
+    let ways: [(u16, u64, fn(&mut Host)); 4] = [
+        (8, 30_000_000, |_| {}),
+        (64, 200_000_000, |_| {}),
+        (64, 200_000_000, |host| host.nic = Some(16)),
+        (128, 0, |host| host.nic = Some(16)),
+    ];
+    for seed in seeds(100) {
+        let first = 20_000_000 + seed * 7_919_993 % 900_000_000;
+        let length = 500_000_000 + seed * 104_729_111 % 3_000_000_000;
+        let gap = 300_000_000 + seed * 15_485_863 % 700_000_000;
+        let second = first + length + gap;
+        for (frames, hold, adjust) in ways {
+            let outages = vec![(first, first + length), (second, second + length)];
+            let case = Case { frames, hold, outages, adjust, ..case(400_000, lossy(0.0, seed)) };
+            let outcome = transfer(&case, &traced());
+            assert!(outcome.exact, "SIM_SEED={seed}: {outcome:?}");
+            let most = 2 * SECOND + gap + 6 * length;
+            assert!(outcome.took < most, "SIM_SEED={seed}: {} of {most} ns, {frames} frames", outcome.took);
+        }
+    }
+}
+
+#[test]
 fn a_handful_of_frames_is_enough() {
     // Shows pools of 64 frames under a window of thousands: slow, but exact, and every frame comes home.
     for seed in seeds(10) {
@@ -166,7 +192,8 @@ fn rate(bytes: u64, took: u64) -> String {
 fn goodput(loss: f64, delay: u64, reorder: f64, frames: u16) -> String {
     let faults = Faults { loss, delay, reorder, gap: delay.max(100_000), ..Faults::default() };
     let spec = FaultSpec { held: 16_384, ..FaultSpec::both(faults, 1) };
-    let case = Case { bytes: worth(loss), spec, frames, pool: 6_000, hold: 0, adjust: |_| {} };
+    let case =
+        Case { bytes: worth(loss), spec, frames, pool: 6_000, hold: 0, outages: Vec::new(), adjust: |_| {} };
     let outcome = transfer(&case, &Trace::new());
     if std::env::var_os("SIM_SHOW").is_some() {
         println!("{} {frames}: {outcome:?}", case.spec)

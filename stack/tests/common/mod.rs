@@ -5,10 +5,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use drivers::soft::FaultSpec;
+use drivers::soft::{FaultSpec, Faulty};
+use drivers::{Frame, Pool, Queue};
 use sha2::{Digest, Sha256};
 use stack::lane::Lane;
-use stack::sim::{App, Host, Trace, World};
+use stack::sim::{App, Host, Trace, Traced, World};
 use stack::socket::{Event, Op, QueueId, Reason, Received, SocketOption, Stream};
 use stack::time::Instant;
 
@@ -173,11 +174,56 @@ pub enum Bulk {
 }
 
 impl App for Bulk {
+    fn next_event(&self) -> Option<Instant> {
+        match self {
+            Bulk::Source(source) => source.next_event(),
+            Bulk::Sink(sink) => sink.next_event(),
+        }
+    }
+
     fn run(&mut self, lane: &mut Lane) {
         match self {
             Bulk::Source(source) => source.run(lane),
             Bulk::Sink(sink) => sink.run(lane),
         }
+    }
+}
+
+/// An end of a link that is down at times: what is sent then is lost, and what comes then too.
+struct Dark {
+    queue: Box<dyn Queue>,
+    outages: Vec<(u64, u64)>,
+}
+
+impl Dark {
+    fn is_down(&self, now: u64) -> bool {
+        self.outages.iter().any(|(from, until)| (*from..*until).contains(&now))
+    }
+}
+
+impl Queue for Dark {
+    fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        let before = frames.len();
+        self.queue.receive(now, frames, max);
+        if self.is_down(now) {
+            frames.truncate(before);
+        }
+        frames.len() - before
+    }
+
+    fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+        if self.is_down(now) {
+            return frames.drain(..).count();
+        }
+        self.queue.transmit(now, frames)
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.queue.next_event()
+    }
+
+    fn transmit_pool(&self) -> Option<(usize, usize)> {
+        self.queue.transmit_pool()
     }
 }
 
@@ -192,6 +238,8 @@ pub struct Case {
     pub pool: usize,
     /// How long the receiver holds each frame. Units: nanoseconds.
     pub hold: u64,
+    /// When the link is down: from and until. Units: nanoseconds since the world began.
+    pub outages: Vec<(u64, u64)>,
     /// Applied to both hosts' configurations.
     pub adjust: fn(&mut Host),
 }
@@ -227,7 +275,15 @@ pub fn transfer(case: &Case, trace: &Trace) -> Outcome {
     let sink =
         Sink { hold, held, hasher: Sha256::new(), started: false, received: 0, closed: None, end_at: None };
     let apps = [Bulk::Sink(sink), Bulk::Source(Source::new(case.bytes, case.spec.seed))];
-    let mut world = World::under(hosts, apps, &case.spec, trace);
+    let mut world = World::pair(hosts, apps, |id, queue| {
+        let number = if id == World::<Bulk>::FIRST { 1 } else { 2 };
+        let queue = match number {
+            1 => Box::new(Faulty::new(queue, &case.spec, Pool::heap(256, 2048))) as Box<dyn Queue>,
+            _ => queue,
+        };
+        let queue = Box::new(Dark { queue, outages: case.outages.clone() });
+        Box::new(Traced::new(queue, number, trace.clone()))
+    });
     let begun = world.now().0;
     let context = format!("SIM_SEED={} under {}", case.spec.seed, case.spec);
     let ended = world.run_until(Instant(begun + 40_000 * SECOND), |apps| match &apps[1] {
