@@ -88,7 +88,7 @@ pub struct LaneArguments {
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
 
-    /// Write the counters as JSON to this file at the end, and on SIGUSR1
+    /// Write the counters as JSON to this file at the end, and on SIGUSR1; `-`: a line each on standard output
     #[arg(long, value_name = "FILE")]
     pub json_report: Option<PathBuf>,
 

@@ -113,9 +113,14 @@ impl<R: Fn(SocketAddr) -> String> Reporting<R> {
             eprint!("{}", total.to_string().replacen(&total.lane.to_string(), "all lanes", 1));
             reports.iter().for_each(|report| eprint!("{report}"));
         }
-        if let Some(file) = &self.file {
-            self.written = write_whole(file, &object(reports, &self.start));
-        }
+        let Some(file) = &self.file else { return };
+        let json = object(reports, &self.start);
+        self.written = if file == Path::new("-") {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{json}").and_then(|()| out.flush())
+        } else {
+            write_whole(file, &json)
+        };
     }
 }
 

@@ -58,6 +58,7 @@ class Guest(Program):
 
     def __init__(self, folder, root, nic, mtu=1500, queues=1, options=(), huge_pages=160):
         self.output_file, self.error_file = folder / "output.txt", folder / "errors.txt"
+        self.queues = queues
         self.kernel_file, self.capture_file = folder / "kernel.txt", folder / "capture.pcap"
         variables = folder / "variables"
         command = [LAB, "--nic", nic, "--mtu", mtu, "--huge-pages", huge_pages, "--time-out", LIFE_SECONDS, "--copy", root]
@@ -66,7 +67,7 @@ class Guest(Program):
         # The command beside the program says where things are, and ends when we close its input.
         command += ["--while", f"env >{variables}.new && mv {variables}.new {variables} && exec cat"]
         command += ["--", harness.programs / "httpd", "--device", "0000:00:04.0", "--address", "10.77.0.2/24", "--root", root]
-        command += ["--mtu", mtu, "--descriptors", DESCRIPTORS, "--json-report", "/root/report.json", *options]
+        command += ["--mtu", mtu, "--descriptors", DESCRIPTORS, "--json-report", "-", *options]
         began = time.monotonic()
         with open(self.output_file, "wb") as output, open(self.error_file, "wb") as errors:
             self.process = subprocess.Popen(
@@ -91,7 +92,7 @@ class Guest(Program):
 
     def reports(self):
         """All that the program has written so far, oldest first. A line that is not whole yet is left out."""
-        whole = self.errors().rpartition("\n")[0]
+        whole = self.output_file.read_text(errors="replace").rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines() if re.fullmatch(r'\{"lane":.*\}\r?', line)]
 
     def report(self):
@@ -105,7 +106,8 @@ class Guest(Program):
     def settle(self, seconds=20, resting=False):
         """Waits until connections, sockets and what they held have gone. Frames that were sent may rest in the ring."""
         names = ("flows", "half_open", "sockets", "held_frames", "lent", "backlog")
-        kept = {"receive": 0, "control": DESCRIPTORS, "attach": DESCRIPTORS}
+        rings = DESCRIPTORS * self.queues
+        kept = {"receive": 0, "control": rings, "attach": rings}
         report = {}
 
         def differences():

@@ -153,7 +153,24 @@ class Served(Always, Reach, Capture):
 
 
 class Igb(Served, InGuest):
-    nic = "igb"
+    """Two queues, filled by the port's RSS, and two lanes that take turns on one thread."""
+
+    nic, queues, options = "igb", 2, ("--lanes", "2", "--threads", "1")
+
+    def test_rss(self):
+        """Both lanes take connections by the port's RSS, and every hash is the one that its key gives."""
+        before = self.guest.report()["lanes"]
+        for _ in range(24):
+            self.fetch(self.guest, "/1447", self.sums[1447], 1447)
+        report = self.guest.settle()
+        lanes = report["lanes_each"]
+        accepted = [lane["tcp"]["accepted"] for lane in lanes]
+        self.assertGreater(min(accepted), 0, f"lanes accepted {accepted}")
+        self.assertGreater(report["lanes"]["rss_compared"], 48)
+        self.assertEqual(report["lanes"]["rss_differed"], 0, report["lanes"])
+        # Fragments, of other tests, do change lanes.
+        self.assertEqual(report["lanes"]["steered_in"], before["steered_in"], "frames on the wrong queue")
+        self.note(f"lanes accepted {accepted}, {report['lanes']['rss_compared']} hashes compared")
 
 
 class Virtio(Served, InGuest):
