@@ -38,6 +38,8 @@ pub struct Counters {
     pub resets_sent: u64,
     /// Acknowledgements that carried nothing else.
     pub pure_acks_sent: u64,
+    /// Segments that left in one frame with the one before, for the port to cut.
+    pub bundled_segments: u64,
     /// Segments that the fast path took.
     pub fast_segments: u64,
     /// Small payloads copied into the frame before, to hold fewer frames.
@@ -82,6 +84,7 @@ impl Default for Counters {
             timeouts: 0,
             resets_sent: 0,
             pure_acks_sent: 0,
+            bundled_segments: 0,
             fast_segments: 0,
             merged_segments: 0,
             given_up_ranges: 0,
@@ -230,6 +233,7 @@ impl Counters {
             (&mut self.timeouts, other.timeouts),
             (&mut self.resets_sent, other.resets_sent),
             (&mut self.pure_acks_sent, other.pure_acks_sent),
+            (&mut self.bundled_segments, other.bundled_segments),
             (&mut self.fast_segments, other.fast_segments),
             (&mut self.merged_segments, other.merged_segments),
             (&mut self.spilled_segments, other.spilled_segments),
@@ -312,6 +316,7 @@ impl Report {
             ("tcp.timeouts", c.timeouts),
             ("tcp.resets_sent", c.resets_sent),
             ("tcp.pure_acks_sent", c.pure_acks_sent),
+            ("tcp.bundled_segments", c.bundled_segments),
             ("tcp.fast_segments", c.fast_segments),
             ("tcp.merged_segments", c.merged_segments),
             ("tcp.given_up_ranges", c.given_up_ranges),

@@ -155,6 +155,7 @@ impl Engine {
             }
             if let Some(bundle) = bundle {
                 bundle.add(&emit);
+                self.counters.bundled_segments += 1;
                 *spare = Some(frame);
             } else {
                 *bundle = Some(Bundle::new(frame, &emit, path, tuple, &self.capabilities));
