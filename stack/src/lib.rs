@@ -62,6 +62,22 @@
 //! own and the payload behind it by reference, and leaves the frame for the port; what the port does not take waits,
 //! bounded, for the next turn.
 //!
+//! # Between lanes
+//!
+//! Every connection has a *home* on which all lanes agree: the lane of the queue to which the port's RSS steers it, as
+//! its key and table were read back, or, where nothing can be read or there are fewer queues than lanes, the one that a
+//! keyed hash names. Connections we open take ports whose home is here. Which lane a frame really came to decides
+//! nothing: a segment that finds no flow, no half-open connection and no TIME_WAIT goes to its home over a ring
+//! (`links`), and if its connection lives elsewhere, because its port was asked for or one lane alone listens, that lane
+//! has claimed it there. So a NIC that steers otherwise than it says costs time and no connection; the first frames'
+//! hashes are compared with the computed ones, and the report tells. Fragments are joined on the lane that a hash of
+//! their datagram names; ICMP errors follow the segment they quote; datagrams go to the lane that has the socket.
+//!
+//! The rings also carry what lanes tell each other: ARP packets that concern all, listeners and UDP sockets that open
+//! and close, claims, and frames of lanes without a queue for one that has it. A frame that changed lanes and is to be
+//! held is copied into one of the lane's own, so that no lane can drain another's pool. A lane that has ended goes on
+//! handing over until all have.
+//!
 //! # Memory
 //!
 //! One kind of frame serves DPDK and the heap: `drivers` gives both the layout of `rte_mbuf`. A received frame is held
@@ -76,7 +92,8 @@
 //!
 //! # Time
 //!
-//! A lane reads its clock once a turn. Deadlines are ticks of 65.5 µs in the flow's own state; the wheel merely promises
+//! A lane reads its clock once a turn. With nothing to do it yields, then sleeps, doubling from 16 µs to 4 ms; other lanes
+//! and wakers end a sleep at once. Deadlines are ticks of 65.5 µs in the flow's own state; the wheel merely promises
 //! a visit no later than the earliest of them, so that moving a deadline back, which every acknowledgement does, costs
 //! nothing.
 #![forbid(unsafe_code)]
