@@ -1,5 +1,9 @@
 //! A port that cuts frames into segments: what is on the wire is what it would be without, but for IP's identification.
-#![allow(clippy::unwrap_used, reason = "tests state their expectations by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests state their expectations by panicking, and their figures are small"
+)]
 
 mod common;
 
