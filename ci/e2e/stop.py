@@ -88,6 +88,24 @@ class Ends:
             f" {resets} of wrk's 200 connections were reset"
         )
 
+    def test_deadline(self):
+        """SIGTERM with eight clients that read nothing: at the deadline each is reset, and the program ends in order."""
+        make_file(self.site / "file", SIZE)
+        server = self.httpd(*self.options)
+        connections = [self.connect(server) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(b"GET /file HTTP/1.1\r\nHost: e2e\r\n\r\n")
+        until(lambda: server.report()["lent"] >= len(connections), 5, "answers under way")
+        began = time.monotonic()
+        self.assertEqual(server.end(signal.SIGTERM), 0, server.errors())
+        taken = time.monotonic() - began
+        self.assertTrue(STOP_WITHIN_SECONDS - 0.5 < taken < STOP_WITHIN_SECONDS + 1, f"it stopped after {taken:.1f} s")
+        for connection in connections:
+            with self.assertRaises(ConnectionResetError):
+                while connection.recv(MIB):
+                    pass
+        self.note(f"stopped after {taken:.1f} s")
+
     def test_kill(self):
         """SIGKILL under load, twice: the next start on the same interface serves at once, the old clients in its way."""
         sha256 = make_file(self.site / "file", SIZE)
