@@ -172,6 +172,16 @@ class Network:
 Thread = collections.namedtuple("Thread", "name cpus sleeps seconds")
 
 
+def lanes_of(report):
+    """What a report says of each lane."""
+    return report.get("lanes_each") or [report]
+
+
+def no_huge_words(options):
+    """Options of a program without huge pages: several lanes need more memory than what one has by itself."""
+    return ["--no-huge", *([1024] if "--lanes" in options else [])]
+
+
 class Program:
     """One of our programs on a network, from its ready line to its report."""
 
@@ -189,7 +199,7 @@ class Program:
         command += ["--json-report", self.report_file, *options]
         command += ["--root", root] if root else []
         command += ["--port", port] if port else []
-        command += [] if huge_pages else ["--no-huge"]
+        command += [] if huge_pages else no_huge_words(options)
         with open(self.error_file, "wb") as errors:
             self.process = network.host.start(*command, stdout=subprocess.PIPE, stderr=errors)
         Program.alive.add(self)
@@ -267,17 +277,22 @@ class Program:
         What rests for up to a minute by design may stay, unless `resting` is to be gone too: connections in
         TIME-WAIT, and visits that the timer wheel has promised to flows that ended meanwhile.
         """
-        names = ("flows", "half_open", "sockets", "held_frames", "lent", *(("time_wait", "timers") if resting else ()))
+        names = ("flows", "half_open", "sockets", "held_frames", "lent", "claims", *(("time_wait", "timers") if resting else ()))
 
         def differences():
             report = self.report()
+            # The sums, or each lane by itself.
+            pairs = [*zip(lanes_of(report), lanes_of(self.start), strict=True)]
             wrong = [
-                f"{name} {report[name]}, at the start {self.start[name]}" for name in names if report[name] != self.start[name]
+                f"lane {now['lane']}: {name} {now[name]}, at the start {start[name]}"
+                for now, start in pairs for name in names if now[name] != start[name]
             ]
             wrong += [
-                f"{report['pools'][pool]['available']} frames available in pool {pool}, at the start {counts['available']}"
-                for pool, counts in self.start["pools"].items()
-                if report["pools"][pool]["available"] != counts["available"]
+                f"lane {now['lane']}: {now['pools'][pool]['available']} frames available in pool {pool},"
+                f" at the start {counts['available']}"
+                for now, start in pairs for pool, counts in start["pools"].items()
+                # More than at the start there may be: the announcement of the address was on its way then.
+                if now["pools"][pool]["available"] < counts["available"]
             ]
             return report, wrong
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import harness
-from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, run, until
+from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, no_huge_words, run, until
 
 CONNECTIONS = 10_000
 
@@ -19,7 +19,7 @@ class Loader:
     def __init__(self, network, target, *options, address=None):
         # The target stands first: behind `--no-huge` it would be taken for an amount of memory.
         command = [harness.programs / "loadgen", target, "--device", network.device, "--address", f"{address or network.address}/24"]
-        command += ["--json", "-", *options, *([] if HUGE_PAGES else ["--no-huge"])]
+        command += ["--json", "-", *options, *([] if HUGE_PAGES else no_huge_words(options))]
         self.network = network
         self.process = network.host.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
