@@ -12,6 +12,7 @@
 //! | [`loadgen`] | the client that loads servers: connections, schedules, results |
 //! | [`tls`] | TLS in memory, for either side |
 //! | [`configuration`] | files of options, checked whole |
+//! | [`doctor`] | whether a host is ready, and what mends it |
 //! | [`options`] | the command line all programs share |
 //! | [`service`] | servers and clients in steps, on all lanes of a thread |
 //! | [`reports`] | what lanes count, printed and written |
@@ -25,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod configuration;
+pub mod doctor;
 pub mod echo;
 pub mod files;
 pub mod http;
