@@ -138,6 +138,7 @@ class TwoLanes:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: e2e\r\nConnection: close\r\n\r\n")
         self.assertIn(b" 200 ", connection.recv(64 * KIB).splitlines()[0])
         waited = time.monotonic() - began
+        connection.close()
         rests = server.report()["rests"]
         used = ", ".join(f"{100 * share:.2f}" for share in shares)
         self.note(
@@ -146,6 +147,7 @@ class TwoLanes:
         )
         self.assertLess(min(shares), IDLE_SHARE_MAX, "share of a core")
         self.assertLess(waited, 1, "seconds for an answer")
+        server.settle()
 
 
 def seconds_of(server):
