@@ -42,6 +42,8 @@ pub fn drive<S: Service>(
         let pause = pauses.min();
         let running = if pause == Some(Duration::ZERO) { set.turn() } else { set.wait(pause) };
         if !running {
+            // What is told at the end is told when nothing of it is under way.
+            set.hand_over();
             break;
         }
         for (lane, (service, goes_on)) in set.lanes().iter_mut().zip(&mut services) {

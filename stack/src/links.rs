@@ -146,9 +146,10 @@ impl Links {
         first
     }
 
-    /// No lane has anything left to do.
-    pub fn all_ended(&self) -> bool {
-        self.ended.lanes.load(Ordering::Acquire) == self.ended.all
+    /// Another lane has something left to do, or has left something for this one to hand on.
+    pub fn is_needed(&self) -> bool {
+        let all_ended = self.ended.lanes.load(Ordering::Acquire) == self.ended.all;
+        !all_ended || !self.relayed.is_empty() || self.peers.iter().any(|peer| peer.from.count() > 0)
     }
 }
 

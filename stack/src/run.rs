@@ -130,7 +130,7 @@ impl LaneRun {
         if !running && self.links.end() {
             self.engine.clear();
         }
-        let needed = !self.links.all_ended();
+        let needed = self.links.is_needed();
         let now = self.engine.now();
         Turn { now, running, stopping: self.engine.is_stopping(), busy, needed }
     }

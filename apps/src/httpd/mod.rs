@@ -429,7 +429,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(socket) else { return };
         connection.phase = Phase::Reading;
         if self.stopping && connection.input.is_empty() && !connection.is_sealed() {
-            return self.close(lane, socket);
+            return self.finish(lane, socket);
         }
         self.set_deadline(socket, now, self.timeouts.idle);
         self.advance(lane, socket);
@@ -545,7 +545,8 @@ impl Server {
         let idle = self.connections.iter().filter(|(_, connection)| connection.is_idle());
         let idle: Vec<SocketId> = idle.map(|(socket, _)| socket).collect();
         for socket in idle {
-            self.close(lane, socket);
+            // A request may be under way already: it is read and left, not answered with a reset.
+            self.finish(lane, socket);
         }
     }
 }

@@ -44,7 +44,12 @@ pub enum Message {
     /// Send this: I have no queue.
     Transmit(Frame),
     /// An ARP packet that concerns all of us.
-    Neighbour(arp::Packet),
+    Neighbour {
+        /// The packet.
+        packet: arp::Packet,
+        /// It changed something where it came, so its sender is to be known here too.
+        good: bool,
+    },
     /// A connection that is at home with you lives with me from now on, or no longer.
     Claim {
         /// The connection.
@@ -217,7 +222,7 @@ impl Engine {
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
-            Message::Neighbour(packet) => self.hear_of_neighbour(&packet),
+            Message::Neighbour { packet, good } => self.hear_of_neighbour(&packet, good),
             Message::Claim { tuple, lives: true } => {
                 self.mesh.claims.insert(tuple, from);
             }
@@ -298,19 +303,22 @@ impl Engine {
     }
 
     /// Tell the others of an ARP packet that came here though it concerns them as well.
-    pub(super) fn tell_of_neighbour(&mut self, packet: &arp::Packet) {
+    pub(super) fn tell_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
         let ours = self.routes.is_local(IpAddr::V4(packet.target)) || packet.sender == packet.target;
         if !self.mesh.is_alone() && ours {
-            self.mesh.tell_all(|| Message::Neighbour(*packet));
+            self.mesh.tell_all(|| Message::Neighbour { packet: *packet, good });
         }
     }
 
     /// Learn from an ARP packet that another lane has answered.
-    fn hear_of_neighbour(&mut self, packet: &arp::Packet) {
+    fn hear_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
         let now = self.flows.now.instant;
         let before = self.neighbour_actions.len();
         // That it was not for us was counted where it arrived.
-        let _ = self.neighbours.receive(packet, now, &mut self.neighbour_actions);
+        let known = self.neighbours.receive(packet, now, &mut self.neighbour_actions);
+        if good && known == Err(DropReason::ArpNotForUs) {
+            self.neighbours.learn(packet, now, &mut self.neighbour_actions);
+        }
         let fresh = self.neighbour_actions.split_off(before);
         let silent = |action: &Action<Frame>| !matches!(action, Action::Transmit { .. });
         self.neighbour_actions.extend(fresh.into_iter().filter(silent));

@@ -89,8 +89,9 @@ impl Engine {
         let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
         let now = self.flows.now.instant;
         let result = arp::parse(bytes).and_then(|packet| {
-            self.tell_of_neighbour(&packet);
-            self.neighbours.receive(&packet, now, &mut self.neighbour_actions)
+            let result = self.neighbours.receive(&packet, now, &mut self.neighbour_actions);
+            self.tell_of_neighbour(&packet, result.is_ok());
+            result
         });
         match result {
             Ok(()) => self.counters.consumed_frames += 1,

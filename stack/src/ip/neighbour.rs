@@ -8,6 +8,7 @@ use crate::wire::{DropReason, MacAddress};
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use hashbrown::HashMap;
+use std::collections::VecDeque;
 
 /// Entries, unless configured: a /22 full of neighbours, at about 100 KiB.
 pub const ENTRIES_MAX: usize = 1024;
@@ -108,8 +109,14 @@ struct Entry<P> {
     deadline: Instant,
     /// When a packet last went there, or the entry was made.
     used: Instant,
-    waiting: Option<P>,
+    waiting: VecDeque<P>,
 }
+
+/// Packets that wait for one neighbour: the fragments of an answer of 10 KiB.
+const WAITING_MAX: usize = 8;
+
+/// Packets that wait for all neighbours together: whoever makes us look for many may not have all our frames.
+const WAITING_ALL_MAX: usize = 512;
 
 /// The neighbours of one interface, and our own addresses there. `P` is a packet that can wait.
 #[derive(Debug)]
@@ -119,6 +126,8 @@ pub struct Cache<P> {
     entries: Vec<Entry<P>>,
     index: HashMap<IpAddr, usize, KeyedHash>,
     config: Config,
+    /// Packets that wait, for all neighbours together.
+    waiting: usize,
     /// No entry's deadline is before this.
     next: Instant,
     walked: Instant,
@@ -139,6 +148,7 @@ impl<P> Cache<P> {
             next: Instant::FOREVER,
             walked: Instant::ZERO,
             defended: None,
+            waiting: 0,
         }
     }
 
@@ -218,7 +228,8 @@ impl<P> Cache<P> {
 
     /// Keeps a packet until its neighbour is resolved, and asks for it as `source`.
     ///
-    /// Several packets for one neighbour: the last is kept. If the neighbour is known, it is released at once.
+    /// Of several packets for one neighbour the latest are kept, the fragments of a datagram's usual length. If the
+    /// neighbour is known, it is released at once.
     pub fn hold(
         &mut self,
         address: IpAddr,
@@ -245,8 +256,13 @@ impl<P> Cache<P> {
         //# The link layer SHOULD save (rather than discard) at least
         //# one (the latest) packet of each set of packets destined to
         //# the same unresolved IP address
-        if let Some(packet) = entry.waiting.replace(packet) {
-            out.push(Action::Failed { packet, address, reason: DropReason::NeighbourQueueFull });
+        entry.waiting.push_back(packet);
+        self.waiting += 1;
+        if entry.waiting.len() > WAITING_MAX || self.waiting > WAITING_ALL_MAX {
+            self.waiting -= 1;
+            let oldest = entry.waiting.pop_front();
+            let reason = DropReason::NeighbourQueueFull;
+            out.extend(oldest.map(|packet| Action::Failed { packet, address, reason }));
         }
         if entry.attempts == 0 {
             self.ask(at, now, out);
@@ -311,6 +327,17 @@ impl<P> Cache<P> {
             return Ok(());
         }
         if merged { Ok(()) } else { Err(DropReason::ArpNotForUs) }
+    }
+
+    /// Learns of a neighbour from whoever has reason to believe it.
+    pub fn learn(&mut self, packet: &Packet, now: Instant, out: &mut Vec<Action<P>>) {
+        let sender = IpAddr::V4(packet.sender);
+        if packet.sender_mac != self.mac
+            && !self.addresses.contains(&packet.sender)
+            && let Some(at) = self.find_or_insert(sender, IpAddr::V4(packet.target), now, out)
+        {
+            self.resolved(at, packet.sender_mac, State::Stale, now, out);
+        }
     }
 
     /// When `advance` has something to do.
@@ -386,18 +413,17 @@ impl<P> Cache<P> {
         let Some(entry) = self.entries.get_mut(at) else { return };
         entry.mac = mac;
         entry.attempts = 0;
-        let waiting = entry.waiting.take();
-        (entry.state, entry.deadline) = match (state, &waiting) {
+        let waiting = core::mem::take(&mut entry.waiting);
+        self.waiting -= waiting.len();
+        (entry.state, entry.deadline) = match (state, waiting.is_empty()) {
             (State::Static, _) => (State::Static, Instant::FOREVER),
             (State::Reachable, _) => (State::Reachable, now.saturating_add(self.config.reachable_time)),
             // A packet leaves for it now: it is in use.
-            (_, Some(_)) => (State::Delay, now.saturating_add(DELAY_FIRST_PROBE_TIME)),
-            (_, None) => (State::Stale, now.saturating_add(self.config.unused_time)),
+            (_, false) => (State::Delay, now.saturating_add(DELAY_FIRST_PROBE_TIME)),
+            (_, true) => (State::Stale, now.saturating_add(self.config.unused_time)),
         };
         self.next = self.next.min(entry.deadline);
-        if let Some(packet) = waiting {
-            out.push(Action::Release { packet, to: mac });
-        }
+        out.extend(waiting.into_iter().map(|packet| Action::Release { packet, to: mac }));
     }
 
     /// Sends the next request: to all, or to the station itself when probing.
@@ -476,7 +502,7 @@ impl<P> Cache<P> {
             attempts: 0,
             deadline: Instant::FOREVER,
             used: now,
-            waiting: None,
+            waiting: VecDeque::new(),
         });
         self.index.insert(address, at);
         Some(at)
@@ -491,9 +517,9 @@ impl<P> Cache<P> {
         if let Some(moved) = self.entries.get(at) {
             self.index.insert(moved.address, at);
         }
-        if let Some(packet) = entry.waiting {
-            out.push(Action::Failed { packet, address: entry.address, reason });
-        }
+        self.waiting -= entry.waiting.len();
+        let address = entry.address;
+        out.extend(entry.waiting.into_iter().map(|packet| Action::Failed { packet, address, reason }));
     }
 }
 

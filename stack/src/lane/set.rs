@@ -59,6 +59,13 @@ impl LaneSet {
         }
     }
 
+    /// Once all have stopped: hand over what comes for other lanes, until those have ended too.
+    pub fn hand_over(&mut self) {
+        while !self.turn() && self.lanes.iter().any(|lane| lane.turn.needed) {
+            self.rest(None);
+        }
+    }
+
     /// Sleep once for all lanes, if none of them has anything to do.
     fn rest(&mut self, until: Option<crate::time::Instant>) {
         if self.lanes.iter().any(Lane::is_busy) {

@@ -61,18 +61,50 @@ fn resolved() -> Cache<u32> {
 //# The link layer SHOULD save (rather than discard) at least
 //# one (the latest) packet of each set of packets destined to
 //# the same unresolved IP address
-fn the_latest_packet_waits_and_is_released() {
-    // Shows one request for two packets, the first dropped, the second released by the reply.
+fn the_latest_packets_wait_and_are_released() {
+    // Shows one request for ten packets, the oldest two dropped, the others released in order by the reply.
     let mut cache = cache(8);
     let mut out = Vec::new();
-    cache.hold(THEM, US, 1, at(0), &mut out);
-    cache.hold(THEM, US, 2, at(1), &mut out);
-    let displaced = Action::Failed { packet: 1, address: THEM, reason: DropReason::NeighbourQueueFull };
-    assert_eq!(out, [request_to(MacAddress::BROADCAST), displaced]);
+    let packets = u16::try_from(WAITING_MAX).unwrap() + 2;
+    (1..=packets).for_each(|packet| cache.hold(THEM, US, packet.into(), at(u64::from(packet)), &mut out));
+    let displaced = |packet| Action::Failed { packet, address: THEM, reason: DropReason::NeighbourQueueFull };
+    assert_eq!(out, [request_to(MacAddress::BROADCAST), displaced(1), displaced(2)]);
     out.clear();
-    assert_eq!(cache.receive(&reply(), at(2), &mut out), Ok(()));
-    assert_eq!(out, [Action::Release { packet: 2, to: THEIR_MAC }]);
-    assert_eq!(cache.resolve(THEM, at(3)), Some(THEIR_MAC));
+    assert_eq!(cache.receive(&reply(), at(20), &mut out), Ok(()));
+    let released: Vec<_> =
+        (3..=packets).map(|packet| Action::Release { packet: packet.into(), to: THEIR_MAC }).collect();
+    assert_eq!(out, released);
+    assert_eq!(cache.resolve(THEM, at(21)), Some(THEIR_MAC));
+}
+
+#[test]
+fn all_that_waits_together_is_bounded() {
+    // Shows that many unknown neighbours hold no more packets than the bound: the latest still waits, an older one of
+    // its neighbour's goes, and all come back when they are given up.
+    let mut cache = cache(1024);
+    let mut out = Vec::new();
+    for number in 0..WAITING_ALL_MAX + 100 {
+        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+        cache.hold(IpAddr::from([10, 0, 1 + high, low]), US, 7, at(0), &mut out);
+    }
+    let failed = out.iter().filter(|action| matches!(action, Action::Failed { .. })).count();
+    assert_eq!(failed, 100);
+    out.clear();
+    cache.clear(&mut out);
+    let waited = out.iter().filter(|action| matches!(action, Action::Failed { .. })).count();
+    assert_eq!(waited, WAITING_ALL_MAX);
+}
+
+#[test]
+fn what_another_lane_has_heard_is_believed() {
+    // Shows that a neighbour learnt so is known at once and what waited for it goes, but that our own addresses are not
+    // taken over.
+    let mut cache = cache(8);
+    let mut out = Vec::new();
+    cache.learn(&reply(), at(0), &mut out);
+    assert_eq!(cache.resolve(THEM, at(1)), Some(THEIR_MAC));
+    cache.learn(&Packet { sender: OURS, ..reply() }, at(2), &mut out);
+    assert_eq!(cache.resolve(US, at(3)), None);
 }
 
 #[test]
