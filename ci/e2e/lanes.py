@@ -39,8 +39,8 @@ class TwoLanes:
     options = ("--lanes", 2)
     queues = 2
 
-    def two(self):
-        return self.httpd(*self.options)
+    def two(self, *options):
+        return self.httpd(*self.options, *options)
 
     def test_wrk(self):
         """wrk with 1,000 connections meets no error, each lane accepts at least a quarter, and each gives all back."""
@@ -88,6 +88,23 @@ class TwoLanes:
         with self.subTest("closed UDP port"):
             self.ask(server, "closed UDP port", lambda source: self.refused(client, source, address))
         server.settle(seconds=45)
+
+    def test_large_ping_first(self):
+        """From eight addresses that no lane knows yet, ping in fragments loses nothing."""
+        server = self.two()
+        client, _, address = self.neighbours(server)
+        for source in SOURCES:
+            self.answered(client, f"ping -n -c 3 -i 0.02 -W 3 -s 3000 -I {source} {address}", "3 received, 0% packet loss")
+        server.settle(seconds=45)
+
+    def test_stop_open(self):
+        """SIGTERM with connections open whose clients do not end them: the last report tells that all was given back."""
+        server = self.two("--stop-within", "1s")
+        for connection in [self.connect(server) for _ in range(8)]:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: e2e\r\n\r\n")
+            self.assertIn(b" 200 ", connection.recv(64 * KIB).splitlines()[0])
+        # By its end the program asserts it.
+        server.stop()
 
     def neighbours(self, server):
         """Gives the client eight addresses more."""

@@ -4,8 +4,10 @@ What a program gives back however it ends is in `accounts.py`.
 """
 
 import contextlib
+import json
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -87,6 +89,26 @@ class Ends:
             f"flows of the lanes {lanes}; stopped after {taken:.1f} s, with {DOWNLOADS} downloads;"
             f" {resets} of wrk's 200 connections were reset"
         )
+
+    def test_late_request(self):
+        """A request that crosses the end of an idle connection, when the server stops, meets no reset."""
+        server = self.httpd(*self.options)
+        request = b"GET / HTTP/1.1\r\nHost: e2e\r\n\r\n"
+        connections = [self.connect(server) for _ in range(16)]
+        for connection in connections:
+            connection.sendall(request)
+            self.assertIn(b" 200 ", connection.recv(MIB).splitlines()[0])
+        server.process.send_signal(signal.SIGTERM)
+        for connection in connections:
+            # Its FIN is here, and the client has not looked at it.
+            self.assertTrue(select.select([connection], [], [], 5)[0], "no end of an idle connection")
+            connection.sendall(request)
+        for connection in connections:
+            self.assertEqual(connection.recv(1), b"")
+            connection.close()
+        self.assertEqual(server.end(), 0)
+        report = json.loads(server.report_file.read_text())
+        self.assertEqual(report["tcp"]["resets_sent"], 0, "resets that the server has sent")
 
     def test_deadline(self):
         """SIGTERM with eight clients that read nothing: at the deadline each is reset, and the program ends in order."""
