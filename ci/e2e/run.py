@@ -112,7 +112,7 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     result = Result()
     try:
-        for name in ("httpd", "echo", "loadgen"):
+        for name in ("httpd", "echo", "loadgen", "corelane"):
             shutil.copy(arguments.programs / name, harness.programs / name)
         unittest.TestSuite(tests).run(result)
     except KeyboardInterrupt:
