@@ -19,7 +19,8 @@ pub(super) fn check(machine: &Machine, subject: &Subject<'_>, dpdk: &str) -> Vec
         return vec![Finding::wrong(AREA, text, "apt install dpdk libdpdk-dev")];
     };
     let nets = plugins.names.iter().filter(|name| name.starts_with("net_")).count();
-    let there = format!("built with {dpdk}; {nets} network drivers in {folder}");
+    let drivers = if nets == 1 { "driver" } else { "drivers" };
+    let there = format!("built with {dpdk}; {nets} network {drivers} in {folder}");
     let mut findings = if abi(dpdk).is_none_or(|abi| folder.contains(&format!("/pmds-{abi}."))) {
         vec![Finding::ok(AREA, there)]
     } else {
