@@ -160,7 +160,8 @@ pub enum SetupError {
     },
     /// DPDK's memory is used up.
     #[error(
-        "no memory for {what}: reserve more huge pages (`sysctl vm.nr_hugepages=N`), or ask for fewer frames"
+        "no memory for {what}: reserve more huge pages (`sysctl vm.nr_hugepages=N`), give --no-huge more if you run \
+         without, or ask for fewer frames"
     )]
     Memory {
         /// What it was for.
