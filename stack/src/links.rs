@@ -37,17 +37,19 @@ struct Peer {
     bell: Bell,
 }
 
-/// Lanes that have nothing left to do, one bit each.
+/// Lanes that have nothing left to do, and of these the ones that have handed everything on since all had ended: one
+/// bit each.
 #[derive(Debug, Default)]
 struct Ended {
     lanes: AtomicU64,
+    drained: AtomicU64,
     all: u64,
 }
 
 impl Links {
     /// A lane without others, whose sleep `bell` ends.
     pub fn alone(me: LaneId, bell: Bell) -> Links {
-        Links::one_of(me, bell, Arc::new(Ended { lanes: AtomicU64::new(0), all: 1 << me.0 }))
+        Links::one_of(me, bell, Arc::new(Ended { all: 1 << me.0, ..Ended::default() }))
     }
 
     fn one_of(me: LaneId, bell: Bell, ended: Arc<Ended>) -> Links {
@@ -65,7 +67,7 @@ impl Links {
     ) -> Result<Vec<Links>, E> {
         let lanes: Vec<LaneId> = (0..).map(LaneId).take(bells.len()).collect();
         let all = lanes.iter().fold(0, |all, lane| all | 1 << lane.0);
-        let ended = Arc::new(Ended { lanes: AtomicU64::new(0), all });
+        let ended = Arc::new(Ended { all, ..Ended::default() });
         let one = |(&me, bell): (&LaneId, &Bell)| Links::one_of(me, bell.clone(), Arc::clone(&ended));
         let mut links: Vec<Links> = lanes.iter().zip(bells).map(one).collect();
         for (index, &a) in lanes.iter().enumerate() {
@@ -141,20 +143,36 @@ impl Links {
         let before = self.ended.lanes.fetch_or(1 << self.me.0, Ordering::AcqRel);
         let first = before & 1 << self.me.0 == 0;
         if first {
-            self.peers.iter().for_each(|peer| peer.bell.ring());
+            self.ring_all();
         }
         first
     }
 
+    fn ring_all(&self) {
+        self.peers.iter().for_each(|peer| peer.bell.ring());
+    }
+
     /// Another lane has something left to do, or has left something for this one to hand on.
     pub fn is_needed(&self) -> bool {
-        let all_ended = self.ended.lanes.load(Ordering::Acquire) == self.ended.all;
-        !all_ended || !self.relayed.is_empty() || self.peers.iter().any(|peer| peer.from.count() > 0)
+        if self.ended.lanes.load(Ordering::Acquire) != self.ended.all {
+            return true;
+        }
+        let me = 1 << self.me.0;
+        if self.relayed.is_empty()
+            && self.peers.iter().all(|peer| peer.from.count() == 0)
+            && self.ended.drained.fetch_or(me, Ordering::AcqRel) & me == 0
+        {
+            self.ring_all();
+        }
+        self.ended.drained.load(Ordering::Acquire) != self.ended.all
     }
 }
 
 impl Drop for Links {
     fn drop(&mut self) {
         self.end();
+        // Whoever waits for this lane to hand something on would wait in vain.
+        self.ended.drained.fetch_or(1 << self.me.0, Ordering::AcqRel);
+        self.ring_all();
     }
 }
