@@ -30,6 +30,10 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
     }
     program::log(options.lane.verbose);
     let log = options.access_log.as_deref().map(access_log).transpose()?;
+    if log.is_none() {
+        // Whoever rotates logs says so to all alike: without a log it means nothing, and ends nothing.
+        signal_hook::flag::register(SIGHUP, Arc::default())?;
+    }
     let runtime = Runtime::new(options.lane.config(eal))?;
     // The chunk cache takes memory that the device reads, which is there only now.
     let site = FilesOptions { listing: options.listing, ..FilesOptions::default() };
