@@ -82,11 +82,15 @@ class TwoLanes:
             questions[f"ping of {size} bytes"] = f"ping -n -c 3 -i 0.02 -W 5 -s {size} -I SOURCE {address}", "3 received, 0% packet loss"
         for by in ("-U", "-I", "-T"):
             questions[f"traceroute {by}"] = f"traceroute -n -q 1 -m 3 -w 5 {by} -s SOURCE {address}", hop
+        came = []
         for name, (command, answer) in questions.items():
             with self.subTest(name):
-                self.ask(server, name, lambda source: self.answered(client, command.replace("SOURCE", source), answer))
+                came.append(self.ask(server, name, lambda source: self.answered(client, command.replace("SOURCE", source), answer)))
         with self.subTest("closed UDP port"):
-            self.ask(server, "closed UDP port", lambda source: self.refused(client, source, address))
+            came.append(self.ask(server, "closed UDP port", lambda source: self.refused(client, source, address)))
+        if self.queues == 2:
+            # The kernel's hash is seeded by chance: one kind's eight flows may meet on one queue, not all kinds'.
+            self.assertTrue(all(sum(queue) for queue in zip(*came)), f"frames that arrived on each queue: {came}")
         server.settle(seconds=45)
 
     def test_large_ping_first(self):
@@ -114,14 +118,13 @@ class TwoLanes:
         return network.client, network.interface, network.address
 
     def ask(self, server, name, question):
-        """Asks from each source. All are answered; where there are two queues, both received some, ARP excepted."""
+        """Asks from each source; all are answered. Returns how many frames came on each queue."""
         before = arrivals(server.report())
         for source in SOURCES:
             question(source)
         came = [after - was for was, after in zip(before, arrivals(server.report()))]
-        if self.queues == 2 and name != "arping":
-            self.assertTrue(all(came), f"{name}: frames that arrived on each queue: {came}")
         self.note(f"{name}: {len(SOURCES)} times answered, frames arrived on the lanes' queues: {came}")
+        return came
 
     def answered(self, client, command, answer):
         done = client.run(*shlex.split(command), check=False, timeout=30)
