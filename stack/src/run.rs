@@ -113,17 +113,20 @@ impl LaneRun {
         if self.stop.is_set() {
             self.engine.stop(self.stop_within);
         }
-        let mut busy = self.engine.take_batch(batch);
+        let asked = self.engine.take_batch(batch);
         // Before the segments that they are about can be answered.
-        busy |= self.links.tell(&mut self.engine);
-        busy |= self.speak();
-        busy |= self.listen();
-        busy |= self.engine.advance();
+        let mut moved = self.links.tell(&mut self.engine);
+        moved |= self.speak();
+        moved |= self.listen();
+        let mut busy = asked | self.engine.advance();
         busy |= self.engine.give_batch(batch);
-        busy |= self.links.tell(&mut self.engine);
-        if busy {
+        moved |= self.links.tell(&mut self.engine);
+        busy |= moved;
+        if moved {
+            // A timer alone does not shorten sleeps: what comes from the port tells what will come.
             self.idle_turns = 0;
-        } else if let Some(queue) = &mut self.queue {
+        }
+        if !busy && let Some(queue) = &mut self.queue {
             queue.reclaim();
         }
         let running = !self.engine.is_stopped();
