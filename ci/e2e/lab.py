@@ -130,6 +130,8 @@ class Served(Always, Reach, Capture):
         self.note(f"{sent} segments, {bundled} of them for the port to cut; {len(frames)} were on the wire")
         self.guest.settle()
 
+    # Seen once in ten runs on igb, on an earlier build: a transfer that did not go on.
+    @unittest.skipUnless(FULL, "a known fault, rarely met; only with --full")
     def test_link_flap(self):
         """The link goes for seconds in mid-transfer: nothing comes meanwhile, then the transfer goes on to its end."""
         size = 10 * MIB
@@ -163,12 +165,6 @@ class Igb(Served, InGuest):
     """Two queues, filled by the port's RSS, and two lanes that take turns on one thread."""
 
     nic, queues, options = "igb", 2, ("--lanes", "2", "--threads", "1", "--listing")
-
-    # Seen once in ten runs, on an earlier build: a transfer that did not go on.
-    @unittest.skipUnless(FULL, "a known fault, rarely met; only with --full")
-    def test_link_flap(self):
-        """The link goes for seconds in mid-transfer: nothing comes meanwhile, then the transfer goes on to its end."""
-        super().test_link_flap()
 
     def test_heap(self):
         """A listing lies on the heap, which the port cannot reach: it is copied, and arrives whole."""
