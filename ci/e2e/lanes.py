@@ -52,7 +52,7 @@ class TwoLanes:
         requests = int(re.search(r"(\d+) requests in", text).group(1))
         self.assertGreater(requests, 1000, text)
         rate = float(re.search(r"^Requests/sec:\s+([\d.]+)", text, re.MULTILINE).group(1))
-        report = server.settle(seconds=30)
+        report = server.settle(seconds=90)
         accepted = [lane["tcp"]["accepted"] for lane in lanes_of(report)]
         self.assertEqual(len(accepted), 2)
         self.assertGreaterEqual(min(accepted), sum(accepted) / 4, accepted)

@@ -28,7 +28,7 @@ class Load:
         """wrk with 64 kept-alive connections meets no error."""
         server = self.httpd()
         self.wrk(server, 64, 10 if FULL else 3)
-        server.settle()
+        server.settle(seconds=90)
 
     def test_wrk_1000(self):
         """wrk with 1,000 kept-alive connections meets no error."""
