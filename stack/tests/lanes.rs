@@ -10,7 +10,7 @@ mod common;
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use common::{Case, SECOND, seeds, server, transfer};
+use common::{Case, SECOND, lossy, rough, seeds, server, transfer};
 use drivers::soft::{FaultSpec, Faults, Spread};
 use drivers::{RssTable, RssTypes, symmetric_key};
 use stack::counters::Report;
@@ -22,25 +22,8 @@ use stack::time::Instant;
 const SERVER: HostId = World::<Node>::FIRST;
 const CLIENT: HostId = World::<Node>::SECOND;
 
-fn rough(seed: u64) -> FaultSpec {
-    let faults = Faults {
-        loss: 3.0,
-        delay: 500_000,
-        jitter: 200_000,
-        reorder: 10.0,
-        duplicate: 5.0,
-        corrupt: 3.0,
-        ..Faults::default()
-    };
-    FaultSpec::both(faults, seed)
-}
-
 fn clean(seed: u64) -> FaultSpec {
     FaultSpec::both(Faults { delay: 10_000, ..Faults::default() }, seed)
-}
-
-fn lossy(loss: f64, seed: u64) -> FaultSpec {
-    FaultSpec::both(Faults { loss, delay: 1_000_000, ..Faults::default() }, seed)
 }
 
 fn case(bytes: u64, spec: FaultSpec, adjust: fn(&mut Host)) -> Case {

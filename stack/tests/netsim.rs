@@ -12,7 +12,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{Case, Outcome, SECOND, seeds, transfer};
+use common::{Case, Outcome, SECOND, lossy, rough, seeds, transfer};
 use drivers::soft::{FaultSpec, Faults, Faulty, pipe};
 use drivers::{Frame, Pool, Queue};
 use stack::sim::{Client, ClientOptions, Echo, Either, Host, Trace, World};
@@ -23,23 +23,6 @@ fn traced() -> Trace {
     let lines =
         if std::env::var_os("SIM_SEED").or(std::env::var_os("SIM_SHOW")).is_some() { 4000 } else { 0 };
     Trace::with_text(lines)
-}
-
-fn lossy(loss: f64, seed: u64) -> FaultSpec {
-    FaultSpec::both(Faults { loss, delay: 1_000_000, ..Faults::default() }, seed)
-}
-
-fn rough(seed: u64) -> FaultSpec {
-    let faults = Faults {
-        loss: 3.0,
-        delay: 500_000,
-        jitter: 200_000,
-        reorder: 10.0,
-        duplicate: 5.0,
-        corrupt: 3.0,
-        ..Faults::default()
-    };
-    FaultSpec::both(faults, seed)
 }
 
 fn case(bytes: u64, spec: FaultSpec) -> Case {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use drivers::soft::{FaultSpec, Faulty};
+use drivers::soft::{FaultSpec, Faults, Faulty};
 use drivers::{Frame, Pool, Queue};
 use sha2::{Digest, Sha256};
 use stack::lane::Lane;
@@ -27,6 +27,27 @@ pub fn seeds(count: u64) -> Vec<u64> {
         Ok(seed) => vec![seed.parse().expect("SIM_SEED is a number")],
         Err(_) => (1..=count).collect(),
     }
+}
+
+/// A link that loses so many frames in a hundred, each way.
+#[allow(dead_code, reason = "not every test that shares this file wants it")]
+pub fn lossy(loss: f64, seed: u64) -> FaultSpec {
+    FaultSpec::both(Faults { loss, delay: 1_000_000, ..Faults::default() }, seed)
+}
+
+/// A link with every fault at once.
+#[allow(dead_code, reason = "not every test that shares this file wants it")]
+pub fn rough(seed: u64) -> FaultSpec {
+    let faults = Faults {
+        loss: 3.0,
+        delay: 500_000,
+        jitter: 200_000,
+        reorder: 10.0,
+        duplicate: 5.0,
+        corrupt: 3.0,
+        ..Faults::default()
+    };
+    FaultSpec::both(faults, seed)
 }
 
 /// Sends bytes that follow from a seed, and closes.
