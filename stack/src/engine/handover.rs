@@ -8,7 +8,7 @@ use super::Engine;
 use super::flows::{Birth, Kind, key_of, ports_of};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
 use crate::tcp::state::{Cold, Connection, Hot, LossState, State, flag};
@@ -21,6 +21,7 @@ pub struct Frozen {
     tuple: Tuple,
     hot: Hot,
     cold: Cold,
+    options: StreamOptions,
     loss: LossState,
     sends: Vec<FrozenSend>,
     waiting: Vec<u8>,
@@ -89,6 +90,7 @@ impl Engine {
                 tuple,
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
+                options: *connection.options,
                 loss: connection.loss(),
                 sends: sends_of(&connection),
                 waiting,
@@ -152,7 +154,7 @@ impl Engine {
 
     /// Fill the slot with the state's values, on this engine's clock.
     fn begin_thawed(&mut self, slot: u32, frozen: &Frozen, path: u16, queue: u8, tag: Tag) {
-        let Frozen { tuple, hot, cold, at, .. } = frozen;
+        let Frozen { tuple, hot, cold, options, at, .. } = frozen;
         let birth = Birth {
             tuple: *tuple,
             iss: cold.iss,
@@ -162,6 +164,7 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
+            options: *options,
             state: hot.state,
         };
         self.flows.begin(slot, &birth);

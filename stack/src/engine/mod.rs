@@ -46,7 +46,7 @@ use self::packets::UdpSockets;
 use self::receive::Parsed;
 use self::transmit::Paths;
 use crate::buffer::FrameSlab;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
 use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
@@ -448,6 +448,13 @@ impl Engine {
     /// The lane's clock, as of this turn.
     pub fn now(&self) -> Instant {
         self.flows.now.instant
+    }
+
+    /// Change TCP's settings. What a connection took from them at its start it keeps, and TIME_WAIT its length.
+    pub fn set_tcp(&mut self, config: TcpConfig) {
+        self.config.tcp = config;
+        self.flows.config = config;
+        self.half_opens.resize(&config);
     }
 
     /// The lane's counters.

@@ -11,15 +11,19 @@
 //! | `loss`, `congestion` | what was lost; how much may be in flight |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `info` | its figures, for those who ask |
+//! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
 pub mod congestion;
 pub mod fast;
+pub mod info;
 pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
+pub mod options;
 pub mod output;
 pub mod receive;
 pub mod rtt;

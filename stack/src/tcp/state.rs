@@ -7,6 +7,7 @@ use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
+use crate::socket::StreamOptions;
 use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -322,6 +323,8 @@ pub struct Connection<'a> {
     pub hot: &'a mut Hot,
     /// Its cold part.
     pub cold: &'a mut Cold,
+    /// What it does otherwise than the configuration says.
+    pub options: &'a mut StreamOptions,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// The lane's send ranges.
