@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 
 use super::Engine;
 use super::flows::{Birth, Kind, key_of, ports_of};
+use crate::ip::route::Class;
 use crate::mode::{EngineOp, View};
 use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
@@ -186,6 +187,13 @@ impl Engine {
     fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
         if !to.is_ipv4() || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an
+        //# invalid remote IP address (e.g., a broadcast or multicast address)
+        //# (MUST-46).
+        if matches!(self.routes.classify(to.ip()), Class::Broadcast | Class::Multicast | Class::Martian) {
+            return Err(OpError::Unreachable);
         }
         let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
         let ip = from.map(|from| from.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(hop.source);

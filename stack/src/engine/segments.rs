@@ -224,9 +224,13 @@ impl Engine {
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
         };
-        let (path, now) = (connection.hot.path, self.flows.now);
+        // The FIN may have been acknowledged before, while ours was not.
+        let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
+        let now = self.flows.now;
         self.time_waits.insert(tuple, rest, &now);
-        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now));
+        if owed {
+            self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now));
+        }
     }
 
     /// A connection that never was: its connect fails, or nobody hears of it.

@@ -118,6 +118,8 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     connection.cold.snd_wl2 = segment.ack;
     acknowledge(connection, segment, 0);
     establish(connection);
+    // Text beside the SYN fits the window that our SYN offered.
+    connection.hot.rcv_adv += super::output::window_room(connection).min(u32::from(u16::MAX));
     let accept = text(connection, segment.seq + 1, len);
     note_fin(connection, segment, segment.seq + 1 + len);
     Verdict { accept, connected: true, ..Verdict::default() }
@@ -371,8 +373,9 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 fn update_timestamp(connection: &mut Connection, segment: &Segment) {
+    let outdated = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (segment.options.timestamps, connection.is(flag::TIMESTAMPS))
-        && value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0
+        && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
         && segment.seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;

@@ -155,8 +155,11 @@ impl HalfOpen {
                 Half::Challenge(DropReason::TcpResetNotExact)
             };
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
         if segment.flags.contains(Flags::SYN) {
-            return Half::Challenge(DropReason::TcpNotAcceptable);
+            return Half::Forget(DropReason::TcpNotAcceptable);
         }
         if !segment.flags.contains(Flags::ACK) {
             return Half::Drop(DropReason::TcpNotAcceptable);
@@ -366,7 +369,7 @@ mod tests {
         assert_eq!(judge(501, 9000, Flags::ACK), Half::Reset);
         assert_eq!(judge(501, 9002, Flags::ACK), Half::Reset);
         assert_eq!(judge(500, 0, Flags::SYN), Half::Again);
-        assert!(matches!(judge(501, 0, Flags::SYN), Half::Challenge(_)));
+        assert!(matches!(judge(501, 0, Flags::SYN), Half::Forget(_)));
         assert!(matches!(judge(501, 0, Flags::RST), Half::Forget(_)));
         assert!(matches!(judge(502, 0, Flags::RST), Half::Challenge(_)));
         assert!(matches!(judge(1501, 0, Flags::RST), Half::Drop(_)));

@@ -84,6 +84,10 @@ fn again_from(connection: &mut Connection, first: u32) -> Emit {
             flags |= control_flag(connection.hot.state);
         } else {
             len += cell.len;
+            // A segment says the same each time it goes.
+            if cell.is(mark::PUSHED) {
+                flags |= Flags::PSH;
+            }
         }
         seq_len += cell.len;
         if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
@@ -96,9 +100,6 @@ fn again_from(connection: &mut Connection, first: u32) -> Emit {
     }
     if lost > 0 {
         connection.active_mut().loss.again += lost;
-    }
-    if len > 0 {
-        flags |= Flags::PSH;
     }
     timers::arm_retransmit(connection);
     debug_assert!((seq + seq_len).le(connection.hot.snd_nxt));
@@ -233,7 +234,7 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     let first = connection.hot.unsent;
     let seq = connection.hot.snd_nxt;
     let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
-    let mut seq_len = 0;
+    let (mut seq_len, mut last) = (0, NONE);
     while let Some(cell) = connection.cells.get(index) {
         let control = cell.is(mark::CONTROL);
         let over = !control && cell.len > left;
@@ -248,8 +249,9 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
             flags |= control_flag(connection.hot.state);
         } else {
             left -= cell.len;
+            last = index;
         }
-        cell.marks |= mark::SENT;
+        cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
         cell.sent_us = now;
         seq_len += cell.len;
         index = cell.next;
@@ -266,6 +268,9 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     //# no more queued data to be sent) (MUST-61).
     if len > 0 && index == NONE {
         flags |= Flags::PSH;
+        if let Some(cell) = connection.cells.get_mut(last) {
+            cell.marks |= mark::PUSHED;
+        }
     }
     //= https://www.rfc-editor.org/rfc/rfc6298#section-5
     //# (5.1) Every time a packet containing data is sent (including a
@@ -347,7 +352,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
 }
 
 /// TSval and TSecr of a segment sent now.
-fn timestamps(connection: &Connection) -> (u32, u32) {
+pub fn timestamps(connection: &Connection) -> (u32, u32) {
     (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
 }
 
