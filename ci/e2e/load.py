@@ -4,7 +4,7 @@ import re
 import select
 import socket
 
-from harness import FULL, Case
+from harness import FULL, Case, alone
 
 
 class Load:
@@ -53,10 +53,12 @@ class Load:
         self.note(f"ab, a connection each, 100 at a time: {figures['Requests per second']} requests/s")
 
 
+@alone
 class AfPacket(Load, Case):
     link = "veth"
 
 
+@alone
 class Tap(Load, Case):
     link = "tap"
 
