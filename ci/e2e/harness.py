@@ -40,6 +40,12 @@ numbers = itertools.count(1)
 programs = scratch = None
 
 
+def alone(test):
+    """Marks a test, or all of a class, that measures or loads the machine: it runs when no other does."""
+    test.alone = True
+    return test
+
+
 def die_with_parent():
     """Runs in a child before it executes: it gets a SIGKILL when the test runner goes, however that goes."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,7 +22,7 @@ WRK_SECONDS = 10 if FULL else 4
 class InGuest(Case):
     """Tests that share a guest, booted for the first of them and ended by `test_zz_end`, the last of the class's."""
 
-    nic, mtu, queues, options = "igb", 1500, 1, ()
+    long, nic, mtu, queues, options = 40, "igb", 1500, 1, ()
     guest, failure, huge_pages = None, None, 160
 
     @classmethod
