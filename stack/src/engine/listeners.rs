@@ -195,7 +195,7 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_to(arrived.tuple.remote.ip()),
+            adv_mss: self.mss_of(&arrived.tuple),
             window: self.first_window(),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
@@ -254,7 +254,7 @@ impl Engine {
     /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment.
     fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
-        let Some(path) = self.paths.take(&self.routes, half.tuple.remote.ip()) else {
+        let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return;
         };

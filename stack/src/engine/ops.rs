@@ -142,7 +142,7 @@ impl Engine {
             tuple,
             iss,
             ts_offset: self.secret.timestamp_offset(&tuple),
-            mss: self.mss_to(to.ip()),
+            mss: self.mss_of(&tuple),
             path,
             queue,
             tag: tag.0,
@@ -191,7 +191,7 @@ impl Engine {
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
         };
-        let path = self.paths.take(&self.routes, to.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &chosen).ok_or(OpError::Unreachable)?;
         Ok((chosen, path))
     }
 
