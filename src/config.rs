@@ -22,6 +22,17 @@ pub enum Device {
     Net(Net),
 }
 
+impl Device {
+    /// The device of a name, if it is no network inside the process.
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn named(&self) -> Option<&drivers::Device> {
+        match self {
+            Device::Named(device) => Some(device),
+            Device::Net(_) => None,
+        }
+    }
+}
+
 impl From<drivers::Device> for Device {
     fn from(device: drivers::Device) -> Self {
         Device::Named(device)
@@ -60,14 +71,15 @@ pub enum Mode {
     RunToCompletion,
 }
 
-/// What a runtime is made of. All bounds are here.
+/// A device, and how its interface is configured.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// What it runs on.
+pub struct DeviceConfig {
+    /// The device.
     pub device: Device,
-    /// Its addresses and their subnets.
+    /// Our addresses on it, and their subnets.
     pub addresses: Vec<Address>,
-    /// The way to everything beyond its subnets.
+    /// The way to everything beyond its subnets. Where several devices have one, a packet leaves by the device whose
+    /// address it is from, and by the first device's where that is open.
     pub gateway: Option<IpAddr>,
     /// Hosts on those subnets whose Ethernet addresses are known: they are never asked for, and never forgotten. What
     /// others say of them in ARP is not believed.
@@ -76,13 +88,35 @@ pub struct Config {
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
     pub vlan: Option<u16>,
+}
+
+impl DeviceConfig {
+    /// A device with one address, in a subnet of the usual size (24 bits, or 64 for IPv6).
+    pub fn new(device: impl Into<Device>, address: IpAddr) -> DeviceConfig {
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        DeviceConfig {
+            device: device.into(),
+            addresses: vec![Address { ip: address, prefix }],
+            gateway: None,
+            neighbours: Vec::new(),
+            mtu: None,
+            vlan: None,
+        }
+    }
+}
+
+/// What a runtime is made of. All bounds are here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it runs on: at least one device, and each lane has a queue pair of every one.
+    pub devices: Vec<DeviceConfig>,
     /// Lanes; `None`: one for each thread.
     pub lanes: Option<u16>,
     /// Threads, each of which runs its share of the lanes in turn; `None`: one for each core named, else for each lane.
     pub threads: Option<u16>,
     /// Cores the threads are pinned to, one for each. Empty: wherever the system runs them.
     pub cores: Vec<u16>,
-    /// Queue pairs of the device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
+    /// Queue pairs of each device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
     /// by way of the others.
     pub queues: Option<u16>,
     /// Where the application runs.
@@ -103,15 +137,16 @@ pub struct Config {
     pub block_bytes: usize,
     /// How long streams may take to end once the runtime was told to stop.
     pub stop_within: Duration,
-    /// Frames of a lane to receive into.
+    /// Frames of a lane to receive into, for each device.
     pub receive_frames: usize,
-    /// Frames of a lane for headers and control, and as many to attach payload with.
+    /// Frames of a lane for headers and control, and as many to attach payload with, for each device.
     pub control_frames: usize,
     /// Descriptors of each ring.
     pub descriptors: u16,
-    /// A bad network in front of the device, for tests.
+    /// A bad network in front of every device, for tests.
     pub faults: Option<FaultSpec>,
-    /// Write everything the device receives and sends to this file, as pcapng.
+    /// Write everything the device receives and sends to this file, as pcapng. Devices beyond the first have files of
+    /// their own: their number, from 2 on, goes before the last dot.
     pub capture: Option<PathBuf>,
     /// TCP's settings.
     pub tcp: TcpConfig,
@@ -126,16 +161,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// One lane with one address, in a subnet of the usual size (24 bits, or 64 for IPv6), and defaults.
+    /// One lane on one device with one address, in a subnet of the usual size (24 bits, or 64 for IPv6), and defaults.
     pub fn new(device: impl Into<Device>, address: IpAddr) -> Config {
-        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        Config::on(vec![DeviceConfig::new(device, address)])
+    }
+
+    /// One lane on these devices, and defaults.
+    pub fn on(devices: Vec<DeviceConfig>) -> Config {
         Config {
-            device: device.into(),
-            addresses: vec![Address { ip: address, prefix }],
-            gateway: None,
-            neighbours: Vec::new(),
-            mtu: None,
-            vlan: None,
+            devices,
             lanes: None,
             threads: None,
             cores: Vec::new(),

@@ -66,7 +66,7 @@ pub fn log(verbose: bool) {
 
 /// Run `app` on each thread's lanes until SIGINT or SIGTERM, and report their counters at the end and on SIGUSR1.
 ///
-/// `ready` is the line that says so, given the first lane's address and the device; nothing is said for none.
+/// `ready` is the line that says so, given the first lane's address and the devices; nothing is said for none.
 pub fn run_lanes<A>(
     runtime: Runtime,
     arguments: &LaneArguments,
@@ -78,7 +78,7 @@ where
 {
     let asked = Arc::new(Asked::default());
     handle_signals(runtime.stopper(), Arc::clone(&asked))?;
-    let device = arguments.device.to_string();
+    let device = arguments.device_names();
     let ready = move |local| ready(local, &device);
     let (reporter, notes) = Reporter::start(runtime.lanes(), arguments.json_report.clone(), ready)?;
     let result = runtime.run_sets(|mut set| {

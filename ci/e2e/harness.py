@@ -199,8 +199,8 @@ def lanes_of(report):
 
 
 def no_huge_words(options):
-    """Options of a program without huge pages: several lanes need more memory than what one has by itself."""
-    return ["--no-huge", *([1024] if "--lanes" in options else [])]
+    """Options of a program without huge pages: several lanes or devices need more memory than what one has by itself."""
+    return ["--no-huge", *([1024] if "--lanes" in options or "--device" in options else [])]
 
 
 class Program:
@@ -216,7 +216,10 @@ class Program:
         self.report_file = folder / f"report{next(numbers)}.json"
         self.error_file = folder / f"errors{next(numbers)}.txt"
         # `eal` are words for DPDK itself.
-        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device, "--address", f"{network.address}/24"]
+        # With a second device among the options, each address says whose it is.
+        whose = f"@{network.device}" if "--device" in options else ""
+        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device]
+        command += ["--address", f"{network.address}/24{whose}"]
         command += ["--json-report", self.report_file, *options]
         command += ["--root", root] if root else []
         command += ["--port", port] if port else []

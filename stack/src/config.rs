@@ -106,15 +106,24 @@ pub struct Gateway {
     pub gateway: IpAddr,
 }
 
-/// What a lane's engine is made with.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EngineConfig {
-    /// Our addresses, on the one interface.
+/// What an interface is configured with; what its port can do is [`crate::engine::Interface`]'s.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceConfig {
+    /// Our addresses on it. It answers for no others, though packets for all of ours are taken from it.
     pub addresses: Vec<Address>,
-    /// Routes through gateways.
+    /// Routes through gateways on its subnets.
     pub gateways: Vec<Gateway>,
     /// Neighbours that are known beforehand and never age: address and Ethernet address.
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
+    /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
+    pub rss: Option<Arc<RssTable>>,
+}
+
+/// What a lane's engine is made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineConfig {
+    /// The interfaces, at least one and at most [`crate::engine::INTERFACES_MAX`]. Each has a port.
+    pub interfaces: Vec<InterfaceConfig>,
     /// Most sockets: listeners, streams and UDP sockets together.
     pub sockets: usize,
     /// Most half-open connections of all listeners.
@@ -129,8 +138,6 @@ pub struct EngineConfig {
     pub datagrams_max: usize,
     /// Lanes of this runtime: at most [`crate::engine::LANES_MAX`].
     pub lanes: u8,
-    /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
-    pub rss: Option<Arc<RssTable>>,
     /// Secret of this runtime: sequence numbers, ports, hashes. All lanes have the same.
     pub secret: [u64; 4],
     /// TCP's settings.
@@ -138,12 +145,19 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// One address in a subnet, and defaults.
+    /// One interface with one address in a subnet, and defaults.
     pub fn new(ip: IpAddr, prefix: u8) -> EngineConfig {
+        let addresses = vec![Address { ip, prefix }];
+        let interface = InterfaceConfig { addresses, ..InterfaceConfig::default() };
+        EngineConfig { interfaces: vec![interface], ..EngineConfig::default() }
+    }
+}
+
+impl Default for EngineConfig {
+    /// The bounds of a lane without an interface.
+    fn default() -> EngineConfig {
         EngineConfig {
-            addresses: vec![Address { ip, prefix }],
-            gateways: Vec::new(),
-            neighbours: Vec::new(),
+            interfaces: Vec::new(),
             sockets: 65_536,
             half_open_max: 4096,
             time_wait_max: 262_144,
@@ -151,7 +165,6 @@ impl EngineConfig {
             transmit_backlog_max: 4096,
             datagrams_max: 256,
             lanes: 1,
-            rss: None,
             secret: [0; 4],
             tcp: TcpConfig::default(),
         }

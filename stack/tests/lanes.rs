@@ -220,7 +220,7 @@ fn a_port_that_steers_otherwise_costs_time_and_no_connection() {
     // one lane only: the lanes bring the frames home themselves.
     let lies = |host: Host| {
         let mut host = host.with_lanes(2, 2, rss());
-        host.config.rss = Some(table(vec![1, 1, 0, 1]));
+        host.config.interfaces[0].rss = Some(table(vec![1, 1, 0, 1]));
         host
     };
     let dice = |host: Host| host.with_lanes(2, 2, Spread::Random(3));

@@ -10,6 +10,7 @@ use corelane::Address;
 
 use super::{Doors, Limits, Secure, ServerOptions, Timeouts};
 use crate::configuration::{Mistakes, Origins};
+use crate::devices::Misfit;
 use crate::options::{LaneArguments, duration};
 use crate::tls::{TlsSetupError, server_config};
 
@@ -173,7 +174,7 @@ impl Checker<'_> {
 
     fn addresses(&mut self, lane: &LaneArguments) {
         let mut seen = BTreeSet::new();
-        for Address { ip, prefix } in lane.address.iter().map(|address| address.0) {
+        for Address { ip, prefix } in lane.address.iter().map(|address| address.value.0) {
             match ip {
                 IpAddr::V6(_) => self
                     .wrong("address", format!("{ip} is of IPv6, which is not supported; give one of IPv4")),
@@ -194,14 +195,11 @@ impl Checker<'_> {
                 self.wrong("address", format!("{ip} is given twice; remove one"));
             }
         }
-        let Some(gateway) = lane.gateway else { return };
-        if seen.contains(&gateway) {
+        for gateway in lane.gateway.iter().filter(|gateway| seen.contains(*gateway)) {
             self.wrong("gateway", format!("{gateway} is an address of our own; give the router's"));
-        } else if !lane.address.iter().any(|address| is_in(gateway, address.0)) {
-            self.wrong(
-                "gateway",
-                format!("{gateway} is in no subnet of --address; give one that is reached directly"),
-            );
+        }
+        if let Err(Misfit { key, text }) = lane.devices() {
+            self.wrong(key, text);
         }
     }
 
@@ -210,7 +208,7 @@ impl Checker<'_> {
         if let (Some(port), false) = (port, listen.is_empty()) {
             self.wrong("port", format!("{port} is given beside --listen; write it there, and remove this"));
         }
-        let own = |ip: IpAddr| options.lane.address.iter().any(|address| address.0.ip == ip);
+        let own = |ip: IpAddr| options.lane.address.iter().any(|address| address.value.0.ip == ip);
         let mut seen = BTreeSet::new();
         let all = listen
             .iter()
@@ -269,7 +267,7 @@ impl Checker<'_> {
                 self.wrong(key, format!("it cannot be {value}; choose a number from 1 to {most}"));
             }
         }
-        if let Some(mtu) = lane.mtu.filter(|&mtu| mtu < 576) {
+        if let Some(mtu) = lane.mtu.iter().map(|mtu| mtu.value.0).find(|&mtu| mtu < 576) {
             self.wrong("mtu", format!("{mtu} is less than every IPv4 host takes; choose at least 576"));
         }
         if lane.no_huge == Some(0) {
@@ -341,17 +339,12 @@ fn is_edge(bits: u32, prefix: u8) -> bool {
     bits & mask == 0 || bits & mask == mask
 }
 
-fn is_in(ip: IpAddr, subnet: Address) -> bool {
-    let (IpAddr::V4(ip), IpAddr::V4(own)) = (ip, subnet.ip) else { return false };
-    let beyond = u32::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
-    (ip.to_bits() | beyond) == (own.to_bits() | beyond)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::devices::is_in;
 
     #[test]
     fn subnets_have_edges_and_an_inside() {

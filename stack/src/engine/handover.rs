@@ -132,7 +132,7 @@ impl Engine {
         let ranges: Option<Vec<_>> =
             frozen.ranges.iter().map(|(start, bytes)| Some((*start, self.frame_of(bytes)?))).collect();
         let ranges = ranges.ok_or(OpError::NoRoom)?;
-        let path = self.paths.take(&self.routes, tuple.remote.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &tuple).ok_or(OpError::Unreachable)?;
         let Some(slot) = self.flows.take(Kind::Stream) else {
             self.paths.release(path);
             return Err(OpError::NoRoom);
@@ -261,9 +261,9 @@ impl Engine {
         connection.refresh_decline();
     }
 
-    /// Bytes in a frame of the receive pool.
+    /// Bytes in a frame of the first port's receive pool.
     fn frame_of(&self, bytes: &[u8]) -> Option<Frame> {
-        let mut frame = self.composer.pools().receive.take()?;
+        let mut frame = self.ports[0].composer.pools().receive.take()?;
         frame.append(bytes.len())?.copy_from_slice(bytes);
         Some(frame)
     }

@@ -208,7 +208,7 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_to(arrived.tuple.remote.ip()).min(mss_max),
+            adv_mss: self.mss_of(&arrived.tuple).min(mss_max),
             window: self.first_window(),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
@@ -268,7 +268,7 @@ impl Engine {
     fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
         let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
-        let Some(path) = self.paths.take(&self.routes, half.tuple.remote.ip()) else {
+        let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return;
         };

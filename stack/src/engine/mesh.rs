@@ -31,6 +31,8 @@ pub enum Message {
     Frame {
         /// As it came from the port.
         frame: Frame,
+        /// By which interface.
+        interface: u8,
         /// Lanes it has left.
         hops: u8,
     },
@@ -38,15 +40,24 @@ pub enum Message {
     Datagram {
         /// From the IP header on.
         frame: Frame,
+        /// The interface by which its last piece came.
+        interface: u8,
         /// Lanes it has left.
         hops: u8,
     },
-    /// Send this: I have no queue.
-    Transmit(Frame),
+    /// Send this: I have no queue there.
+    Transmit {
+        /// The frame.
+        frame: Frame,
+        /// By which interface.
+        interface: u8,
+    },
     /// An ARP packet that concerns all of us.
     Neighbour {
         /// The packet.
         packet: arp::Packet,
+        /// The interface it came by.
+        interface: u8,
         /// It changed something where it came, so its sender is to be known here too.
         good: bool,
     },
@@ -78,7 +89,8 @@ pub enum Message {
 struct Homes {
     me: LaneId,
     lanes: u8,
-    rss: Option<Arc<RssTable>>,
+    /// Of each interface.
+    rss: Vec<Option<Arc<RssTable>>>,
 }
 
 /// A lane's part in the mesh.
@@ -107,15 +119,19 @@ const HOPS_MAX: u8 = 3;
 const COMPARED_MAX: u32 = 4096;
 
 impl Homes {
-    fn of(&self, secret: &Secret, tuple: &Tuple) -> LaneId {
+    /// The home of a connection whose local address is on `interface`: by that one its frames come as a rule.
+    fn of(&self, secret: &Secret, interface: u8, tuple: &Tuple) -> LaneId {
         let queue = self
-            .rss
-            .as_ref()
+            .table(interface)
             .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
         match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
             Some(queue) => LaneId(queue),
             None => self.pick(secret.flow_hash(key_of(tuple), ports_of(tuple))),
         }
+    }
+
+    fn table(&self, interface: u8) -> Option<&Arc<RssTable>> {
+        self.rss.get(usize::from(interface))?.as_ref()
     }
 
     fn pick(&self, hash: u32) -> LaneId {
@@ -141,8 +157,8 @@ fn member(set: u64, hash: u32) -> Option<LaneId> {
 }
 
 impl Mesh {
-    /// The part of lane `me` of `lanes`, on a port that steers by `rss`.
-    pub fn new(me: LaneId, lanes: u8, rss: Option<Arc<RssTable>>, hash: KeyedHash) -> Mesh {
+    /// The part of lane `me` of `lanes`, on ports that steer by `rss`.
+    pub fn new(me: LaneId, lanes: u8, rss: Vec<Option<Arc<RssTable>>>, hash: KeyedHash) -> Mesh {
         Mesh {
             homes: Homes { me, lanes, rss },
             outboxes: (0..lanes).map(|_| Vec::new()).collect(),
@@ -204,25 +220,29 @@ fn lookup(sets: &HashMap<SocketAddr, u64, KeyedHash>, local: SocketAddr) -> Opti
 }
 
 impl Engine {
-    /// Take a message of another lane's in. A frame that it asks to send is given back.
-    pub fn receive_message(&mut self, from: LaneId, message: Message) -> Option<Frame> {
+    /// Take a message of another lane's in. A frame that it asks to send is given back, with its interface.
+    pub fn receive_message(&mut self, from: LaneId, message: Message) -> Option<(u8, Frame)> {
         match message {
-            Message::Transmit(frame) => return Some(frame),
-            Message::Frame { mut frame, hops } => {
+            Message::Transmit { frame, interface } => return Some((interface, frame)),
+            Message::Frame { mut frame, interface, hops } => {
                 self.counters.steered_in += 1;
+                self.arriving = interface;
                 self.mesh.came = Some((from, hops));
                 let parsed = self.parse(&mut frame);
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
-            Message::Datagram { frame, hops } => {
+            Message::Datagram { frame, interface, hops } => {
                 self.counters.steered_in += 1;
+                self.arriving = interface;
                 self.mesh.came = Some((from, hops));
                 let parsed = self.parse_network(&frame, 0, false).unwrap_or_else(Parsed::Drop);
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
-            Message::Neighbour { packet, good } => self.hear_of_neighbour(&packet, good),
+            Message::Neighbour { packet, interface, good } => {
+                self.hear_of_neighbour(&packet, interface, good);
+            }
             Message::Claim { tuple, lives: true } => {
                 self.mesh.claims.insert(tuple, from);
             }
@@ -246,7 +266,7 @@ impl Engine {
         if mesh.is_alone() {
             return None;
         }
-        let home = mesh.homes.of(&self.secret, tuple);
+        let home = self.home(tuple);
         if home != mesh.homes.me {
             return Some(home).filter(|home| !mesh.is_final(*home));
         }
@@ -283,8 +303,11 @@ impl Engine {
             return self.counters.drop(DropReason::LaneRingFull);
         }
         self.counters.steered_out += 1;
-        let message =
-            if link == 0 { Message::Datagram { frame, hops } } else { Message::Frame { frame, hops } };
+        let interface = self.arriving;
+        let message = match link {
+            0 => Message::Datagram { frame, interface, hops },
+            _ => Message::Frame { frame, interface, hops },
+        };
         self.mesh.tell(lane, message);
     }
 
@@ -294,7 +317,7 @@ impl Engine {
         if self.mesh.came.is_none() {
             return frame;
         }
-        let copy = self.composer.pools().receive.take().and_then(|mut copy| {
+        let copy = self.ports[self.arriving].composer.pools().receive.take().and_then(|mut copy| {
             copy.append(frame.len())?.copy_from_slice(frame.bytes());
             Some(copy)
         });
@@ -306,23 +329,33 @@ impl Engine {
     pub(super) fn tell_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
         let ours = self.routes.is_local(IpAddr::V4(packet.target)) || packet.sender == packet.target;
         if !self.mesh.is_alone() && ours {
-            self.mesh.tell_all(|| Message::Neighbour { packet: *packet, good });
+            let interface = self.arriving;
+            self.mesh.tell_all(|| Message::Neighbour { packet: *packet, interface, good });
         }
     }
 
     /// Learn from an ARP packet that another lane has answered.
-    fn hear_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
+    fn hear_of_neighbour(&mut self, packet: &arp::Packet, interface: u8, good: bool) {
         let now = self.flows.now.instant;
         let before = self.neighbour_actions.len();
         // That it was not for us was counted where it arrived.
-        let known = self.neighbours.receive(packet, now, &mut self.neighbour_actions);
+        let neighbours = &mut self.ports[interface].neighbours;
+        let known = neighbours.receive(packet, now, &mut self.neighbour_actions);
         if good && known == Err(DropReason::ArpNotForUs) {
-            self.neighbours.learn(packet, now, &mut self.neighbour_actions);
+            neighbours.learn(packet, now, &mut self.neighbour_actions);
         }
         let fresh = self.neighbour_actions.split_off(before);
         let silent = |action: &Action<Frame>| !matches!(action, Action::Transmit { .. });
         self.neighbour_actions.extend(fresh.into_iter().filter(silent));
-        self.act_on_neighbours();
+        self.act_on_neighbours(interface);
+    }
+
+    /// The lane that a connection is at home on.
+    fn home(&self, tuple: &Tuple) -> LaneId {
+        // With one interface there is nothing to look for.
+        let interface =
+            if self.ports.len() == 1 { 0 } else { self.routes.interface_of(tuple.local.ip()).unwrap_or(0) };
+        self.mesh.homes.of(&self.secret, interface, tuple)
     }
 
     /// A connection at home on another lane begins or ends here.
@@ -330,13 +363,13 @@ impl Engine {
         if self.mesh.is_alone() {
             return;
         }
-        let home = self.mesh.homes.of(&self.secret, tuple);
+        let home = self.home(tuple);
         self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
     }
 
     /// Replies to a connection come to this lane by themselves.
     pub(super) fn is_home(&self, tuple: &Tuple) -> bool {
-        self.mesh.is_alone() || self.mesh.homes.of(&self.secret, tuple) == self.mesh.homes.me
+        self.mesh.is_alone() || self.home(tuple) == self.mesh.homes.me
     }
 
     /// A listener or a UDP socket opened or closed here.
@@ -353,7 +386,7 @@ impl Engine {
     #[inline]
     pub(super) fn compare_hash(&mut self, frame: &Frame, tuple: &Tuple) {
         if self.mesh.compared < COMPARED_MAX
-            && let Some(table) = &self.mesh.homes.rss
+            && let Some(table) = self.mesh.homes.table(self.arriving)
             && let (Some(given), Some(computed)) =
                 (frame.hash(), table.hash(Transport::Tcp, tuple.remote, tuple.local))
             && self.mesh.came.is_none()
@@ -387,8 +420,8 @@ mod tests {
 
     #[test]
     fn homes_follow_the_table_or_the_dice() {
-        // Shows that without a table connections spread evenly, with one each goes to its queue, and a queue beyond the
-        // lanes is nobody's.
+        // Shows that without a table connections spread evenly, with the interface's each goes to its queue, and a queue
+        // beyond the lanes is nobody's.
         let secret = Secret::new([1, 2, 0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]);
         let tuple = |port| Tuple {
             local: SocketAddr::from(([10, 0, 0, 1], 80)),
@@ -399,9 +432,9 @@ mod tests {
             RssTable::new(drivers::symmetric_key(40), reta, types).map(Arc::new)
         };
         let count = |rss| {
-            let homes = Homes { me: LaneId(0), lanes: 4, rss };
+            let homes = Homes { me: LaneId(0), lanes: 4, rss: vec![None, rss] };
             let mut counts = [0; 4];
-            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, &tuple(port)).0)] += 1);
+            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, 1, &tuple(port)).0)] += 1);
             counts
         };
         assert!(count(None).iter().all(|count| (800..1200).contains(count)), "{:?}", count(None));

@@ -155,7 +155,7 @@ impl Engine {
             tuple,
             iss,
             ts_offset: self.secret.timestamp_offset(&tuple),
-            mss: self.mss_to(to.ip()).min(mss_bound(&options)),
+            mss: self.mss_of(&tuple).min(mss_bound(&options)),
             path,
             queue,
             tag: tag.0,
@@ -205,7 +205,7 @@ impl Engine {
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
         };
-        let path = self.paths.take(&self.routes, to.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &chosen).ok_or(OpError::Unreachable)?;
         Ok((chosen, path))
     }
 

@@ -89,7 +89,8 @@ impl Engine {
         let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
         let now = self.flows.now.instant;
         let result = arp::parse(bytes).and_then(|packet| {
-            let result = self.neighbours.receive(&packet, now, &mut self.neighbour_actions);
+            let result =
+                self.ports[self.arriving].neighbours.receive(&packet, now, &mut self.neighbour_actions);
             self.tell_of_neighbour(&packet, result.is_ok());
             result
         });
@@ -97,7 +98,7 @@ impl Engine {
             Ok(()) => self.counters.consumed_frames += 1,
             Err(reason) => self.counters.drop(reason),
         }
-        self.act_on_neighbours();
+        self.act_on_neighbours(self.arriving);
     }
 
     /// An IPv4 packet that is no whole TCP segment.
@@ -295,10 +296,10 @@ impl Engine {
 
     /// Send an IP packet of two parts, in fragments if it is larger than the MTU.
     fn send_datagram(&mut self, from: Ipv4Addr, to: Ipv4Addr, protocol: Protocol, front: &[u8], data: &[u8]) {
-        let Some(hop) = self.hop(u16::MAX, IpAddr::V4(to)) else {
+        let Some(hop) = self.hop(u16::MAX, IpAddr::V4(from), IpAddr::V4(to)) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.routes.next_hop(IpAddr::V4(to)).map_or(self.mtu, |hop| hop.mtu);
+        let mtu = self.ports[hop.interface].mtu;
         let Some(plan) = Plan::new(front.len() + data.len(), mtu) else {
             return self.counters.fail(DropReason::PacketTooBig);
         };
@@ -309,18 +310,18 @@ impl Engine {
         }
         for Span { offset, len, more } in plan {
             let range = usize::from(offset)..usize::from(offset) + usize::from(len);
-            let Some(frame) = self.copy_range(front, data, range) else {
+            let Some(frame) = self.copy_range(hop.interface, front, data, range) else {
                 return self.counters.fail(DropReason::NoRoom);
             };
             header.more_fragments = more;
             header.fragment_offset = offset;
-            self.send_ip(frame, &header, None, true, Some(hop));
+            self.send_ip(frame, &header, None, true, hop);
         }
     }
 
     /// A frame with the bytes of a range over two slices, one behind the other.
-    fn copy_range(&self, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
-        let mut frame = self.composer.header().ok()?;
+    fn copy_range(&self, interface: u8, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
+        let mut frame = self.ports[interface].composer.header().ok()?;
         let split = front.len();
         let head = front.get(range.start.min(split)..range.end.min(split))?;
         frame.append(head.len())?.copy_from_slice(head);

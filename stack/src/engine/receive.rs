@@ -36,8 +36,9 @@ pub enum Parsed {
 }
 
 impl Engine {
-    /// Take a burst of frames in. At most [`BURST_MAX`] at a time are in the passes.
-    pub fn receive(&mut self, frames: &mut Vec<Frame>) {
+    /// Take a burst of frames in that came by an interface. At most [`BURST_MAX`] at a time are in the passes.
+    pub fn receive(&mut self, interface: u8, frames: &mut Vec<Frame>) {
+        self.arriving = interface;
         while !frames.is_empty() {
             self.receive_burst(frames);
         }
@@ -125,13 +126,14 @@ impl Engine {
     /// The Ethernet header: what follows, where, and whether the frame went to a group.
     fn parse_link(&self, frame: &Frame) -> Result<(EtherType, usize, bool), DropReason> {
         let (header, len) = ethernet::parse(frame.bytes())?;
-        if header.destination != self.mac && header.destination.is_unicast() {
+        let port = &self.ports[self.arriving];
+        if header.destination != port.mac && header.destination.is_unicast() {
             return Err(DropReason::EthernetNotForUs);
         }
         let tag =
             header.vlan.map(|vlan| vlan.id()).or(frame.stripped_vlan().map(|tci| tci & 0xfff)).unwrap_or(0);
         // A priority tag (VLAN 0) names no VLAN.
-        if tag != self.vlan.map_or(0, |vlan| vlan.id()) {
+        if tag != port.vlan.map_or(0, |vlan| vlan.id()) {
             return Err(DropReason::VlanUnknown);
         }
         Ok((header.ether_type, len, !header.destination.is_unicast()))

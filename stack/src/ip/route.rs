@@ -176,6 +176,39 @@ impl Table {
             })
     }
 
+    /// The way of a packet from an address of ours: one over that address's own interface where there is one, else as
+    /// for any packet.
+    ///
+    /// So each answer leaves by the interface whose address was asked, as RFC 1122 section 3.3.4.2 has strong hosts do,
+    /// and only where that leads nowhere by another, as weak hosts do.
+    #[must_use]
+    pub fn next_hop_from(&self, source: IpAddr, destination: IpAddr) -> Option<NextHop> {
+        let own = self.interface_of(source);
+        let way = |route: &Route| {
+            let gateway_or_dst = route.gateway.unwrap_or(destination);
+            NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu }
+        };
+        let mut fitting =
+            self.routes.iter().filter(|route| in_prefix(destination, route.destination, route.prefix_len));
+        let first = fitting.clone().next()?;
+        let best = fitting.find(|route| own.is_none_or(|own| own == route.interface));
+        Some(way(best.unwrap_or(first)))
+    }
+
+    /// The interface that has an address of ours.
+    #[must_use]
+    pub fn interface_of(&self, address: IpAddr) -> Option<u8> {
+        self.addresses.iter().find(|local| local.address == address).map(|local| local.interface)
+    }
+
+    /// Whether a host is on a subnet of an interface.
+    #[must_use]
+    pub fn is_neighbour(&self, interface: u8, host: IpAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|local| local.interface == interface && in_prefix(host, local.address, local.prefix_len))
+    }
+
     /// Whether the address is one of ours.
     #[must_use]
     pub fn is_local(&self, address: IpAddr) -> bool {
@@ -214,7 +247,8 @@ impl Table {
     }
 
     /// The interface's address in the neighbour's subnet, else its first of the version.
-    fn source_for(&self, interface: u8, neighbour: IpAddr) -> Option<IpAddr> {
+    #[must_use]
+    pub fn source_for(&self, interface: u8, neighbour: IpAddr) -> Option<IpAddr> {
         let mut fitting = self
             .addresses
             .iter()

@@ -200,7 +200,7 @@ fn a_station_is_asked_for_and_asked_again() {
     //# The link layer SHOULD save (rather than discard) at least
     //# one (the latest) packet of each set of packets destined to
     //# the same unresolved IP address
-    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    let mut peer = Peer::with(|host| host.config.interfaces[0].neighbours.clear());
     peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
     peer.wait(500 * MS);
     let frames = peer.frames();
@@ -214,7 +214,7 @@ fn a_station_is_asked_for_and_asked_again() {
     peer.inject(&arp_frame(arp::Operation::Reply, PEER, US));
     assert_eq!(peer.tx(), "S 0(0)");
 
-    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    let mut peer = Peer::with(|host| host.config.interfaces[0].neighbours.clear());
     peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
     peer.wait(10 * S);
     assert_eq!(peer.frames().len(), 3);
@@ -229,7 +229,7 @@ fn a_neighbour_ages_and_is_probed_while_it_is_used() {
     //# An implementation of the Address Resolution Protocol (ARP)
     //# [LINK:2] MUST provide a mechanism to flush out-of-date cache
     //# entries.
-    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    let mut peer = Peer::with(|host| host.config.interfaces[0].neighbours.clear());
     peer.inject(&arp_frame(arp::Operation::Request, PEER, US));
     let frames = peer.frames();
     assert_eq!(read_arp(&frames[0].1).unwrap().1.operation, arp::Operation::Reply);
@@ -274,7 +274,7 @@ fn a_neighbour_is_believed_while_tcp_makes_progress() {
     //= type=test
     //# In TCP, for example, receipt of a (new) acknowledgment indicates that
     //# previously sent data reached the peer.
-    let mut peer = Peer::with(|host| host.config.neighbours.clear());
+    let mut peer = Peer::with(|host| host.config.interfaces[0].neighbours.clear());
     peer.inject(&arp_frame(arp::Operation::Request, PEER, US));
     peer.accepted(Options::NONE);
     peer.frames();
