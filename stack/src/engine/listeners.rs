@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
 use super::segments::Arrived;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, Stream, Tag};
@@ -291,8 +291,7 @@ impl Engine {
             }
             queued
         });
-        let hash = self.secret.flow_hash(key_of(&half.tuple), ports_of(&half.tuple));
-        if !begun || !self.table.insert(hash, slot) {
+        if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
@@ -383,9 +382,7 @@ impl Engine {
 
     /// A flow's tuple is free: no flow, no half-open connection, no listener's.
     pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
-        let (key, ports) = (key_of(tuple), ports_of(tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports).is_none()
+        self.find_flow(&self.secret.flow_key(tuple), tuple).is_none()
             && self.half_opens.get(tuple).is_none()
             && self.time_waits.get(tuple).is_none()
     }

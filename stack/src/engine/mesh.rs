@@ -12,7 +12,6 @@ use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{key_of, ports_of};
 use super::receive::Parsed;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
@@ -126,7 +125,7 @@ impl Homes {
             .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
         match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
             Some(queue) => LaneId(queue),
-            None => self.pick(secret.flow_hash(key_of(tuple), ports_of(tuple))),
+            None => self.pick(secret.flow_key(tuple).hash),
         }
     }
 
@@ -273,7 +272,7 @@ impl Engine {
         let claimed = mesh.claims.get(tuple).copied();
         let other = claimed.or_else(|| {
             let served = self.listeners.is_served(tuple.local);
-            let hash = self.secret.flow_hash(key_of(tuple), ports_of(tuple));
+            let hash = self.secret.flow_key(tuple).hash;
             if served { None } else { mesh.others_with(lookup(&mesh.listeners, tuple.local), hash) }
         });
         // It may go back to the lane it came from, which asks only once.
@@ -282,16 +281,18 @@ impl Engine {
 
     /// Which lane has a UDP socket for a destination that this one has none for.
     pub(super) fn elsewhere_udp(&self, local: SocketAddr, remote: SocketAddr) -> Option<LaneId> {
-        let hash = self.secret.flow_hash(key_of(&Tuple { local, remote }), u32::from(remote.port()));
+        let hash =
+            self.secret.flow_hash(self.secret.addresses(&Tuple { local, remote }), u32::from(remote.port()));
         let other = self.mesh.others_with(lookup(&self.mesh.udp, local), hash)?;
         self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other)
     }
 
     /// Which lane joins the fragments of a datagram, if it is another.
     pub(super) fn elsewhere_fragment(&self, key: &DatagramKey) -> Option<LaneId> {
-        let addresses = u64::from(u32::from(key.source)) << 32 | u64::from(u32::from(key.destination));
-        let rest = u32::from(key.identification) << 8 | u32::from(key.protocol.0);
-        let lane = self.mesh.homes.pick(self.secret.flow_hash(addresses, rest));
+        let end = |ip| SocketAddr::new(ip, key.protocol.0.into());
+        let ends = Tuple { local: end(key.destination), remote: end(key.source) };
+        let hash = self.secret.flow_hash(self.secret.addresses(&ends), key.identification);
+        let lane = self.mesh.homes.pick(hash);
         (lane != self.mesh.homes.me && self.mesh.came.is_none()).then_some(lane)
     }
 

@@ -201,16 +201,16 @@ impl Engine {
             return Err(EngineError::Interfaces { interfaces, ports: count });
         }
         let [a, b, c, d] = config.secret;
-        let hash = KeyedHash::new([c, d]);
+        let (secret, hash) = (Secret::new([a, b, c, d]), KeyedHash::new([c, d]));
         let rss = config.interfaces.iter().map(|interface| interface.rss.clone()).collect();
         let mut engine = Engine {
             lane,
             ports: Ports::new(ports, hash),
             arriving: 0,
-            secret: Secret::new([a, b, c, d]),
+            secret,
             started: false,
             turn: 0,
-            flows: Flows::new(lane, config.sockets, config.cells_max, config.tcp, now),
+            flows: Flows::new(lane, secret, config.sockets, config.cells_max, config.tcp, now),
             table: FlowTable::new(config.sockets),
             wheel: Wheel::new(now),
             half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),

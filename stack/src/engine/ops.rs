@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BinaryHeap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
 use crate::mode::{EngineOp, View};
 use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
@@ -155,8 +155,7 @@ impl Engine {
             connection.cold.life_at = connection.now.after(us);
             connection.queue(|cells, queue, _| cells.push_control(queue, iss))
         });
-        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
-        if !queued || !self.table.insert(hash, slot) {
+        if !queued || !self.table.insert(self.secret.flow_key(&tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             return self.fail(None, OpError::NoRoom, queue, tag);

@@ -7,7 +7,7 @@ use drivers::{Checksum as Verdict, Frame};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Kind, key_of, ports_of};
+use super::flows::Kind;
 use super::receive::Parsed;
 use crate::buffer::Waiting;
 use crate::ip::KeyedHash;
@@ -122,12 +122,7 @@ impl Engine {
 
     fn on_fragment(&mut self, mut frame: Frame, packet: &Packet) {
         let header = &packet.header;
-        let key = DatagramKey {
-            source: header.source,
-            destination: header.destination,
-            protocol: header.protocol,
-            identification: header.identification,
-        };
+        let key = DatagramKey::of(header);
         if let Some(lane) = self.elsewhere_fragment(&key) {
             return self.steer(lane, frame, packet.link);
         }
@@ -175,7 +170,7 @@ impl Engine {
     /// A TCP segment that came in fragments: rare, and none of the fast passes' business.
     fn on_whole_segment(&mut self, frame: Frame, packet: &Packet) {
         match self.parse_segment(&frame, packet) {
-            Ok(Parsed::Tcp { arrived, key, ports, hash }) => match self.find_flow(hash, key, ports) {
+            Ok(Parsed::Tcp { arrived, key }) => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.on_segment(slot, &arrived, frame);
                     self.arm(slot);
@@ -366,9 +361,7 @@ impl Engine {
 
     fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
         let tuple = tuple_of(quoted);
-        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports)
+        self.find_flow(&self.secret.flow_key(&tuple), &tuple)
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.

@@ -5,12 +5,11 @@ use core::net::{IpAddr, SocketAddr};
 
 use drivers::{Checksum as Verdict, Frame};
 
-use super::flows::{key_of, ports_of};
 use super::packets::Packet;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
-use crate::tcp::isn::Tuple;
+use crate::tcp::isn::{FlowKey, Tuple};
 use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
 
 /// What the first pass made of a frame.
@@ -20,12 +19,8 @@ pub enum Parsed {
     Tcp {
         /// The segment and where its payload lies.
         arrived: Arrived,
-        /// The addresses as one word.
-        key: u64,
-        /// The ports as one word.
-        ports: u32,
-        /// The table's hash.
-        hash: u32,
+        /// What the table is searched by.
+        key: FlowKey,
     },
     /// Anything else over IPv4.
     Packet(Packet),
@@ -49,14 +44,14 @@ impl Engine {
         let mut parsed = core::mem::take(&mut self.parsed);
         for frame in frames.iter_mut().take(BURST_MAX) {
             let result = self.parse(frame);
-            if let Parsed::Tcp { hash, .. } = &result {
-                self.table.prefetch(*hash);
+            if let Parsed::Tcp { key, .. } = &result {
+                self.table.prefetch(key.hash);
             }
             parsed.push(result);
         }
         for result in &parsed {
-            if let Parsed::Tcp { hash, .. } = result
-                && let Some(slot) = self.table.candidates(*hash).next()
+            if let Parsed::Tcp { key, .. } = result
+                && let Some(slot) = self.table.candidates(key.hash).next()
                 && let Some(hot) = self.flows.hot(slot)
             {
                 drivers::prefetch(hot);
@@ -72,7 +67,7 @@ impl Engine {
 
     pub(super) fn process(&mut self, frame: Frame, parsed: Parsed) {
         match parsed {
-            Parsed::Tcp { arrived, key, ports, hash } => match self.find_flow(hash, key, ports) {
+            Parsed::Tcp { arrived, key } => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.compare_hash(&frame, &arrived.tuple);
                     if let Some(frame) = self.on_fast(slot, &arrived, frame) {
@@ -90,8 +85,8 @@ impl Engine {
 
     /// The flow of a tuple, if there is one.
     #[inline]
-    pub(super) fn find_flow(&self, hash: u32, key: u64, ports: u32) -> Option<u32> {
-        self.table.candidates(hash).find(|&slot| self.flows.is_tuple(slot, key, ports))
+    pub(super) fn find_flow(&self, key: &FlowKey, tuple: &Tuple) -> Option<u32> {
+        self.table.candidates(key.hash).find(|&slot| self.flows.is_tuple(slot, key, tuple))
     }
 
     /// Read the headers of a frame.
@@ -186,8 +181,7 @@ impl Engine {
         let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
-        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len }, key, ports, hash })
+        let key = self.secret.flow_key(&tuple);
+        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len }, key })
     }
 }

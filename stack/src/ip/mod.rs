@@ -3,6 +3,7 @@
 
 pub mod fragment;
 pub mod icmp;
+pub mod icmpv6;
 pub mod neighbour;
 pub mod route;
 
