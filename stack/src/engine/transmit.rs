@@ -441,6 +441,7 @@ impl Engine {
                         None => self.counters.fail(DropReason::NoRoom),
                     }
                 }
+                neighbour::Action::Solicit { .. } => {}
                 neighbour::Action::Release { packet, to } => {
                     self.send_link(interface, packet, to, EtherType::IPV4, true)
                 }
