@@ -66,8 +66,6 @@ pub struct Flows {
 struct Ends {
     remote: Ipv6Addr,
     local: Ipv6Addr,
-    /// The flow label of what we send.
-    label: u32,
 }
 
 /// What a new connection begins with.
@@ -283,18 +281,12 @@ impl Flows {
 
     fn note_ends(&mut self, slot: u32, tuple: &Tuple) {
         let (IpAddr::V6(local), IpAddr::V6(remote)) = (tuple.local.ip(), tuple.remote.ip()) else { return };
-        let (ends, at) = (Ends { remote, local, label: self.secret.flow_label(tuple) }, slot as usize);
+        let at = slot as usize;
         if self.ends.len() <= at {
-            let none = Ends { remote: Ipv6Addr::UNSPECIFIED, local: Ipv6Addr::UNSPECIFIED, label: 0 };
+            let none = Ends { remote: Ipv6Addr::UNSPECIFIED, local: Ipv6Addr::UNSPECIFIED };
             self.ends.resize(at + 1, none);
         }
-        self.ends[at] = ends;
-    }
-
-    /// The flow label of a stream, if it is over IPv6.
-    pub fn label(&self, slot: u32) -> Option<u32> {
-        self.hot(slot).filter(|hot| hot.is_ipv6())?;
-        self.ends.get(slot as usize).map(|ends| ends.label)
+        self.ends[at] = Ends { remote, local };
     }
 
     /// The hot part of a slot.

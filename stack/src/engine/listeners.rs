@@ -1,12 +1,13 @@
 //! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::{Birth, Kind};
+use super::packets::listening_for;
 use super::segments::Arrived;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, Stream, Tag};
@@ -56,8 +57,7 @@ impl Listeners {
 
     /// The listener for a destination: of that very address, else of every address.
     fn find(&self, local: SocketAddr) -> Option<u32> {
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {

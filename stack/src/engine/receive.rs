@@ -5,7 +5,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use drivers::{Checksum as Verdict, Frame};
 
-use super::packets::Packet;
+use super::packets::{Carried, Packet};
+use super::packets_ipv6::Packet6;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
@@ -24,6 +25,8 @@ pub enum Parsed {
     },
     /// Anything else over IPv4.
     Packet(Packet),
+    /// Anything else over IPv6.
+    Packet6(Packet6),
     /// ARP; the payload begins at this byte.
     Arp(usize),
     /// Nothing to work on.
@@ -78,6 +81,7 @@ impl Engine {
                 None => self.on_stray(&arrived, frame),
             },
             Parsed::Packet(packet) => self.on_packet(frame, &packet),
+            Parsed::Packet6(packet) => self.on_packet_ipv6(frame, &packet),
             Parsed::Arp(offset) => self.on_arp(&frame, offset),
             Parsed::Drop(reason) => self.counters.drop(reason),
         }
@@ -100,7 +104,10 @@ impl Engine {
                 Err(reason) => Parsed::Drop(reason),
             },
             Ok((EtherType::ARP, offset, _)) => Parsed::Arp(offset),
-            Ok((EtherType::IPV6, ..)) => Parsed::Drop(DropReason::Ipv6Unsupported),
+            Ok((EtherType::IPV6, offset, group)) => match self.parse_ipv6(frame, offset, group) {
+                Ok(parsed) => parsed,
+                Err(reason) => Parsed::Drop(reason),
+            },
             Ok(_) => Parsed::Drop(DropReason::EtherTypeUnknown),
             Err(reason) => Parsed::Drop(reason),
         }
@@ -152,31 +159,32 @@ impl Engine {
         if header.protocol != Protocol::TCP || header.is_fragment() {
             return Ok(Parsed::Packet(packet));
         }
-        self.parse_segment(frame, &packet)
+        self.parse_segment(frame, &packet.carried())
     }
 
     /// Read the TCP header of a whole packet.
-    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Packet) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Carried) -> Result<Parsed, DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
         //# A TCP implementation MUST silently discard an incoming SYN segment
         //# that is addressed to a broadcast or multicast address [(MUST-57)].
         if packet.to != Class::Local || packet.group {
             return Err(DropReason::TcpNotUnicast);
         }
-        let Packet { header, payload, .. } = packet;
+        let Carried { source, destination, ref payload, .. } = *packet;
         let segment = frame.bytes().get(payload.clone()).unwrap_or(&[]);
         let verify = match frame.verdicts().transport {
             Verdict::Bad => return Err(DropReason::TcpChecksum),
             Verdict::Good | Verdict::Partial => Verify::Trusted,
             Verdict::Unknown => {
                 let len = u16::try_from(segment.len()).unwrap_or(u16::MAX);
-                Verify::Sum(Checksum::pseudo_ipv4(header.source, header.destination, Protocol::TCP.0, len))
+                let pseudo = Checksum::pseudo(source, destination, Protocol::TCP.0, len);
+                Verify::Sum(pseudo.ok_or(DropReason::TcpChecksum)?)
             }
         };
         let (parsed, data) = tcp::parse(segment, verify)?;
         let tuple = Tuple {
-            local: SocketAddr::new(IpAddr::V4(header.destination), parsed.destination_port),
-            remote: SocketAddr::new(IpAddr::V4(header.source), parsed.source_port),
+            local: SocketAddr::new(destination, parsed.destination_port),
+            remote: SocketAddr::new(source, parsed.source_port),
         };
         let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);

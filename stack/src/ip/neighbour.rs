@@ -4,6 +4,8 @@
 
 mod discovery;
 
+pub use discovery::{Change, RETRANSMIT};
+
 use super::KeyedHash;
 use crate::time::Instant;
 use crate::wire::arp::{Operation, Packet};

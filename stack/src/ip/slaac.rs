@@ -7,6 +7,7 @@ mod routers;
 use self::routers::Routers;
 use super::KeyedHash;
 use super::route::{Class, class_of};
+use crate::config::{Identifiers, Ipv6Config};
 use crate::time::Instant;
 use crate::wire::discovery::{Ask, Prefix};
 use crate::wire::{MacAddress, ipv6};
@@ -28,33 +29,6 @@ const LIFE_MIN: Duration = Duration::from_hours(2);
 
 /// Bits of a prefix in which a host may make itself an address (RFC 4291 section 2.5.1).
 const PREFIX_BITS: u8 = 64;
-
-/// How an interface makes the second half of its addresses.
-#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
-pub enum Identifiers {
-    /// From its Ethernet address (RFC 4291 appendix A): the same wherever it is.
-    #[default]
-    Station,
-    /// From this secret, another for each prefix (RFC 7217): with the same secret the same after each start.
-    Opaque([u64; 2]),
-}
-
-/// What an operator may set.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub struct Config {
-    /// How often a new address is asked for before it is ours; zero: it is ours at once.
-    pub duplicate_transmits: u8,
-    /// Routers' advertisements are heard: default routes, prefixes and addresses in them.
-    pub routers: bool,
-    /// How addresses are made.
-    pub identifiers: Identifiers,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { duplicate_transmits: 1, routers: false, identifiers: Identifiers::Station }
-    }
-}
 
 /// What the caller must do.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -159,7 +133,7 @@ struct Entry {
 pub struct Addresses {
     mac: MacAddress,
     mtu: u16,
-    config: Config,
+    config: Ipv6Config,
     hash: KeyedHash,
     /// Between two solicitations, as routers have set it.
     retransmit: Duration,
@@ -171,7 +145,7 @@ pub struct Addresses {
 impl Addresses {
     /// None yet, on a link that takes packets of `mtu` bytes.
     #[must_use]
-    pub fn new(mac: MacAddress, mtu: u16, config: Config, hash: KeyedHash) -> Self {
+    pub fn new(mac: MacAddress, mtu: u16, config: Ipv6Config, hash: KeyedHash) -> Self {
         Self {
             mac,
             mtu,
@@ -239,6 +213,18 @@ impl Addresses {
     #[must_use]
     pub fn duplicates(&self) -> usize {
         self.entries.iter().filter(|entry| entry.state == State::Duplicate).count()
+    }
+
+    /// IPv6 is spoken here.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        !self.entries.is_empty() || self.config.routers
+    }
+
+    /// Some address is to be ours soon.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.state, State::Tentative { .. }))
     }
 
     /// Our link-local address, once we have it.

@@ -11,6 +11,7 @@ mod drop_reason;
 pub mod ethernet;
 pub mod icmp;
 pub mod icmpv6;
+mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
@@ -19,6 +20,7 @@ pub mod udp;
 pub use checksum::{Checksum, Fill, Tail, Verify};
 pub use drop_reason::{DropReason, NoRoom};
 pub use ethernet::{EtherType, MacAddress};
+pub use ip::{IpHeader, ether_type_of};
 
 /// A protocol number of IPv4, or a next header of IPv6.
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]

@@ -22,7 +22,7 @@ pub enum Change {
 const REACHABLE_MAX: Duration = Duration::from_hours(1);
 
 /// The least and most that they may have us wait between solicitations, whatever they say.
-const RETRANSMIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+pub const RETRANSMIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 impl<P> Cache<P> {
     /// Learns of the sender of a solicitation, a router solicitation, an advertisement of a router or a redirect: its

@@ -2,6 +2,7 @@
 //! whoever is on the link can claim to be any number of them.
 
 use super::{Action, Addresses, after};
+use crate::ip::neighbour::RETRANSMIT;
 use crate::time::Instant;
 use crate::wire::discovery::{Ask, Prefix, RouterAdvertisement};
 use crate::wire::ipv6;
@@ -134,6 +135,8 @@ impl Addresses {
         let time = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
         let (reachable, retransmit) = (time(said.reachable_ms), time(said.retransmit_ms));
         if reachable.is_some() || retransmit.is_some() {
+            self.retransmit =
+                retransmit.map_or(self.retransmit, |time| time.clamp(RETRANSMIT.0, RETRANSMIT.1));
             out.push(Action::Times { reachable, retransmit });
         }
         //= https://www.rfc-editor.org/rfc/rfc4861#section-6.3.4

@@ -16,7 +16,7 @@ fn at(seconds: u64) -> Instant {
     Instant(seconds * 1_000_000_000)
 }
 
-fn addresses(config: Config) -> Addresses {
+fn addresses(config: Ipv6Config) -> Addresses {
     Addresses::new(MAC, 1500, config, KeyedHash::new([1, 2]))
 }
 
@@ -47,7 +47,7 @@ fn probe(target: Ipv6Addr) -> Action {
 //# delay joining the solicited-node multicast address by a random delay
 fn an_address_is_asked_for_before_it_is_ours() {
     // Shows the delay below a second, the probes a second apart, the address a second later, and its announcement.
-    let mut six = addresses(Config { duplicate_transmits: 2, ..Config::default() });
+    let mut six = addresses(Ipv6Config { duplicate_transmits: 2, ..Ipv6Config::default() });
     let mut out = Vec::new();
     six.start(at(0), &mut out);
     assert!(out.is_empty() && six.is_tentative(ip(LINK_LOCAL)) && six.link_local().is_none());
@@ -79,7 +79,7 @@ fn an_address_is_asked_for_before_it_is_ours() {
 //# address is a duplicate and should not be used (by either node).
 fn an_address_that_another_has_is_left_to_it() {
     // Shows the end of a static one, that what is ours already stays, and that its groups are left.
-    let mut six = addresses(Config::default());
+    let mut six = addresses(Ipv6Config::default());
     let mut out = Vec::new();
     assert!(six.add_static(ip("fd00::2"), 64, at(0), &mut out));
     six.on_conflict(ip("fd00::2"), at(0), &mut out);
@@ -104,7 +104,7 @@ fn opaque_identifiers_try_again() {
     // Shows the same address after each start, another for another secret, and three further ones if others have it.
     let of = |secret| {
         let identifiers = Identifiers::Opaque(secret);
-        let mut six = addresses(Config { identifiers, ..Config::default() });
+        let mut six = addresses(Ipv6Config { identifiers, ..Ipv6Config::default() });
         six.start(at(0), &mut Vec::new());
         six
     };
@@ -125,7 +125,7 @@ fn opaque_identifiers_try_again() {
 #[test]
 fn without_probes_an_address_is_ours_at_once() {
     // Shows the option, removal, and the bound of addresses.
-    let mut six = addresses(Config { duplicate_transmits: 0, ..Config::default() });
+    let mut six = addresses(Ipv6Config { duplicate_transmits: 0, ..Ipv6Config::default() });
     let mut out = Vec::new();
     six.add_static(ip("fd00::1"), 64, at(0), &mut out);
     assert_eq!(out[0], Action::Add { address: ip("fd00::1"), prefix_len: 64 });
@@ -169,7 +169,7 @@ fn hear(six: &mut Addresses, router: &str, bytes: &[u8], now: Instant) -> Vec<Ac
 
 /// An interface that listens to routers and probes nothing.
 fn listening() -> Addresses {
-    addresses(Config { duplicate_transmits: 0, routers: true, ..Config::default() })
+    addresses(Ipv6Config { duplicate_transmits: 0, routers: true, ..Ipv6Config::default() })
 }
 
 const AUTONOMOUS: u8 = 0xc0;
@@ -194,7 +194,7 @@ fn a_router_gives_addresses_and_a_way() {
     assert_eq!(out[..6], due);
     assert_eq!(out[7..], [Action::OnLink { prefix: ip("2001:db8:1::"), len: 48, on: true }]);
     assert_eq!(hear(&mut six, OTHERS, &bytes, at(6)).len(), 3, "what is known is not told again");
-    assert!(hear(&mut addresses(Config::default()), OTHERS, &bytes, at(5)).is_empty());
+    assert!(hear(&mut addresses(Ipv6Config::default()), OTHERS, &bytes, at(5)).is_empty());
     for mtu in [1279, 1501] {
         let out = hear(&mut listening(), OTHERS, &said(0, mtu, &[]), at(0));
         assert!(!out.iter().any(|action| matches!(action, Action::Mtu(_))), "{mtu}");

@@ -45,6 +45,8 @@ pub struct Upper {
     pub named_at: usize,
     /// The packet is a piece of another.
     pub fragment: Option<Fragment>,
+    /// It had a Fragment header, and was whole all the same.
+    pub atomic: bool,
 }
 
 /// Why headers are refused.
@@ -130,7 +132,7 @@ pub fn walk_from(
     payload: Range<usize>,
     named_at: usize,
 ) -> Result<Upper, Fault> {
-    let mut upper = Upper { protocol: first, range: payload, named_at, fragment: None };
+    let mut upper = Upper { protocol: first, range: payload, named_at, fragment: None, atomic: false };
     for _ in 0..=HEADERS_MAX {
         let bytes = packet.get(upper.range.clone()).unwrap_or(&[]);
         let at = upper.range.start;
@@ -158,6 +160,7 @@ pub fn walk_from(
                 //# A host that receives an IPv6 packet that includes a Fragment
                 //# Header with the "Fragment Offset" equal to 0 and the "M" flag
                 //# equal to 0 MUST process that packet in isolation
+                upper.atomic = true;
                 FRAGMENT_LEN
             }
             Protocol::IPV6_NO_NEXT => return Err(Fault::silent(DropReason::Ipv6NoNextHeader)),
