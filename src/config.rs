@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use drivers::DeviceNameError;
 use drivers::soft::FaultSpec;
-use stack::config::{Address, TcpConfig};
+use stack::config::{Address, Ipv6Config, TcpConfig};
 
 use crate::soft::Net;
 
@@ -78,9 +78,9 @@ pub struct DeviceConfig {
     pub device: Device,
     /// Our addresses on it, and their subnets.
     pub addresses: Vec<Address>,
-    /// The way to everything beyond its subnets. Where several devices have one, a packet leaves by the device whose
+    /// The way to everything beyond its subnets: one for each version of IP. Where several devices have one, a packet leaves by the device whose
     /// address it is from, and by the first device's where that is open.
-    pub gateway: Option<IpAddr>,
+    pub gateways: Vec<IpAddr>,
     /// Hosts on those subnets whose Ethernet addresses are known: they are never asked for, and never forgotten. What
     /// others say of them in ARP is not believed.
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
@@ -88,6 +88,8 @@ pub struct DeviceConfig {
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
     pub vlan: Option<u16>,
+    /// How it speaks IPv6, which it does once it has an address of it, or listens to routers.
+    pub ipv6: Ipv6Config,
 }
 
 impl DeviceConfig {
@@ -97,10 +99,11 @@ impl DeviceConfig {
         DeviceConfig {
             device: device.into(),
             addresses: vec![Address { ip: address, prefix }],
-            gateway: None,
+            gateways: Vec::new(),
             neighbours: Vec::new(),
             mtu: None,
             vlan: None,
+            ipv6: Ipv6Config::default(),
         }
     }
 }

@@ -440,12 +440,13 @@ fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
     let interface = |of: &DeviceConfig| InterfaceConfig {
         addresses: of.addresses.clone(),
         gateways: of
-            .gateway
-            .map(|gateway| Gateway { destination: everything(gateway), gateway })
-            .into_iter()
+            .gateways
+            .iter()
+            .map(|&gateway| Gateway { destination: everything(gateway), gateway })
             .collect(),
         neighbours: of.neighbours.clone(),
         rss: None,
+        ipv6: of.ipv6,
     };
     Ok(EngineConfig {
         interfaces: config.devices.iter().map(interface).collect(),

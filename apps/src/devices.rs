@@ -158,19 +158,27 @@ impl Said<'_> {
 
     fn place_gateways(&self, configs: &mut [DeviceConfig]) -> Result<(), Misfit> {
         for &gateway in self.gateways {
-            let near = |config: &&mut DeviceConfig| config.addresses.iter().any(|ours| is_in(gateway, *ours));
+            // A router's address of the link alone is in no subnet of ours, and on any link.
+            let link =
+                matches!(gateway, IpAddr::V6(six) if six.is_unicast_link_local()) && configs.len() == 1;
+            let near = |config: &&mut DeviceConfig| {
+                config.addresses.iter().any(|ours| is_in(gateway, *ours))
+                    || link && config.addresses.iter().any(|ours| ours.ip.is_ipv6())
+            };
             let Some(config) = configs.iter_mut().find(near) else {
                 let text =
                     format!("{gateway} is in no subnet of --address; give one that is reached directly");
                 return misfit("gateway", text);
             };
-            if let Some(before) = config.gateway.replace(gateway) {
+            let same = |before: &&IpAddr| before.is_ipv4() == gateway.is_ipv4();
+            if let Some(before) = config.gateways.iter().find(same) {
                 let name = &config.device;
                 return misfit(
                     "gateway",
                     format!("{gateway} and {before} are both for `{name}`; give one of them"),
                 );
             }
+            config.gateways.push(gateway);
         }
         Ok(())
     }
@@ -249,12 +257,16 @@ mod tests {
         let ips = |config: &DeviceConfig| {
             config.addresses.iter().map(|address| address.ip.to_string()).collect::<Vec<_>>().join(" ")
         };
-        let gateway = |config: &DeviceConfig| config.gateway.map(|gateway| gateway.to_string());
+        let gateway = |config: &DeviceConfig| config.gateways.first().map(|gateway| gateway.to_string());
         assert_eq!((ips(&two[0]), ips(&two[1])), ("10.0.0.1 10.0.5.1".into(), "10.1.0.1".into()));
         assert_eq!((gateway(&two[0]), gateway(&two[1])), (Some("10.0.0.9".into()), Some("10.1.0.9".into())));
         assert_eq!((two[0].mtu, two[1].mtu, two[0].vlan, two[1].vlan), (None, Some(9000), Some(7), Some(7)));
         let one =
             devices("--device tap:a --address 10.0.0.1/24 --address 10.0.0.2/24@tap:a --mtu 1400").unwrap();
+        let both =
+            "--device tap:a --address 10.0.0.1/24 --address fd00::1/64 --gateway fe80::9 --gateway 10.0.0.9";
+        let both = devices(both).unwrap();
+        assert_eq!(both[0].gateways, ["fe80::9", "10.0.0.9"].map(|ip| ip.parse::<IpAddr>().unwrap()));
         assert_eq!((ips(&one[0]), one[0].mtu), ("10.0.0.1 10.0.0.2".into(), Some(1400)));
     }
 

@@ -32,14 +32,18 @@ pub struct LaneArguments {
     #[arg(long, value_name = "DEVICE", required = true)]
     pub device: Vec<Device>,
 
-    /// Address of the lane and its prefix length, such as 10.77.0.2/24; may be given several times. With several devices
+    /// Address of the lane and its prefix length, such as 10.77.0.2/24 or fd77::2/64; may be given several times. With several devices
     /// it says whose it is: 10.77.0.2/24@tap:lane0
     #[arg(long, value_name = "ADDR/PREFIX[@DEVICE]", required = true)]
     pub address: Vec<Of<AddressArgument>>,
 
-    /// Default gateway, of the device in whose subnet it is; one for each device
+    /// Default gateway, of the device in whose subnet it is; one for each device and version of IP
     #[arg(long, value_name = "ADDR")]
     pub gateway: Vec<IpAddr>,
+
+    /// Take addresses, prefixes and default routers of IPv6 from what routers on the link advertise
+    #[arg(long)]
+    pub slaac: bool,
 
     /// Largest IP packet, of every device or the one named [default: the device's]
     #[arg(long, value_name = "BYTES[@DEVICE]")]
@@ -114,7 +118,10 @@ impl LaneArguments {
     /// Errors: something is for no device, or for several.
     pub fn devices(&self) -> Result<Vec<DeviceConfig>, Misfit> {
         let LaneArguments { device, address, gateway, mtu, vlan, .. } = self;
-        Said { devices: device, addresses: address, gateways: gateway, mtus: mtu, vlans: vlan }.of_each()
+        let said = Said { devices: device, addresses: address, gateways: gateway, mtus: mtu, vlans: vlan };
+        let mut devices = said.of_each()?;
+        devices.iter_mut().for_each(|device| device.ipv6.routers = self.slaac);
+        Ok(devices)
     }
 
     /// The names of the devices, as one.

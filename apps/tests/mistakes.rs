@@ -133,7 +133,7 @@ const FILES: [(&str, &str); 86] = [
     ("send-within = \"90000s\"", "more than a day"),
     ("listen = [\"10.77.0.2\"]", "10.77.0.2"),
     ("listen = [\"10.77.0.2:0\"]", "no port"),
-    ("listen = [\"[::1]:80\"]", "IPv6"),
+    ("listen = [\"[fd00::1]:80\"]", "not among --address"),
     ("metrics = \"metrics\"", "begin with /"),
     ("metrics = \"/a b\"", "begin with /"),
     // Not together.
@@ -165,7 +165,7 @@ const LINES: [(&str, &str); 31] = [
     ("--device nothing --address 10.77.0.2/24", "no device"),
     ("--device null --address 10.77.0.2", "prefix length"),
     ("--device null --address 10.77.0.2/33", "prefix length"),
-    ("--device null --address fd00::2/64", "IPv6"),
+    ("--device null --address ff02::1/64", "unicast"),
     ("--device null --address 0.0.0.0/24", "unicast"),
     ("--device null --address 224.0.0.1/24", "unicast"),
     ("--device null --address 127.0.0.1/8", "unicast"),

@@ -106,6 +106,33 @@ pub struct Gateway {
     pub gateway: IpAddr,
 }
 
+/// How an interface makes the second half of its IPv6 addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Identifiers {
+    /// From its Ethernet address (RFC 4291 appendix A): the same wherever it is.
+    #[default]
+    Station,
+    /// From this secret, another for each prefix (RFC 7217): with the same secret the same after each start.
+    Opaque([u64; 2]),
+}
+
+/// How an interface speaks IPv6. It does so once it has an address of IPv6, or listens to routers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipv6Config {
+    /// How often a new address is asked for before it is ours; zero: it is ours at once.
+    pub duplicate_transmits: u8,
+    /// Routers' advertisements are heard: default routes, prefixes and addresses in them.
+    pub routers: bool,
+    /// How addresses are made.
+    pub identifiers: Identifiers,
+}
+
+impl Default for Ipv6Config {
+    fn default() -> Self {
+        Ipv6Config { duplicate_transmits: 1, routers: false, identifiers: Identifiers::Station }
+    }
+}
+
 /// What an interface is configured with; what its port can do is [`crate::engine::Interface`]'s.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct InterfaceConfig {
@@ -117,6 +144,23 @@ pub struct InterfaceConfig {
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
     /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
     pub rss: Option<Arc<RssTable>>,
+    /// How it speaks IPv6.
+    pub ipv6: Ipv6Config,
+}
+
+impl InterfaceConfig {
+    /// An IPv6 address is on a subnet of this interface, or on the link itself.
+    pub fn reaches(&self, host: IpAddr) -> bool {
+        let IpAddr::V6(host) = host else { return false };
+        let shares = |address: &Address| match address.ip {
+            IpAddr::V6(ours) => {
+                let beyond = 128_u32.saturating_sub(address.prefix.into());
+                (u128::from(ours) ^ u128::from(host)).checked_shr(beyond).unwrap_or(0) == 0
+            }
+            IpAddr::V4(_) => false,
+        };
+        host.is_unicast_link_local() || self.addresses.iter().any(shares)
+    }
 }
 
 /// What a lane's engine is made with.

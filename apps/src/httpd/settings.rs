@@ -1,7 +1,7 @@
 //! The options of the program `httpd`, and whether they fit together: checked whole, before anything is touched.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -176,8 +176,12 @@ impl Checker<'_> {
         let mut seen = BTreeSet::new();
         for Address { ip, prefix } in lane.address.iter().map(|address| address.value.0) {
             match ip {
-                IpAddr::V6(_) => self
-                    .wrong("address", format!("{ip} is of IPv6, which is not supported; give one of IPv4")),
+                IpAddr::V6(v6) => {
+                    let mapped = v6.to_ipv4_mapped().is_some();
+                    if v6.is_unspecified() || v6.is_multicast() || v6.is_loopback() || mapped {
+                        self.wrong("address", format!("{ip} cannot be a host's; give a unicast address"));
+                    }
+                }
                 IpAddr::V4(v4)
                     if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() =>
                 {
@@ -219,18 +223,17 @@ impl Checker<'_> {
             if door.port() == 0 {
                 self.wrong(key, format!("{door} has no port; give one from 1 to 65535"));
             }
-            if door.is_ipv6() {
+            if !door.ip().is_unspecified() && !own(door.ip()) {
                 self.wrong(
                     key,
-                    format!("{door} is of IPv6, which is not supported; give an address of IPv4"),
-                );
-            } else if !door.ip().is_unspecified() && !own(door.ip()) {
-                self.wrong(
-                    key,
-                    format!("{} is not among --address; add it there, or listen at 0.0.0.0", door.ip()),
+                    format!("{} is not among --address; add it there, or listen at [::]", door.ip()),
                 );
             }
-            if !seen.insert(*door) {
+            // IPv6's unspecified address stands for every one of both versions.
+            let all = |ip: IpAddr| SocketAddr::new(ip, door.port());
+            let both = [all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())];
+            let twice = both.contains(door) && both.iter().any(|known| seen.contains(known));
+            if !seen.insert(*door) || twice {
                 self.wrong(key, format!("{door} is listened at twice; remove one"));
             }
         }
@@ -341,8 +344,6 @@ fn is_edge(bits: u32, prefix: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::devices::is_in;
 

@@ -1,5 +1,6 @@
 //! The command line of `loadgen`: checked whole before any device is touched. What is done is `plan.rs`'s.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,7 +139,16 @@ impl Options {
     ///
     /// Errors: options contradict each other, or name what is not there; one line with the remedy.
     pub fn plan(&self) -> Result<Plan, String> {
-        let to = self.target.resolve(&self.resolve)?;
+        let ours = &self.lane.address;
+        let speaks = |ip: IpAddr| ours.iter().any(|ours| ours.value.0.ip.is_ipv4() == ip.is_ipv4());
+        let to = self.target.resolve(&self.resolve, speaks)?;
+        if !speaks(to.ip()) {
+            let version = if to.is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(format!(
+                "{} is of {version}, and no --address is; add one, or name another",
+                to.ip()
+            ));
+        }
         let exchange = match (self.target.scheme, self.ping) {
             (Scheme::Tcp, bytes) => {
                 Exchange::ping(usize::try_from(bytes.unwrap_or(64)).unwrap_or(usize::MAX))
@@ -218,7 +228,8 @@ impl Options {
             let near = |of: &DeviceConfig| of.addresses.iter().any(|ours| is_in(ip, *ours));
             let at = config.devices.iter().position(near).unwrap_or(0);
             let addresses = &mut config.devices[at].addresses;
-            let prefix = addresses.first().map_or(24, |address| address.prefix);
+            let same = addresses.iter().find(|ours| ours.ip.is_ipv4() == ip.is_ipv4());
+            let prefix = same.map_or(if ip.is_ipv4() { 24 } else { 64 }, |address| address.prefix);
             addresses.push(Address { ip, prefix });
         }
         Ok(config)

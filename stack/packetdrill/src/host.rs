@@ -247,6 +247,8 @@ fn start(
     config.tcp = settings.tcp;
     let device = &mut config.interfaces[0];
     device.addresses = flags.local.clone();
+    // Nobody else is on the wire, and scripts begin at once.
+    device.ipv6.duplicate_transmits = 0;
     for (family, any) in [(4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))] {
         let of_family = |ip: &IpAddr| ip.is_ipv4() == (family == 4);
         let local = flags.local.iter().find(|address| of_family(&address.ip));

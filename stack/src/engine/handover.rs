@@ -5,7 +5,7 @@ use bytes::Bytes;
 use drivers::{Extent, Frame};
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
@@ -138,7 +138,7 @@ impl Engine {
             return Err(OpError::NoRoom);
         };
         self.begin_thawed(slot, frozen, path, queue, tag);
-        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
+        let hash = self.secret.flow_key(&tuple).hash;
         if !self.queue_thawed(slot, frozen) || !self.table.insert(hash, slot) {
             if let Some(mut connection) = self.flows.connection(slot) {
                 connection.queue(|cells, queue, _| cells.clear(queue, |_, _| {}));
@@ -177,6 +177,7 @@ impl Engine {
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
         *connection.hot = Hot {
+            key: connection.hot.key,
             generation: connection.hot.generation,
             cold: connection.hot.cold,
             head: NONE,

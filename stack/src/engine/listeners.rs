@@ -1,12 +1,13 @@
 //! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
+use super::packets::listening_for;
 use super::segments::Arrived;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
@@ -57,8 +58,7 @@ impl Listeners {
 
     /// The listener for a destination: of that very address, else of every address.
     fn find(&self, local: SocketAddr) -> Option<u32> {
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {
@@ -306,8 +306,7 @@ impl Engine {
             }
             queued
         });
-        let hash = self.secret.flow_hash(key_of(&half.tuple), ports_of(&half.tuple));
-        if !begun || !self.table.insert(hash, slot) {
+        if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
@@ -398,9 +397,7 @@ impl Engine {
 
     /// A flow's tuple is free: no flow, no half-open connection, no listener's.
     pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
-        let (key, ports) = (key_of(tuple), ports_of(tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports).is_none()
+        self.find_flow(&self.secret.flow_key(tuple), tuple).is_none()
             && self.half_opens.get(tuple).is_none()
             && self.time_waits.get(tuple).is_none()
     }

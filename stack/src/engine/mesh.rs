@@ -5,21 +5,21 @@
 //! that finds nothing on the lane it came to goes to its home, so a NIC that steers otherwise costs time and nothing
 //! else; connections that live elsewhere (their port was asked for, or only one lane listens) are claimed at their home.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{key_of, ports_of};
+use super::packets::listening_for;
 use super::receive::Parsed;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
 use crate::socket::LaneId;
 use crate::tcp::isn::{Secret, Tuple};
-use crate::wire::{DropReason, arp};
+use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
 /// Most lanes of a runtime: the sets of lanes in the tables are words of as many bits.
 pub const LANES_MAX: u8 = 64;
@@ -60,6 +60,13 @@ pub enum Message {
         interface: u8,
         /// It changed something where it came, so its sender is to be known here too.
         good: bool,
+    },
+    /// A message of neighbour discovery, which concerns all of us.
+    Discovery {
+        /// A copy of the frame.
+        frame: Frame,
+        /// The interface it came by.
+        interface: u8,
     },
     /// A connection that is at home with you lives with me from now on, or no longer.
     Claim {
@@ -126,7 +133,7 @@ impl Homes {
             .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
         match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
             Some(queue) => LaneId(queue),
-            None => self.pick(secret.flow_hash(key_of(tuple), ports_of(tuple))),
+            None => self.pick(secret.flow_key(tuple).hash),
         }
     }
 
@@ -215,8 +222,7 @@ fn note(sets: &mut HashMap<SocketAddr, u64, KeyedHash>, address: SocketAddr, lan
 
 /// The lanes that have a socket for a destination: for that very address, else for every address.
 fn lookup(sets: &HashMap<SocketAddr, u64, KeyedHash>, local: SocketAddr) -> Option<u64> {
-    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-    sets.get(&local).or_else(|| sets.get(&any)).copied()
+    listening_for(local).find_map(|address| sets.get(&address).copied())
 }
 
 impl Engine {
@@ -236,13 +242,18 @@ impl Engine {
                 self.counters.steered_in += 1;
                 self.arriving = interface;
                 self.mesh.came = Some((from, hops));
-                let parsed = self.parse_network(&frame, 0, false).unwrap_or_else(Parsed::Drop);
+                let parsed = match ether_type_of(frame.bytes()) {
+                    EtherType::IPV6 => self.parse_ipv6(&frame, 0, false),
+                    _ => self.parse_network(&frame, 0, false),
+                };
+                let parsed = parsed.unwrap_or_else(Parsed::Drop);
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
             Message::Neighbour { packet, interface, good } => {
                 self.hear_of_neighbour(&packet, interface, good);
             }
+            Message::Discovery { mut frame, interface } => self.hear_of_discovery(&mut frame, interface),
             Message::Claim { tuple, lives: true } => {
                 self.mesh.claims.insert(tuple, from);
             }
@@ -273,7 +284,7 @@ impl Engine {
         let claimed = mesh.claims.get(tuple).copied();
         let other = claimed.or_else(|| {
             let served = self.listeners.is_served(tuple.local);
-            let hash = self.secret.flow_hash(key_of(tuple), ports_of(tuple));
+            let hash = self.secret.flow_key(tuple).hash;
             if served { None } else { mesh.others_with(lookup(&mesh.listeners, tuple.local), hash) }
         });
         // It may go back to the lane it came from, which asks only once.
@@ -282,16 +293,18 @@ impl Engine {
 
     /// Which lane has a UDP socket for a destination that this one has none for.
     pub(super) fn elsewhere_udp(&self, local: SocketAddr, remote: SocketAddr) -> Option<LaneId> {
-        let hash = self.secret.flow_hash(key_of(&Tuple { local, remote }), u32::from(remote.port()));
+        let hash =
+            self.secret.flow_hash(self.secret.addresses(&Tuple { local, remote }), u32::from(remote.port()));
         let other = self.mesh.others_with(lookup(&self.mesh.udp, local), hash)?;
         self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other)
     }
 
     /// Which lane joins the fragments of a datagram, if it is another.
     pub(super) fn elsewhere_fragment(&self, key: &DatagramKey) -> Option<LaneId> {
-        let addresses = u64::from(u32::from(key.source)) << 32 | u64::from(u32::from(key.destination));
-        let rest = u32::from(key.identification) << 8 | u32::from(key.protocol.0);
-        let lane = self.mesh.homes.pick(self.secret.flow_hash(addresses, rest));
+        let end = |ip| SocketAddr::new(ip, key.protocol.0.into());
+        let ends = Tuple { local: end(key.destination), remote: end(key.source) };
+        let hash = self.secret.flow_hash(self.secret.addresses(&ends), key.identification);
+        let lane = self.mesh.homes.pick(hash);
         (lane != self.mesh.homes.me && self.mesh.came.is_none()).then_some(lane)
     }
 
@@ -331,6 +344,25 @@ impl Engine {
         if !self.mesh.is_alone() && ours {
             let interface = self.arriving;
             self.mesh.tell_all(|| Message::Neighbour { packet: *packet, interface, good });
+        }
+    }
+
+    /// Tell the others of a message of neighbour discovery, for it concerns them as well.
+    pub(super) fn tell_of_discovery(&mut self, frame: &Frame) {
+        if self.mesh.is_alone() {
+            return;
+        }
+        let (interface, me) = (self.arriving, self.lane);
+        for lane in (0..self.mesh.homes.lanes).map(LaneId).filter(|lane| *lane != me) {
+            let room = self.outbox(lane).is_some_and(|outbox| outbox.len() < OUTBOX_FRAMES_MAX);
+            let copy = self.ports[interface].composer.header().ok().filter(|_| room).and_then(|mut copy| {
+                copy.append(frame.len())?.copy_from_slice(frame.bytes());
+                Some(copy)
+            });
+            // Without a frame for it the lane learns by asking.
+            if let Some(frame) = copy {
+                self.mesh.tell(lane, Message::Discovery { frame, interface });
+            }
         }
     }
 

@@ -13,17 +13,21 @@
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+//! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
+//! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
 
 mod bundle;
 mod deliver;
+mod discovery;
 mod flows;
 mod handover;
 mod listeners;
 mod mesh;
 mod ops;
 mod packets;
+mod packets_ipv6;
 mod ports;
 mod receive;
 mod segments;
@@ -44,7 +48,7 @@ use self::deliver::CompletionQueue;
 use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
-use self::ops::AppTimers;
+use self::ops::{AppTimers, Deferred};
 use self::packets::UdpSockets;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
@@ -123,6 +127,8 @@ pub struct Engine {
     listeners: Listeners,
     udp: UdpSockets,
     app_timers: AppTimers,
+    /// Connects over IPv6 that wait until an address of ours is.
+    deferred: Vec<Deferred>,
     frames: FrameSlab,
     dirty: Vec<u32>,
 
@@ -201,16 +207,16 @@ impl Engine {
             return Err(EngineError::Interfaces { interfaces, ports: count });
         }
         let [a, b, c, d] = config.secret;
-        let hash = KeyedHash::new([c, d]);
+        let (secret, hash) = (Secret::new([a, b, c, d]), KeyedHash::new([c, d]));
         let rss = config.interfaces.iter().map(|interface| interface.rss.clone()).collect();
         let mut engine = Engine {
             lane,
-            ports: Ports::new(ports, hash),
+            ports: Ports::new(ports, &config.interfaces, hash),
             arriving: 0,
-            secret: Secret::new([a, b, c, d]),
+            secret,
             started: false,
             turn: 0,
-            flows: Flows::new(lane, config.sockets, config.cells_max, config.tcp, now),
+            flows: Flows::new(lane, secret, config.sockets, config.cells_max, config.tcp, now),
             table: FlowTable::new(config.sockets),
             wheel: Wheel::new(now),
             half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
@@ -218,6 +224,7 @@ impl Engine {
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
+            deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
@@ -247,6 +254,11 @@ impl Engine {
     fn configure(&mut self) -> Result<(), EngineError> {
         for (number, interface) in (0..).zip(&self.config.interfaces) {
             for address in &interface.addresses {
+                if address.ip.is_ipv6() {
+                    // It is ours once nobody else turns out to have it.
+                    route::check(address.ip, address.prefix)?;
+                    continue;
+                }
                 let local =
                     LocalAddress { address: address.ip, prefix_len: address.prefix, interface: number };
                 self.routes.add_address(local, self.ports[number].mtu)?;
@@ -254,7 +266,7 @@ impl Engine {
         }
         for (number, interface) in (0..).zip(&self.config.interfaces) {
             for way in &interface.gateways {
-                if !self.routes.is_neighbour(number, way.gateway) {
+                if !self.routes.is_neighbour(number, way.gateway) && !interface.reaches(way.gateway) {
                     return Err(EngineError::Gateway(way.gateway));
                 }
                 self.routes.add_route(Route {
@@ -283,6 +295,7 @@ impl Engine {
         self.flows.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
         for number in self.ports.interfaces() {
             self.start_neighbours(number);
+            self.start_ipv6(number);
         }
     }
 
@@ -387,6 +400,7 @@ impl Engine {
             self.ports[interface].neighbours.advance(now.instant, &mut self.neighbour_actions);
             self.act_on_neighbours(interface);
         }
+        self.advance_addresses();
         self.advance_fragments();
         self.advance_app_timers();
         if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
@@ -406,6 +420,7 @@ impl Engine {
         [
             ticks,
             self.ports.iter().filter_map(|port| port.neighbours.next_deadline()).min(),
+            self.ports.iter().filter_map(|port| port.addresses.next_deadline()).min(),
             self.fragments.next_deadline(),
             self.app_timers.next(),
             self.stopping.filter(|_| self.flows.sockets() > 0),
@@ -454,6 +469,7 @@ impl Engine {
             self.close_listeners();
             self.close_udp();
             self.app_timers.clear();
+            self.cancel_deferred(None);
         }
     }
 

@@ -5,7 +5,8 @@ use core::ops::{Index, IndexMut};
 use drivers::{Capabilities, Composer, Frame, Pools};
 
 use super::Interface;
-use crate::ip::{KeyedHash, neighbour};
+use crate::config::{InterfaceConfig, Ipv6Config};
+use crate::ip::{KeyedHash, neighbour, slaac};
 use crate::wire::MacAddress;
 use crate::wire::ethernet::{self, Vlan};
 
@@ -17,13 +18,17 @@ pub(super) struct Port {
     pub capabilities: Capabilities,
     pub composer: Composer,
     pub neighbours: neighbour::Cache<Frame>,
+    /// Its addresses of IPv6.
+    pub addresses: slaac::Addresses,
+    /// The hop limit of what we send over IPv6.
+    pub hop_limit: u8,
     /// Frames that go before those in `data`.
     pub urgent: Vec<Frame>,
     pub data: Vec<Frame>,
 }
 
 impl Port {
-    fn new(interface: &Interface, pools: Pools, hash: KeyedHash) -> Port {
+    fn new(interface: &Interface, pools: Pools, ipv6: Ipv6Config, hash: KeyedHash) -> Port {
         let mac = MacAddress(interface.mac);
         Port {
             mac,
@@ -32,6 +37,8 @@ impl Port {
             capabilities: interface.capabilities,
             composer: Composer::new(pools, &interface.capabilities),
             neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
+            addresses: slaac::Addresses::new(mac, interface.mtu, ipv6, hash),
+            hop_limit: HOP_LIMIT,
             urgent: Vec::new(),
             data: Vec::new(),
         }
@@ -54,12 +61,19 @@ impl Port {
     }
 }
 
+/// The hop limit until a router names one (RFC 1700's value, and Linux's).
+const HOP_LIMIT: u8 = 64;
+
 /// All of them, by the number of their interface. A number that is none is a mistake of ours.
 pub(super) struct Ports(Vec<Port>);
 
 impl Ports {
-    pub fn new(ports: Vec<(Interface, Pools)>, hash: KeyedHash) -> Ports {
-        Ports(ports.into_iter().map(|(interface, pools)| Port::new(&interface, pools, hash)).collect())
+    pub fn new(ports: Vec<(Interface, Pools)>, interfaces: &[InterfaceConfig], hash: KeyedHash) -> Ports {
+        let ports = ports.into_iter().zip(interfaces);
+        let port = |((interface, pools), config): ((Interface, Pools), &InterfaceConfig)| {
+            Port::new(&interface, pools, config.ipv6, hash)
+        };
+        Ports(ports.map(port).collect())
     }
 
     pub fn len(&self) -> usize {

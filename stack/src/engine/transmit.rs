@@ -17,7 +17,9 @@ use crate::tcp::send::Data;
 use crate::tcp::state::{State, flag};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
-use crate::wire::{Checksum, DropReason, EtherType, Fill, MacAddress, Protocol, ethernet, ipv4};
+use crate::wire::{
+    Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ether_type_of, ethernet,
+};
 
 /// Where the packets of a flow go first.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +57,6 @@ const NO_PATH: u16 = u16::MAX;
 
 /// Between two confirmations of a next hop: far less than a neighbour stays believed.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Our packets' time to live (RFC 1700's value, and Linux's).
-const TTL: u8 = 64;
 
 /// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
 const SEGMENTS_A_TURN: usize = 64;
@@ -283,9 +282,14 @@ impl Engine {
     /// Put TCP's and IP's headers in front of a payload, and send it on its way; to be cut into segments of `each`
     /// bytes, if that is not zero.
     fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, each: u16) {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
-            return self.counters.fail(DropReason::Ipv6Unsupported);
+        let port = &self.ports[hop.interface];
+        let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
+        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, port.hop_limit) else {
+            return self.counters.fail(DropReason::NoRoute);
         };
+        if let IpHeader::V6(header) = &mut header {
+            header.flow_label = self.secret.flow_label(tuple);
+        }
         let payload = frame.total_len();
         let header_len = segment.header_len();
         let Ok(len) = u16::try_from(payload + header_len) else {
@@ -293,8 +297,11 @@ impl Engine {
         };
         // A port that cuts adds each segment's length to the sum itself.
         let summed = if each > 0 { 0 } else { len };
-        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, summed);
-        let offload = self.ports[hop.interface].capabilities.transmit_tcp_checksum;
+        let pseudo = match Checksum::pseudo(source, destination, Protocol::TCP.0, summed) {
+            Some(pseudo) => pseudo,
+            None => return self.counters.fail(DropReason::NoRoute),
+        };
+        let offload = port.capabilities.transmit_tcp_checksum;
         let fill = if offload {
             Fill::Partial(pseudo)
         } else {
@@ -313,7 +320,6 @@ impl Engine {
             segment_bytes: each,
             ..Offload::default()
         });
-        let header = ipv4::Header::new(source, destination, Protocol::TCP, TTL);
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         self.send_ip(frame, &header, offload, urgent, hop);
     }
@@ -322,7 +328,7 @@ impl Engine {
     pub(super) fn send_ip(
         &mut self,
         mut frame: Frame,
-        header: &ipv4::Header,
+        header: &IpHeader,
         offload: Option<Offload>,
         urgent: bool,
         hop: Hop,
@@ -330,7 +336,7 @@ impl Engine {
         let Hop { interface, next_hop, mac } = hop;
         let port = &self.ports[interface];
         let payload = frame.total_len();
-        let by_port = port.capabilities.transmit_ipv4_checksum && offload.is_some();
+        let by_port = port.capabilities.transmit_ipv4_checksum && offload.is_some() && !header.is_ipv6();
         let done = frame
             .prepend(header.header_len())
             .is_some_and(|room| header.emit(room, payload, !by_port).is_ok());
@@ -339,6 +345,7 @@ impl Engine {
         }
         if let Some(offload) = offload {
             frame.set_offload(Offload {
+                ipv6: header.is_ipv6(),
                 checksums: Checksums { ipv4: by_port, ..offload.checksums },
                 link_bytes: u8::try_from(port.link_len()).unwrap_or(14),
                 network_bytes: u16::try_from(header.header_len()).unwrap_or(20),
@@ -346,13 +353,13 @@ impl Engine {
             });
         }
         match mac {
-            Some(mac) => self.send_link(interface, frame, mac, EtherType::IPV4, urgent),
-            None => self.hold_for(interface, next_hop, IpAddr::V4(header.source), frame),
+            Some(mac) => self.send_link(interface, frame, mac, header.ether_type(), urgent),
+            None => self.hold_for(interface, next_hop, header.source(), frame),
         }
     }
 
     /// Keep a packet until its next hop's station is known, and ask for it by an address of that interface.
-    fn hold_for(&mut self, interface: u8, next_hop: IpAddr, source: IpAddr, frame: Frame) {
+    pub(super) fn hold_for(&mut self, interface: u8, next_hop: IpAddr, source: IpAddr, frame: Frame) {
         let asks = match self.routes.interface_of(source) {
             Some(own) if own == interface => source,
             _ => self.routes.source_for(interface, next_hop).unwrap_or(source),
@@ -363,7 +370,7 @@ impl Engine {
     }
 
     /// Put the Ethernet header in front, and leave the frame for the port.
-    fn send_link(
+    pub(super) fn send_link(
         &mut self,
         interface: u8,
         mut frame: Frame,
@@ -421,9 +428,16 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
-        let way = self.routes.next_hop_from(tuple.local.ip(), tuple.remote.ip());
-        let mtu = way.map_or(self.ports[0].mtu, |way| way.mtu);
-        mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        let (local, remote) = (tuple.local.ip(), tuple.remote.ip());
+        let headers = if remote.is_ipv6() { 60 } else { 40 };
+        let mtu = self.mtu_to(local, remote, 0);
+        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// The largest packet of the way between two addresses; without one, of an interface.
+    pub(super) fn mtu_to(&self, source: IpAddr, destination: IpAddr, interface: u8) -> u16 {
+        let way = self.routes.next_hop_from(source, destination);
+        way.map_or(self.ports[interface].mtu, |way| way.mtu)
     }
 
     /// Do what an interface's neighbour table asks.
@@ -441,13 +455,18 @@ impl Engine {
                         None => self.counters.fail(DropReason::NoRoom),
                     }
                 }
-                neighbour::Action::Release { packet, to } => {
-                    self.send_link(interface, packet, to, EtherType::IPV4, true)
+                neighbour::Action::Solicit { to, source, target } => {
+                    self.solicit(interface, to, source, target);
                 }
-                neighbour::Action::Failed { packet, reason, .. } => {
+                neighbour::Action::Release { packet, to } => {
+                    let ether_type = ether_type_of(packet.bytes());
+                    self.send_link(interface, packet, to, ether_type, true);
+                }
+                neighbour::Action::Failed { packet, address, reason } => {
                     self.counters.fail(reason);
                     if reason == DropReason::NeighbourFailed {
                         self.on_unreachable(&packet);
+                        self.on_neighbour_lost(interface, address);
                     }
                 }
             }

@@ -2,14 +2,14 @@
 
 use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Spread, pipe, spread};
 use drivers::{Bell, Pool, Pools, Queue, Region};
 
-use crate::config::EngineConfig;
+use crate::config::{Address, EngineConfig};
 use crate::counters::Report;
 use crate::engine::{Engine, Interface};
 use crate::lane::{Lane, LaneOptions};
@@ -92,6 +92,17 @@ impl Host {
             queues: 1,
             more: Vec::new(),
         }
+    }
+
+    /// The host with the address fd00::`number` instead, ours at once, on a link whose packets carry as much TCP as IPv4's.
+    pub fn over_ipv6(mut self) -> Host {
+        let number = self.mac[5];
+        let interface = &mut self.config.interfaces[0];
+        let ip = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()));
+        interface.addresses = vec![Address { ip, prefix: 64 }];
+        interface.ipv6.duplicate_transmits = 0;
+        self.mtu += 20;
+        self
     }
 
     /// The host with `lanes` lanes, the first `queues` of which have a queue, and frames that are dealt out so.

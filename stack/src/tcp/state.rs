@@ -109,7 +109,7 @@ pub mod decline {
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Hot {
-    /// Remote and local IPv4 address; for IPv6 a keyed hash of both.
+    /// Remote and local address in one word: see `Secret::addresses`.
     pub key: u64,
     /// The peer's port.
     pub remote_port: u16,
@@ -187,6 +187,14 @@ pub struct Hot {
 }
 
 const _: () = assert!(size_of::<Hot>() == 128);
+
+impl Hot {
+    /// The connection is over IPv6.
+    #[inline]
+    pub fn is_ipv6(&self) -> bool {
+        super::isn::is_ipv6(self.key)
+    }
+}
 
 /// What a connection needs now and then.
 #[derive(Clone, Debug)]
