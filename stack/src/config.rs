@@ -7,6 +7,30 @@ use std::sync::Arc;
 
 use drivers::RssTable;
 
+/// How a connection finds out how much may be in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Congestion {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// DCTCP (RFC 8257): for networks whose switches mark packets, with both ends set to it.
+    Dctcp,
+    /// The standard's own (RFC 5681).
+    NewReno,
+}
+
+impl Congestion {
+    /// The algorithm that people call so, by Linux's names and ours.
+    pub fn by_name(name: &str) -> Option<Congestion> {
+        match name {
+            "cubic" => Some(Congestion::Cubic),
+            "dctcp" => Some(Congestion::Dctcp),
+            "newreno" | "reno" => Some(Congestion::NewReno),
+            _ => None,
+        }
+    }
+}
+
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
@@ -56,6 +80,10 @@ pub struct TcpConfig {
     pub fast_path: bool,
     /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
     pub slow_start_after_idle: bool,
+    /// The congestion control that connections begin with.
+    pub congestion: Congestion,
+    /// CUBIC ends the initial slow start when round trips get longer (RFC 9406), not only by losses.
+    pub hystart: bool,
 }
 
 impl Default for TcpConfig {
@@ -84,6 +112,8 @@ impl Default for TcpConfig {
             mss_max: 65_495,
             fast_path: true,
             slow_start_after_idle: true,
+            congestion: Congestion::Cubic,
+            hystart: true,
         }
     }
 }

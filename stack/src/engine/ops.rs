@@ -287,6 +287,7 @@ impl Engine {
                 let max = connection.config.receive_frames_max;
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
+            SocketOption::Congestion(congestion) => connection.choose_congestion(congestion),
         }
         self.mark_dirty(slot);
     }

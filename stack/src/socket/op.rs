@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
+use crate::config::Congestion;
 use crate::time::Instant;
 
 /// What to do, where its completions go, and under which tag.
@@ -283,4 +284,6 @@ pub enum SocketOption {
     UserTimeout(Duration),
     /// Most frames the stream may hold for the application.
     ReceiveFrames(u32),
+    /// How the stream finds out how much may be in flight. The window stays as it is.
+    Congestion(Congestion),
 }
