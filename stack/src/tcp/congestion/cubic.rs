@@ -29,16 +29,26 @@ pub struct CubicState {
     pub in_stage: bool,
 }
 
-/// C of RFC 9438 section 5.1, 0.4 segments a cubed second. Units: `1 / 2^32` of that.
+/// C, in segments a cubed second. Units: `1 / 2^32` of that.
+//= https://www.rfc-editor.org/rfc/rfc9438#section-5.1
+//# Therefore, _C_ SHOULD be set to 0.4.
 const C: u128 = 1_717_986_918;
 
 /// How far the window falls at a loss (beta): seven tenths.
+//= https://www.rfc-editor.org/rfc/rfc9438#section-4.6
+//# The parameter β__cubic_ SHOULD be set to 0.7, which is different from
+//# the multiplicative decrease factor used in [RFC5681] (and [RFC6675])
+//# during fast recovery.
 const BETA: (u32, u32) = (7, 10);
 
 /// How far it falls at a mark by RFC 8511: its section 3.1 has 0.85 for CUBIC.
 const BETA_MARK: (u32, u32) = (17, 20);
 
-/// `(1 + beta) / 2`, by which a flow that was overtaken leaves room (RFC 9438 section 4.7).
+/// `(1 + beta) / 2`, by which a flow that was overtaken leaves room.
+//= https://www.rfc-editor.org/rfc/rfc9438#section-4.7
+//# To speed up this
+//# bandwidth release by existing flows, the following fast convergence
+//# mechanism SHOULD be implemented.
 const CONVERGENCE: (u32, u32) = (17, 20);
 
 /// `3 · (1 - beta) / (1 + beta)`: Reno's growth of a segment a round trip, made less for falling less.
@@ -54,8 +64,8 @@ impl CongestionControl for Cubic {
 
     fn on_ack(&self, window: &mut Window<'_>, acked: u32) {
         //= https://www.rfc-editor.org/rfc/rfc9438#section-4.10
-        //# CUBIC MUST employ a slow-start algorithm when cwnd is no more than
-        //# ssthresh.
+        //# When _cwnd_ is no more than _ssthresh_, CUBIC MUST employ a slow
+        //# start algorithm.
         let left = if window.cwnd >= window.ssthresh {
             acked
         } else if window.ssthresh == u32::MAX && window.hystart {
@@ -78,6 +88,10 @@ impl CongestionControl for Cubic {
         window.cwnd = window.ssthresh;
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc9438#section-4.6
+    //# Note that CUBIC MUST continue to reduce _cwnd_ in response to
+    //# congestion events detected by ECN-Echo ACKs until it reaches a value
+    //# of 1 SMSS.
     fn on_mark(&self, window: &mut Window<'_>, _flight: u32) {
         let reduced = decrease(window, if window.abe { BETA_MARK } else { BETA });
         reduce_for_mark(window, reduced);
@@ -98,8 +112,9 @@ impl CongestionControl for Cubic {
 /// `cwnd` stands for the bytes in flight, for it opens by bytes alone that were sent while it was full (`validation`),
 /// so it is never larger than what once was in flight.
 //= https://www.rfc-editor.org/rfc/rfc9438#section-4.6
-//# Implementations that use cwnd MUST use other measures to prevent cwnd
-//# from growing when the volume of bytes in flight is smaller than cwnd.
+//# Implementations that use _cwnd_ MUST use other measures to prevent
+//# _cwnd_ from growing when the volume of bytes in flight is smaller than
+//# _cwnd_.
 fn decrease(window: &mut Window<'_>, beta: (u32, u32)) -> u32 {
     // While a loss is repaired the window may be anything; what it will be is the threshold.
     let cwnd = if window.recovering && window.ssthresh < u32::MAX {
@@ -122,7 +137,10 @@ fn avoid(window: &mut Window<'_>, acked: u32) {
     let state = &mut window.control.cubic;
     let now = w_cubic(state, mss, state.elapsed_us);
     if now < state.w_est {
-        // The Reno-friendly region.
+        //= https://www.rfc-editor.org/rfc/rfc9438#section-4.3
+        //# If so, CUBIC is in the
+        //# Reno-friendly region and _cwnd_ SHOULD be set to _W_est_ at each
+        //# reception of a new ACK.
         window.cwnd = window.cwnd.max(state.w_est);
         state.remainder = 0;
         return;
@@ -139,9 +157,9 @@ fn avoid(window: &mut Window<'_>, acked: u32) {
 
 /// Let time pass, or begin a stage.
 //= https://www.rfc-editor.org/rfc/rfc9438#section-4.2
-//# The elapsed time t in Figure 1 MUST NOT include periods during which
-//# cwnd has not been updated due to application-limited behavior (see
-//# Section 5.8).
+//# The elapsed time _t_ in Figure 1 MUST NOT include periods during
+//# which _cwnd_ has not been updated due to application-limited behavior
+//# (see Section 5.8).
 fn step(window: &mut Window<'_>) {
     let (cwnd, mss, now_us) = (window.cwnd, window.mss, window.now_us);
     let state = &mut window.control.cubic;
@@ -155,6 +173,10 @@ fn step(window: &mut Window<'_>) {
         let w_max = state.w_max.max(cwnd);
         let cwnd_prior = if state.cwnd_prior == 0 { cwnd } else { state.cwnd_prior };
         let k_us = k_us(w_max - cwnd, mss);
+        //= https://www.rfc-editor.org/rfc/rfc9438#section-4.8
+        //# In
+        //# addition, for the Reno-friendly region, _W_est_ SHOULD be set to the
+        //# congestion window size at the beginning of the current congestion
         *state = CubicState { w_max, cwnd_prior, w_est: cwnd, k_us, in_stage: true, ..CubicState::default() };
     }
     state.updated_us = now_us;
@@ -165,6 +187,10 @@ fn step(window: &mut Window<'_>) {
 const GAP_US_MIN: u32 = 50_000;
 
 /// Let the estimate of Reno's window grow: by alpha segments a window, by one once it is where the last reduction was.
+//= https://www.rfc-editor.org/rfc/rfc9438#section-4.3
+//# the sender SHOULD set α__cubic_ to 1 to ensure that it can achieve
+//# the same congestion window increment rate as Reno, which uses AIMD(1,
+//# 0.5).
 fn estimate_reno(window: &mut Window<'_>, acked: u32) {
     let (cwnd, mss) = (window.cwnd, window.mss);
     let (state, bytes_acked) = (&mut window.control.cubic, &mut window.control.bytes_acked);

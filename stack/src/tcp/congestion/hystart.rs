@@ -95,8 +95,9 @@ pub(super) fn on_ack(window: &mut Window<'_>, acked: u32) -> bool {
 fn judge(state: &mut HyStart) {
     if state.is_conservative() {
         //= https://www.rfc-editor.org/rfc/rfc9406#section-4.2
-        //# check
-        //# to see if the current round's minRTT drops below baseline
+        //# For CSS rounds where at least N_RTT_SAMPLE RTT samples have been
+        //# obtained, check to see if the current round's minRTT drops below
+        //# baseline (cssBaselineMinRtt)
         if state.current_min_us < state.baseline_us {
             state.baseline_us = INFINITY;
             state.rounds = 0;

@@ -35,6 +35,9 @@ fn round(flow: &mut Flow, rtt_us: u32) {
 fn the_window_follows_the_published_curve() {
     // Shows, at round trips of 20 to 200 ms and windows of 400 to 20,000 segments, that from a loss on to twice K the
     // window is within 1 % of W(t) = C(t-K)³ + W_max, acknowledged segment by segment in virtual time.
+    //= https://www.rfc-editor.org/rfc/rfc9438#section-5.1
+    //= type=test
+    //# Therefore, _C_ SHOULD be set to 0.4.
     for (rtt_us, w_max) in
         [(20_000, 2_000), (50_000, 1_000), (100_000, 400), (100_000, 5_000), (200_000, 20_000)]
     {
@@ -65,9 +68,9 @@ fn time_that_the_application_left_unused_does_not_count() {
     // at most.
     //= https://www.rfc-editor.org/rfc/rfc9438#section-4.2
     //= type=test
-    //# The elapsed time t in Figure 1 MUST NOT include periods during which
-    //# cwnd has not been updated due to application-limited behavior (see
-    //# Section 5.8).
+    //# The elapsed time _t_ in Figure 1 MUST NOT include periods during
+    //# which _cwnd_ has not been updated due to application-limited behavior
+    //# (see Section 5.8).
     let mut flow = Flow::new(1_000 * MSS, 1_000 * MSS, MSS);
     flow.srtt_us = 100_000;
     flow.with(|window| Cubic.on_loss(window, 0));
@@ -84,6 +87,11 @@ fn time_that_the_application_left_unused_does_not_count() {
 #[test]
 fn the_window_grows_as_renos_where_that_is_faster() {
     // Shows at a round trip of 1 ms: 9/17 of a segment a round trip until the window is where it was reduced, then one.
+    //= https://www.rfc-editor.org/rfc/rfc9438#section-4.3
+    //= type=test
+    //# If so, CUBIC is in the
+    //# Reno-friendly region and _cwnd_ SHOULD be set to _W_est_ at each
+    //# reception of a new ACK.
     let mut flow = Flow::new(40 * MSS, 40 * MSS, MSS);
     flow.with(|window| Cubic.on_loss(window, 0));
     assert_eq!(flow.cwnd, 28 * MSS);
@@ -104,6 +112,11 @@ fn the_window_grows_as_renos_where_that_is_faster() {
 #[test]
 fn the_window_falls_to_seven_tenths() {
     // Shows the decrease, the plateau with and without fast convergence, and the least values.
+    //= https://www.rfc-editor.org/rfc/rfc9438#section-4.7
+    //= type=test
+    //# To speed up this
+    //# bandwidth release by existing flows, the following fast convergence
+    //# mechanism SHOULD be implemented.
     let mut flow = Flow::new(1_000_000, 500_000, 1000);
     flow.with(|window| Cubic.on_loss(window, 0));
     assert_eq!((flow.cwnd, flow.ssthresh, flow.control.cubic.w_max), (700_000, 700_000, 1_000_000));
@@ -123,8 +136,8 @@ fn after_a_timeout_the_curve_starts_on_its_plateau() {
     // Shows slow start from one segment to seven tenths of the window, and then W(t) with K = 0 from there.
     //= https://www.rfc-editor.org/rfc/rfc9438#section-4.10
     //= type=test
-    //# CUBIC MUST employ a slow-start algorithm when cwnd is no more than
-    //# ssthresh.
+    //# When _cwnd_ is no more than _ssthresh_, CUBIC MUST employ a slow
+    //# start algorithm.
     let mut flow = Flow::new(1_000 * MSS, 1_000 * MSS, MSS);
     flow.with(|window| Cubic.on_timeout(window, 0));
     assert_eq!((flow.cwnd, flow.ssthresh), (MSS, 700 * MSS));

@@ -48,8 +48,9 @@ fn a_passing_delay_ends_nothing() {
     // Shows that slow start goes on, doubling, when round trips are short again within the five rounds.
     //= https://www.rfc-editor.org/rfc/rfc9406#section-4.2
     //= type=test
-    //# check
-    //# to see if the current round's minRTT drops below baseline
+    //# For CSS rounds where at least N_RTT_SAMPLE RTT samples have been
+    //# obtained, check to see if the current round's minRTT drops below
+    //# baseline (cssBaselineMinRtt)
     let mut flow = slow_start();
     round(&mut flow, 40_000);
     round(&mut flow, 40_000);
