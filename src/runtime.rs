@@ -65,6 +65,9 @@ impl Runtime {
     /// Errors: see [`SetupError`]; what was claimed is given back.
     pub fn new(config: Config) -> Result<Runtime, SetupError> {
         let shape = check(&config)?;
+        // Before there are threads of DPDK's or the application's that it would interrupt.
+        #[cfg(feature = "dpdk")]
+        drivers::dpdk::refuse_tap_signal();
         let Opened { name, mac, mtu, capabilities, queues, queueless, rss, control } = open(&config, shape)?;
         check_mtu(&config, mtu)?;
         let capture = config.capture.as_ref().map(|path| control.capture(path)).transpose()?;
@@ -244,6 +247,11 @@ where
     #[cfg(feature = "dpdk")]
     let _known = drivers::dpdk::register_thread();
     let first = lanes.first().map_or(LaneId(0), |lane| lane.id);
+    // This thread ends after all others.
+    #[cfg(feature = "dpdk")]
+    if first == LaneId(0) {
+        drivers::dpdk::take_tap_signal();
+    }
     let started: Result<Vec<Lane>, RunError> =
         lanes.into_iter().map(|parts| start_lane(parts, config, clock, stopper)).collect();
     let mut lanes = started?;

@@ -40,6 +40,12 @@ numbers = itertools.count(1)
 programs = scratch = None
 
 
+def alone(test):
+    """Marks a test, or all of a class, that measures or loads the machine: it runs when no other does."""
+    test.alone = True
+    return test
+
+
 def die_with_parent():
     """Runs in a child before it executes: it gets a SIGKILL when the test runner goes, however that goes."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -165,6 +171,21 @@ class Network:
     def delete(self):
         self.client.delete()
         self.host.delete()
+
+
+def start_nginx(namespace, folder, site, connections, more=""):
+    """nginx with one worker in a namespace, on port 80. Its files, which a package would make places for, are in `folder`."""
+    configuration = folder / "nginx.conf"
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    configuration.write_text(
+        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user root;\n"
+        f"worker_rlimit_nofile {connections + 10_000}; events {{ worker_connections {connections}; }}\n"
+        f"http {{ {' '.join(f'{part}_temp_path {folder}/{part};' for part in parts)}\n"
+        "access_log off; keepalive_requests 1000000000; open_file_cache max=100;\n"
+        f"server {{ listen 80 backlog=4096; root {site}; {more} }} }}\n"
+    )
+    words = ("nginx", "-e", folder / "nginx.log", "-p", folder, "-c", configuration)
+    return namespace.start(*words, stderr=subprocess.DEVNULL)
 
 
 # ---- our programs ------------------------------------------------------------------------------

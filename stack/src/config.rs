@@ -20,6 +20,15 @@ pub enum Congestion {
 }
 
 impl Congestion {
+    /// The algorithm's name, which is Linux's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Congestion::Cubic => "cubic",
+            Congestion::Dctcp => "dctcp",
+            Congestion::NewReno => "reno",
+        }
+    }
+
     /// The algorithm that people call so, by Linux's names and ours.
     pub fn by_name(name: &str) -> Option<Congestion> {
         match name {

@@ -17,6 +17,7 @@
 //! | [`run`] | the loop of one lane; alone it touches a port and a clock |
 //! | [`links`] | the rings between lanes |
 //! | [`lane`] | the application's end: batches, completion queues, lent payloads |
+//! | [`poll`] | the readiness view of a lane: BSD sockets, options, `epoll`'s sets |
 //! | [`mode`] | how batches cross between the application and the engine |
 //! | [`socket`] | the vocabulary of the API: handles, ops, completions, memory |
 //! | [`engine`] | flows, listeners, neighbours, routes, timers, counters; alone it touches frames |
@@ -107,6 +108,7 @@ pub mod ip;
 pub mod lane;
 pub mod links;
 pub mod mode;
+pub mod poll;
 pub mod run;
 pub mod sim;
 pub mod socket;

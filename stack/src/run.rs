@@ -129,6 +129,9 @@ impl LaneRun {
         if !busy && let Some(queue) = &mut self.queue {
             queue.reclaim();
         }
+        if self.engine.is_overdue() {
+            self.links.relayed.clear();
+        }
         let running = !self.engine.is_stopped();
         if !running && self.links.end() {
             self.engine.clear();

@@ -4,9 +4,10 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::buffer::Waiting;
 use crate::config::{Congestion, TcpConfig};
-use crate::socket::{LaneId, OpError, SocketId};
+use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
 use crate::tcp::congestion::Controls;
 use crate::tcp::isn::Tuple;
+use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
 use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
@@ -35,6 +36,8 @@ pub struct Flows {
     hot: Vec<Hot>,
     kinds: Vec<Kind>,
     cold: Vec<Cold>,
+    /// What each stream does otherwise than the configuration says, beside its cold part.
+    options: Vec<StreamOptions>,
     free_cold: Vec<u32>,
     free: Vec<u32>,
     max: usize,
@@ -80,6 +83,8 @@ pub struct Birth {
     pub tag: u64,
     /// Slot of the listener it came by, or `NONE`.
     pub listener: u32,
+    /// What it does otherwise than the configuration says.
+    pub options: StreamOptions,
     /// The state it begins in.
     pub state: State,
 }
@@ -91,6 +96,7 @@ impl Flows {
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
+            options: Vec::new(),
             free_cold: Vec::new(),
             free: Vec::new(),
             max,
@@ -232,10 +238,12 @@ impl Flows {
         let cold = match self.free_cold.pop() {
             Some(index) => {
                 self.cold[index as usize] = cold_part;
+                self.options[index as usize] = StreamOptions::default();
                 index
             }
             None => {
                 self.cold.push(cold_part);
+                self.options.push(StreamOptions::default());
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
@@ -263,6 +271,9 @@ impl Flows {
             armed_at: hot.armed_at,
             ..blank_hot()
         };
+        if let Some(mut connection) = self.connection(slot) {
+            options::begin(&mut connection, birth.options);
+        }
     }
 
     /// The hot part of a slot.
@@ -292,9 +303,11 @@ impl Flows {
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(hot.cold as usize)?;
+        let options = self.options.get_mut(hot.cold as usize)?;
         Some(Connection {
             hot,
             cold,
+            options,
             actives: &mut self.actives,
             controls: &mut self.controls,
             cells: &mut self.cells,

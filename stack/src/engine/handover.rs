@@ -8,7 +8,7 @@ use super::Engine;
 use super::flows::{Birth, Kind, key_of, ports_of};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
 use crate::tcp::congestion::Control;
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
@@ -22,6 +22,7 @@ pub struct Frozen {
     tuple: Tuple,
     hot: Hot,
     cold: Cold,
+    options: StreamOptions,
     loss: LossState,
     control: Option<Control>,
     sends: Vec<FrozenSend>,
@@ -91,6 +92,7 @@ impl Engine {
                 tuple,
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
+                options: *connection.options,
                 loss: connection.loss(),
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
@@ -155,7 +157,7 @@ impl Engine {
 
     /// Fill the slot with the state's values, on this engine's clock.
     fn begin_thawed(&mut self, slot: u32, frozen: &Frozen, path: u16, queue: u8, tag: Tag) {
-        let Frozen { tuple, hot, cold, at, .. } = frozen;
+        let Frozen { tuple, hot, cold, options, at, .. } = frozen;
         let birth = Birth {
             tuple: *tuple,
             iss: cold.iss,
@@ -165,6 +167,7 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
+            options: *options,
             state: hot.state,
         };
         self.flows.begin(slot, &birth);

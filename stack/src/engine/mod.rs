@@ -46,7 +46,7 @@ use self::packets::UdpSockets;
 use self::receive::Parsed;
 use self::transmit::Paths;
 use crate::buffer::FrameSlab;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
 use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
@@ -80,6 +80,10 @@ const SPILL_ROOM: u16 = 2048 + 128;
 
 /// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
 const LARGE_FRAMES: usize = 16;
+
+/// How long the last words of a lane that was told to stop, its resets among them, may wait for a port that takes
+/// nothing: one whose link is down or whose peer has gone may never take them.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// What the engine must know of the port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -379,6 +383,7 @@ impl Engine {
             self.fragments.next_deadline(),
             self.app_timers.next(),
             self.stopping.filter(|_| self.flows.sockets() > 0),
+            self.silence().filter(|_| self.backlog() > 0),
         ]
         .into_iter()
         .flatten()
@@ -421,9 +426,19 @@ impl Engine {
         self.close_streams();
     }
 
-    /// Told to stop, and nothing is left: no socket, no frame that waits for the port.
+    /// Told to stop, and nothing is left: no socket, no frame that waits for the port, unless it waits in vain.
     pub fn is_stopped(&self) -> bool {
-        self.stopping.is_some() && self.flows.sockets() == 0 && self.backlog() == 0
+        self.stopping.is_some() && self.flows.sockets() == 0 && (self.backlog() == 0 || self.is_overdue())
+    }
+
+    /// Told to stop, and the time for it is over: what the port has not taken by now, it need not take.
+    pub fn is_overdue(&self) -> bool {
+        self.silence().is_some_and(|end| self.flows.now.instant >= end)
+    }
+
+    /// When a lane that was told to stop gives up what a port does not take.
+    fn silence(&self) -> Option<Instant> {
+        self.stopping.map(|deadline| deadline.saturating_add(LAST_WORDS))
     }
 
     /// Told to stop.
@@ -448,6 +463,13 @@ impl Engine {
     /// The lane's clock, as of this turn.
     pub fn now(&self) -> Instant {
         self.flows.now.instant
+    }
+
+    /// Change TCP's settings. What a connection took from them at its start it keeps, and TIME_WAIT its length.
+    pub fn set_tcp(&mut self, config: TcpConfig) {
+        self.config.tcp = config;
+        self.flows.config = config;
+        self.half_opens.resize(&config);
     }
 
     /// The lane's counters.

@@ -9,9 +9,11 @@ use super::Engine;
 use super::flows::{Birth, Kind, key_of, ports_of};
 use crate::mode::{EngineOp, View};
 use crate::socket::{
-    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
+    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
 };
 use crate::tcp::isn::Tuple;
+use crate::tcp::options;
+use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{State, flag};
 use crate::tcp::timers;
@@ -68,7 +70,10 @@ impl Engine {
                 self.fail(None, OpError::WrongLane(lane), queue, tag);
             }
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
-            Action::Connect { to, from, timeout, lane: _ } => self.connect(to, from, timeout, queue, tag),
+            Action::Connect { to, from, timeout, lane: _, options } => {
+                let options = options.map_or_else(StreamOptions::default, |options| *options);
+                self.connect(to, from, timeout, options, queue, tag);
+            }
             Action::Receive { stream } => self.receive_op(stream, queue, tag),
             Action::Send { stream, payload, notify, more } => {
                 self.send_op(stream, payload, notify, more, queue, tag);
@@ -127,7 +132,15 @@ impl Engine {
         }
     }
 
-    fn connect(&mut self, to: SocketAddr, from: Option<SocketAddr>, timeout: Duration, queue: u8, tag: Tag) {
+    fn connect(
+        &mut self,
+        to: SocketAddr,
+        from: Option<SocketAddr>,
+        timeout: Duration,
+        options: StreamOptions,
+        queue: u8,
+        tag: Tag,
+    ) {
         let (tuple, path) = match self.choose_tuple(to, from) {
             Ok(chosen) => chosen,
             Err(error) => return self.fail(None, error, queue, tag),
@@ -142,11 +155,12 @@ impl Engine {
             tuple,
             iss,
             ts_offset: self.secret.timestamp_offset(&tuple),
-            mss: self.mss_to(to.ip()),
+            mss: self.mss_to(to.ip()).min(mss_bound(&options)),
             path,
             queue,
             tag: tag.0,
             listener: NONE,
+            options,
             state: State::SynSent,
         };
         self.flows.begin(slot, &birth);
@@ -259,8 +273,10 @@ impl Engine {
     }
 
     fn set_option(&mut self, socket: SocketId, option: SocketOption, queue: u8, tag: Tag) {
-        let slot = match self.slot_of(socket, Kind::Stream) {
-            Ok(slot) => slot,
+        let slot = match self.flows.find(socket) {
+            Ok((slot, Kind::Stream)) => slot,
+            Ok((slot, Kind::Listener)) if self.set_listener_option(slot, option) => return,
+            Ok(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
             Err(error) => return self.fail(Some(socket), error, queue, tag),
         };
         let Some(mut connection) = self.flows.connection(slot) else { return };
@@ -287,7 +303,9 @@ impl Engine {
                 let max = connection.config.receive_frames_max;
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
-            SocketOption::Congestion(congestion) => connection.choose_congestion(congestion),
+            SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
+            SocketOption::Stream(options) => options::change(&mut connection, options),
+            SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }
         self.mark_dirty(slot);
     }
@@ -298,20 +316,7 @@ impl Engine {
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
         let Some(connection) = self.flows.connection(slot) else { return };
-        let hot = &*connection.hot;
-        let info = TcpInfo {
-            rtt_us: hot.srtt_us,
-            rttvar_us: hot.rttvar_us,
-            rto_us: hot.rto_us,
-            cwnd: hot.cwnd,
-            ssthresh: hot.ssthresh,
-            snd_wnd: hot.snd_wnd,
-            rcv_wnd: connection.rcv_wnd(),
-            mss: u16::try_from(connection.send_mss()).unwrap_or(u16::MAX),
-            in_flight: connection.flight(),
-            retransmits: u32::from(connection.cold.timeouts),
-            held_frames: u32::from(hot.held),
-        };
+        let info = crate::tcp::info::info(&connection);
         self.complete(queue, tag, false, Event::Info { stream, info });
     }
 

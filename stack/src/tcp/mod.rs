@@ -12,16 +12,20 @@
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `info` | its figures, for those who ask |
+//! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
 pub mod congestion;
 pub mod ecn;
 pub mod fast;
+pub mod info;
 pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
+pub mod options;
 pub mod output;
 pub mod receive;
 pub mod rtt;

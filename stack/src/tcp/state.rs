@@ -8,6 +8,7 @@ use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::ticks::{Now, Ticks};
 use crate::config::{Congestion, TcpConfig};
+use crate::socket::StreamOptions;
 use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -325,6 +326,8 @@ pub struct Connection<'a> {
     pub hot: &'a mut Hot,
     /// Its cold part.
     pub cold: &'a mut Cold,
+    /// What it does otherwise than the configuration says.
+    pub options: &'a mut StreamOptions,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// What the lane's congestion controls remember.
@@ -516,7 +519,9 @@ impl Connection<'_> {
     }
 
     /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
-    pub fn choose_congestion(&mut self, congestion: Congestion) {
+    pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
+        self.options.congestion = congestion;
+        let congestion = congestion.unwrap_or(self.config.congestion);
         if self.hot.congestion != congestion {
             self.hot.congestion = congestion;
             self.controls.remove(&mut self.hot.control);
