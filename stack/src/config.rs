@@ -7,6 +7,63 @@ use std::sync::Arc;
 
 use drivers::RssTable;
 
+/// How a connection finds out how much may be in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Congestion {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// DCTCP (RFC 8257): for networks whose switches mark packets, with both ends set to it.
+    Dctcp,
+    /// The standard's own (RFC 5681).
+    NewReno,
+}
+
+impl Congestion {
+    /// The algorithm's name, which is Linux's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Congestion::Cubic => "cubic",
+            Congestion::Dctcp => "dctcp",
+            Congestion::NewReno => "reno",
+        }
+    }
+
+    /// The algorithm that people call so, by Linux's names and ours.
+    pub fn by_name(name: &str) -> Option<Congestion> {
+        match name {
+            "cubic" => Some(Congestion::Cubic),
+            "dctcp" => Some(Congestion::Dctcp),
+            "newreno" | "reno" => Some(Congestion::NewReno),
+            _ => None,
+        }
+    }
+}
+
+/// When a connection uses explicit congestion notification (RFC 3168). DCTCP always asks for it and grants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// Never.
+    Off,
+    /// If the peer grants it, and if the peer asks for it.
+    Request,
+    /// If the peer asks for it.
+    #[default]
+    Accept,
+}
+
+impl Ecn {
+    /// The mode of a number, as Linux numbers them: 0 never, 1 asked for and granted, 2 granted.
+    pub fn from_number(number: u8) -> Option<Ecn> {
+        match number {
+            0 => Some(Ecn::Off),
+            1 => Some(Ecn::Request),
+            2 => Some(Ecn::Accept),
+            _ => None,
+        }
+    }
+}
+
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
@@ -56,6 +113,17 @@ pub struct TcpConfig {
     pub fast_path: bool,
     /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
     pub slow_start_after_idle: bool,
+    /// The congestion control that connections begin with.
+    pub congestion: Congestion,
+    /// CUBIC ends the initial slow start when round trips get longer (RFC 9406), not only by losses.
+    pub hystart: bool,
+    /// When explicit congestion notification is used.
+    pub ecn: Ecn,
+    /// The window falls less for a mark than for a loss (RFC 8511).
+    pub abe: bool,
+    /// With DCTCP, acknowledgements, retransmissions and probes may be marked too (RFC 8257 section 4.1): for networks whose
+    /// switches drop what they cannot mark.
+    pub dctcp_ect_always: bool,
 }
 
 impl Default for TcpConfig {
@@ -84,6 +152,11 @@ impl Default for TcpConfig {
             mss_max: 65_495,
             fast_path: true,
             slow_start_after_idle: true,
+            congestion: Congestion::Cubic,
+            hystart: true,
+            ecn: Ecn::Accept,
+            abe: false,
+            dctcp_ect_always: false,
         }
     }
 }

@@ -175,7 +175,7 @@ pub struct Report {
     pub held_frames: usize,
     /// Ranges in send queues.
     pub cells: usize,
-    /// Parts of connections that repair losses or reassemble.
+    /// Parts of connections that repair losses, reassemble, or remember what their congestion window met.
     pub active: usize,
     /// Payloads the application has lent.
     pub lent: usize,

@@ -3,13 +3,14 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::buffer::Waiting;
-use crate::config::TcpConfig;
+use crate::config::{Congestion, TcpConfig};
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
+use crate::tcp::congestion::Controls;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{Actives, Cold, Connection, Hot, State, decline, flag};
+use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
@@ -46,6 +47,8 @@ pub struct Flows {
     used: usize,
     /// Parts for what is amiss.
     pub actives: Actives,
+    /// What congestion controls remember.
+    pub controls: Controls,
     /// Send ranges.
     pub cells: Cells,
     /// Payloads that are done; the engine empties it after each event.
@@ -118,6 +121,7 @@ impl Flows {
             max,
             used: 0,
             actives: Actives::default(),
+            controls: Controls::default(),
             cells: Cells::new(cells_max),
             finished: Vec::new(),
             freed: Vec::new(),
@@ -178,6 +182,7 @@ impl Flows {
         // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
         // promises than slots, but for those that an earlier deadline overtook.
         if was == Kind::Stream {
+            self.controls.remove(&mut hot.control);
             let cold = hot.cold;
             if let Some(part) = self.cold.get_mut(cold as usize) {
                 self.actives.remove(part.active);
@@ -281,6 +286,7 @@ impl Flows {
             mss: birth.mss,
             path: birth.path,
             queue: birth.queue,
+            congestion: config.congestion,
             generation: hot.generation,
             armed_at: hot.armed_at,
             ..blank_hot()
@@ -333,12 +339,14 @@ impl Flows {
             cold,
             options,
             actives: &mut self.actives,
+            controls: &mut self.controls,
             cells: &mut self.cells,
             finished: &mut self.finished,
             config: &self.config,
             frames_left: self.frames_left,
             frames_in_order: self.frames_in_order,
             now: self.now,
+            signals: Signals::default(),
         })
     }
 
@@ -443,7 +451,7 @@ fn blank_hot() -> Hot {
         srtt_us: 0,
         rttvar_us: 0,
         ssthresh: u32::MAX,
-        bytes_acked: 0,
+        control: NONE,
         last_ack_sent: SeqNum(0),
         unsent: NONE,
         ts_offset: 0,
@@ -455,7 +463,8 @@ fn blank_hot() -> Hot {
         rcv_scale: 0,
         unacked: 0,
         dup_acks: 0,
-        congestion: 0,
+        congestion: Congestion::default(),
+        ecn: 0,
         queue: 0,
     }
 }

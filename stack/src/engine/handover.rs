@@ -9,6 +9,7 @@ use super::flows::{Birth, Kind};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
+use crate::tcp::congestion::Control;
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
 use crate::tcp::state::{Cold, Connection, Hot, LossState, State, flag};
@@ -23,6 +24,7 @@ pub struct Frozen {
     cold: Cold,
     options: StreamOptions,
     loss: LossState,
+    control: Option<Control>,
     sends: Vec<FrozenSend>,
     waiting: Vec<u8>,
     ranges: Vec<(SeqNum, Vec<u8>)>,
@@ -92,6 +94,7 @@ impl Engine {
                 cold: connection.cold.clone(),
                 options: *connection.options,
                 loss: connection.loss(),
+                control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
                 ranges: reassembly.iter().map(|range| (range.start, bytes(range.held))).collect(),
@@ -180,6 +183,7 @@ impl Engine {
             key: connection.hot.key,
             generation: connection.hot.generation,
             cold: connection.hot.cold,
+            control: NONE,
             head: NONE,
             tail: NONE,
             unsent: NONE,
@@ -207,6 +211,11 @@ impl Engine {
             sent_us: cold.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
             ..cold.clone()
         };
+        if let Some(control) = frozen.control {
+            let memory = connection.controls.obtain(&mut connection.hot.control);
+            *memory = control;
+            memory.shift(now.micros.wrapping_sub(at.micros));
+        }
     }
 
     /// Put what was queued for sending back into the queue; false if it does not fit.

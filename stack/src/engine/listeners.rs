@@ -9,8 +9,10 @@ use super::Engine;
 use super::flows::{Birth, Kind};
 use super::packets::listening_for;
 use super::segments::Arrived;
+use crate::config::Congestion;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
+use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
@@ -173,7 +175,7 @@ impl Engine {
         let now = self.flows.now;
         if let Some(rest) = self.time_waits.get(&arrived.tuple) {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
-            self.send_unpathed(&arrived.tuple, &segment);
+            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }
     }
 
@@ -197,6 +199,7 @@ impl Engine {
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
         let (backlog, mss_max) = (state.options.backlog as usize, mss_bound(&state.options.stream));
+        let congestion = self.congestion_of(slot);
         let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
             self.counters.drop(DropReason::TcpBacklogFull);
@@ -210,6 +213,7 @@ impl Engine {
         let half = HalfOpen {
             adv_mss: self.mss_of(&arrived.tuple).min(mss_max),
             window: self.first_window(),
+            ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         if self.half_opens.insert(half, &self.flows.config, &now)
@@ -222,7 +226,15 @@ impl Engine {
 
     fn send_syn_ack(&mut self, half: &HalfOpen) {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
-        self.send_unpathed(&half.tuple, &segment);
+        let congestion = self.congestion_of(half.listener);
+        let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        self.send_unpathed(&half.tuple, &segment, field);
+    }
+
+    /// What a listener's connections begin with.
+    fn congestion_of(&self, listener: u32) -> Congestion {
+        let chosen = self.listeners.get(listener).and_then(|state| state.options.stream.congestion);
+        chosen.unwrap_or(self.flows.config.congestion)
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -249,11 +261,16 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                self.send_unpathed(&half.tuple, &half.challenge(&config, &now));
+                let challenge = half.challenge(&config, &now);
+                self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;
-                self.send_syn_ack(half);
+                let ecn = half.ecn && arrived.segment.flags.contains(Flags::ECE | Flags::CWR);
+                if half.ecn && !ecn {
+                    self.half_opens.withdraw_ecn(&half.tuple);
+                }
+                self.send_syn_ack(&HalfOpen { ecn, ..*half });
             }
             Half::Forget(reason) => {
                 self.counters.drop(reason);
@@ -296,6 +313,9 @@ impl Engine {
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
             input::negotiate(&mut connection, &half.syn);
+            if half.ecn {
+                ecn::agree(&mut connection);
+            }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;

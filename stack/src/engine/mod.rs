@@ -550,7 +550,7 @@ impl Engine {
             timers: self.wheel.len() + self.app_timers.len(),
             held_frames: self.frames.live(),
             cells: self.flows.cells.live(),
-            active: self.flows.actives.live(),
+            active: self.flows.actives.live() + self.flows.controls.live(),
             lent: 0,
             claims: self.mesh.claims(),
             backlog: self.backlog(),

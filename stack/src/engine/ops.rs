@@ -352,6 +352,7 @@ impl Engine {
                 let max = connection.config.receive_frames_max;
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
+            SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
             SocketOption::Stream(options) => options::change(&mut connection, options),
             SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }

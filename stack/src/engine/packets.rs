@@ -56,6 +56,8 @@ pub struct Carried {
     pub to: Class,
     /// They came in a frame to a group or to all stations.
     pub group: bool,
+    /// IPv4's type of service, or IPv6's traffic class.
+    pub traffic_class: u8,
 }
 
 /// What became of a datagram.
@@ -73,7 +75,8 @@ impl Packet {
     pub fn carried(&self) -> Carried {
         let Packet { header, link, ref payload, to, group } = *self;
         let (source, destination) = (IpAddr::V4(header.source), IpAddr::V4(header.destination));
-        Carried { source, destination, link, payload: payload.clone(), to, group }
+        let traffic_class = header.tos;
+        Carried { source, destination, link, payload: payload.clone(), to, group, traffic_class }
     }
 }
 

@@ -46,7 +46,8 @@ impl Packet6 {
     fn carried(&self) -> Carried {
         let Packet6 { header, link, ref payload, to, group, .. } = *self;
         let (source, destination) = (IpAddr::V6(header.source), IpAddr::V6(header.destination));
-        Carried { source, destination, link, payload: payload.clone(), to, group }
+        let traffic_class = header.traffic_class;
+        Carried { source, destination, link, payload: payload.clone(), to, group, traffic_class }
     }
 }
 

@@ -10,6 +10,7 @@ use super::packets_ipv6::Packet6;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
+use crate::tcp::ecn;
 use crate::tcp::isn::{FlowKey, Tuple};
 use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
 
@@ -189,7 +190,8 @@ impl Engine {
         let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
+        let field = packet.traffic_class & ecn::codepoint::MASK;
         let key = self.secret.flow_key(&tuple);
-        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len }, key })
+        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len, field }, key })
     }
 }
