@@ -1,8 +1,9 @@
 //! From options to a running program: signals, reports, one line for each error. What it serves is passed in.
 
 use std::collections::HashMap;
+use std::env;
 use std::error::Error;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +61,11 @@ pub fn main_with_file<O: Parser>(
 pub fn log(verbose: bool) {
     let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
     // A second call, which only tests could make, changes nothing.
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .try_init();
     tracing::info!("corelane {PROVENANCE}");
 }
 

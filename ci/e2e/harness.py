@@ -344,6 +344,7 @@ class Program:
         status = self.end()
         assert status == 0, f"{self.name} ended with {status}: {self.errors()}"
         assert "panicked" not in self.errors(), self.errors()
+        assert "\x1b" not in self.errors(), f"a terminal's colours in a file: {self.errors()}"
         report = self._read_report()
         assert report, f"{self.name} left no report"
         left = {name: report[name] for name in self.COUNTS if report[name]}

@@ -390,14 +390,22 @@ impl Engine {
         }
     }
 
-    /// A frame with the bytes of a range over two slices, one behind the other.
+    /// A frame with the bytes of a range over two slices, one behind the other; of several segments, if need be.
     fn copy_range(&self, interface: u8, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
         let mut frame = self.ports[interface].composer.header().ok()?;
         let split = front.len();
         let head = front.get(range.start.min(split)..range.end.min(split))?;
         frame.append(head.len())?.copy_from_slice(head);
         let tail = data.get(range.start.saturating_sub(split)..range.end.saturating_sub(split))?;
-        frame.append(tail.len())?.copy_from_slice(tail);
+        let (here, mut rest) = tail.split_at(tail.len().min(frame.tailroom()));
+        frame.append(here.len())?.copy_from_slice(here);
+        while !rest.is_empty() {
+            let mut segment = self.ports[interface].composer.header().ok()?;
+            let (here, later) = rest.split_at(rest.len().min(segment.tailroom()));
+            segment.append(here.len())?.copy_from_slice(here);
+            frame.chain(segment);
+            rest = later;
+        }
         Some(frame)
     }
 
