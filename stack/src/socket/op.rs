@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
+use crate::config::Congestion;
 use crate::time::Instant;
 
 /// What to do, where its completions go, and under which tag.
@@ -307,6 +308,8 @@ pub struct StreamOptions {
     pub receive_bytes: u32,
     /// How long FIN_WAIT_2 lasts once the application has closed. Units: seconds.
     pub fin_timeout_s: u16,
+    /// How it finds out how much may be in flight. `None`: as the configuration has it.
+    pub congestion: Option<Congestion>,
 }
 
 /// Settings that can change during a connection's life.
@@ -321,6 +324,8 @@ pub enum SocketOption {
     UserTimeout(Duration),
     /// Most frames the stream may hold for the application.
     ReceiveFrames(u32),
+    /// How the stream finds out how much may be in flight. The window stays as it is.
+    Congestion(Congestion),
     /// Everything a stream does otherwise than its lane's configuration; of a listener: what its connections begin with.
     Stream(StreamOptions),
     /// Of a listener: further connections that may be under way or wait to be accepted.
