@@ -6,6 +6,7 @@ use crate::buffer::Waiting;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::{LaneId, OpError, SocketId};
 use crate::tcp::congestion::Controls;
+use crate::tcp::history::History;
 use crate::tcp::isn::Tuple;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
@@ -228,6 +229,7 @@ impl Flows {
             timeouts: 0,
             probes: 0,
             reason: 0,
+            history: History::NEW,
         };
         let cold = match self.free_cold.pop() {
             Some(index) => {

@@ -282,6 +282,7 @@ impl Engine {
             connection.hot.last_ack_sent = half.irs + 1;
             input::negotiate(&mut connection, &half.syn);
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+            connection.cold.history.retransmits = u32::from(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {

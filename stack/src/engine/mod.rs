@@ -16,7 +16,7 @@
 
 mod bundle;
 mod deliver;
-mod flows;
+pub(crate) mod flows;
 mod handover;
 mod listeners;
 mod mesh;

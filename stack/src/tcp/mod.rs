@@ -16,18 +16,24 @@
 mod acknowledge;
 pub mod congestion;
 pub mod fast;
+pub mod history;
 pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
 pub mod output;
+pub mod prr;
+pub mod rack;
 pub mod receive;
 pub mod rtt;
+pub mod sack;
 pub mod send;
 pub mod state;
 pub mod text;
 pub mod ticks;
 pub mod time_wait;
 pub mod timers;
+pub mod tlp;
+pub mod undo;
 
 pub use crate::wire::tcp::SeqNum;
