@@ -16,6 +16,8 @@ pub struct Probe {
     pub end: SeqNum,
     /// TLP.is_retrans.
     pub again: bool,
+    /// What was in flight without it. Units: bytes.
+    pub flight: u32,
 }
 
 /// PTO without a round trip measured. Units: microseconds.
@@ -83,8 +85,9 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
     }
     let mss = output::payload_max(connection);
     let window = connection.hot.snd_wnd.saturating_sub(connection.flight());
-    let (end, unsent) = (connection.hot.snd_nxt, connection.hot.unsent);
-    connection.active_mut().loss.probe = Some(Probe { end, again: false });
+    let (end, unsent, flight) =
+        (connection.hot.snd_nxt, connection.hot.unsent, loss::flight_before(connection));
+    connection.active_mut().loss.probe = Some(Probe { end, again: false, flight });
     connection.cold.history.measured = false;
     //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
     //# the sender SHOULD transmit a
@@ -94,14 +97,14 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
     let fresh = if unsent != NONE && window > 0 { output::send_new(connection, len, true) } else { None };
     if let Some(emit) = fresh {
         let end = connection.hot.snd_nxt;
-        connection.active_mut().loss.probe = Some(Probe { end, again: false });
+        connection.active_mut().loss.probe = Some(Probe { end, again: false, flight });
         return Some(emit);
     }
     //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
     //# If such an unsent segment is not available, then the sender SHOULD
     //# retransmit the highest-sequence segment sent so far and set
     //# TLP.is_retrans to true.
-    connection.active_mut().loss.probe = Some(Probe { end, again: true });
+    connection.active_mut().loss.probe = Some(Probe { end, again: true, flight });
     let last = last_segment(connection, mss)?;
     Some(output::again_from(connection, last, true))
 }
@@ -146,8 +149,7 @@ pub fn on_ack(connection: &mut Connection, news: &News) {
         //# The sender then
         //# SHOULD invoke a congestion control response equivalent to a fast
         //# recovery.
-        let flight = loss::flight_before(connection);
-        connection.congestion(|algorithm, window| algorithm.on_loss(window, flight));
+        connection.congestion(|algorithm, window| algorithm.on_loss(window, probe.flight));
     }
 }
 

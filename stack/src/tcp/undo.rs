@@ -109,6 +109,8 @@ pub fn revert(connection: &mut Connection, news: &News) {
     connection.cold.recover = connection.hot.snd_una;
     connection.hot.dup_acks = 0;
     connection.cold.timeouts = 0;
+    // What was taken for lost without a timeout was overtaken.
+    connection.cold.history.reordered |= !after_timeout;
     //= https://www.rfc-editor.org/rfc/rfc4015#section-3.4
     //# This is unless the acceptable ACK signals
     //# congestion through the ECN-Echo flag [RFC3168].

@@ -14,6 +14,7 @@ mod congestion;
 mod data;
 mod driver;
 mod endings;
+mod loss;
 mod malformed;
 mod network;
 mod states;
