@@ -31,6 +31,30 @@ impl Congestion {
     }
 }
 
+/// When a connection uses explicit congestion notification (RFC 3168). DCTCP always asks for it and grants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// Never.
+    Off,
+    /// If the peer grants it, and if the peer asks for it.
+    Request,
+    /// If the peer asks for it.
+    #[default]
+    Accept,
+}
+
+impl Ecn {
+    /// The mode of a number, as Linux numbers them: 0 never, 1 asked for and granted, 2 granted.
+    pub fn from_number(number: u8) -> Option<Ecn> {
+        match number {
+            0 => Some(Ecn::Off),
+            1 => Some(Ecn::Request),
+            2 => Some(Ecn::Accept),
+            _ => None,
+        }
+    }
+}
+
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
@@ -91,6 +115,13 @@ pub struct TcpConfig {
     pub congestion: Congestion,
     /// CUBIC ends the initial slow start when round trips get longer (RFC 9406), not only by losses.
     pub hystart: bool,
+    /// When explicit congestion notification is used.
+    pub ecn: Ecn,
+    /// The window falls less for a mark than for a loss (RFC 8511).
+    pub abe: bool,
+    /// With DCTCP, acknowledgements, retransmissions and probes may be marked too (RFC 8257 section 4.1): for networks whose
+    /// switches drop what they cannot mark.
+    pub dctcp_ect_always: bool,
 }
 
 impl Default for TcpConfig {
@@ -124,6 +155,9 @@ impl Default for TcpConfig {
             slow_start_after_idle: true,
             congestion: Congestion::Cubic,
             hystart: true,
+            ecn: Ecn::Accept,
+            abe: false,
+            dctcp_ect_always: false,
         }
     }
 }

@@ -410,6 +410,7 @@ fn blank_hot() -> Hot {
         unacked: 0,
         dup_acks: 0,
         congestion: Congestion::default(),
+        ecn: 0,
         queue: 0,
     }
 }

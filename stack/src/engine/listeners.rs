@@ -10,6 +10,7 @@ use super::flows::{Birth, Kind, key_of, ports_of};
 use super::segments::Arrived;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, Stream, Tag};
+use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
@@ -160,7 +161,7 @@ impl Engine {
         let now = self.flows.now;
         if let Some(rest) = self.time_waits.get(&arrived.tuple) {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
-            self.send_unpathed(&arrived.tuple, &segment);
+            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }
     }
 
@@ -197,6 +198,12 @@ impl Engine {
         let half = HalfOpen {
             adv_mss: self.mss_to(arrived.tuple.remote.ip()),
             window: self.first_window(),
+            ecn: ecn::grants(
+                self.flows.config.ecn,
+                self.flows.config.congestion,
+                &arrived.segment,
+                arrived.field,
+            ),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         if self.half_opens.insert(half, &self.flows.config, &now)
@@ -209,7 +216,9 @@ impl Engine {
 
     fn send_syn_ack(&mut self, half: &HalfOpen) {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
-        self.send_unpathed(&half.tuple, &segment);
+        let field =
+            if half.ecn { ecn::control_field(self.flows.config.congestion) } else { ecn::codepoint::NOT_ECT };
+        self.send_unpathed(&half.tuple, &segment, field);
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -236,11 +245,16 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                self.send_unpathed(&half.tuple, &half.challenge(&config, &now));
+                let challenge = half.challenge(&config, &now);
+                self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;
-                self.send_syn_ack(half);
+                let ecn = half.ecn && arrived.segment.flags.contains(Flags::ECE | Flags::CWR);
+                if half.ecn && !ecn {
+                    self.half_opens.withdraw_ecn(&half.tuple);
+                }
+                self.send_syn_ack(&HalfOpen { ecn, ..*half });
             }
             Half::Forget(reason) => {
                 self.counters.drop(reason);
@@ -281,6 +295,9 @@ impl Engine {
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
             input::negotiate(&mut connection, &half.syn);
+            if half.ecn {
+                ecn::agree(&mut connection);
+            }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
             connection.cold.history.retransmits = u32::from(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;

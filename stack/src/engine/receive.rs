@@ -10,6 +10,7 @@ use super::packets::Packet;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
+use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
 
@@ -184,8 +185,14 @@ impl Engine {
         let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
+        let field = header.tos & ecn::codepoint::MASK;
         let (key, ports) = (key_of(&tuple), ports_of(&tuple));
         let hash = self.secret.flow_hash(key, ports);
-        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len }, key, ports, hash })
+        Ok(Parsed::Tcp {
+            arrived: Arrived { segment: parsed, tuple, link, offset, len, field },
+            key,
+            ports,
+            hash,
+        })
     }
 }

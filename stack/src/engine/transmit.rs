@@ -11,6 +11,7 @@ use super::bundle::Bundle;
 use super::listeners::reset_for;
 use super::segments::Arrived;
 use crate::ip::{KeyedHash, neighbour, route};
+use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
 use crate::tcp::send::Data;
@@ -30,6 +31,15 @@ struct Path {
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
     flows: u32,
+}
+
+/// How a segment leaves.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// The port is to cut it into segments of so many bytes, if that is not zero.
+    each: u16,
+    /// The ECN field of its IP header.
+    field: u8,
 }
 
 /// Next hops of living flows, each once.
@@ -170,7 +180,8 @@ impl Engine {
     fn send_bundle(&mut self, bundle: &mut Option<Bundle>) {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
-            self.send_tcp(bundle.frame, bundle.path, &bundle.tuple, &bundle.segment, each);
+            let Bundle { frame, path, tuple, segment, field, .. } = bundle;
+            self.send_tcp(frame, path, &tuple, &segment, Form { each, field });
         }
     }
 
@@ -228,36 +239,41 @@ impl Engine {
         let seq = if hot.snd_nxt.lt(edge) { hot.snd_nxt } else { edge };
         let segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
         let path = hot.path;
+        let field = if hot.ecn & ecn::bit::OK != 0 {
+            ecn::control_field(hot.congestion)
+        } else {
+            ecn::codepoint::NOT_ECT
+        };
         let Some(tuple) = self.flows.tuple(slot) else { return };
         self.counters.resets_sent += 1;
-        self.send_segment(path, &tuple, &segment);
+        self.send_segment(path, &tuple, &segment, field);
     }
 
     /// Answer a segment with a reset.
     pub(super) fn send_reset(&mut self, arrived: &Arrived) {
         if let Some(segment) = reset_for(arrived) {
             self.counters.resets_sent += 1;
-            self.send_unpathed(&arrived.tuple, &segment);
+            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }
     }
 
     /// Send a segment without payload to where no flow leads.
-    pub(super) fn send_unpathed(&mut self, tuple: &Tuple, segment: &Segment) {
-        self.send_segment(NO_PATH, tuple, segment);
+    pub(super) fn send_unpathed(&mut self, tuple: &Tuple, segment: &Segment, field: u8) {
+        self.send_segment(NO_PATH, tuple, segment, field);
     }
 
-    /// Send a segment without payload.
-    pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment) {
+    /// Send a segment without payload, with this ECN field.
+    pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment, field: u8) {
         self.counters.segments_sent += 1;
         match self.composer.header() {
-            Ok(frame) => self.send_tcp(frame, path, tuple, segment, 0),
+            Ok(frame) => self.send_tcp(frame, path, tuple, segment, Form { each: 0, field }),
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
-    /// Put TCP's and IP's headers in front of a payload, and send it on its way; to be cut into segments of `each`
-    /// bytes, if that is not zero.
-    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, each: u16) {
+    /// Put TCP's and IP's headers in front of a payload, and send it on its way.
+    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, form: Form) {
+        let Form { each, field } = form;
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
             return self.counters.fail(DropReason::Ipv6Unsupported);
         };
@@ -288,7 +304,8 @@ impl Engine {
             segment_bytes: each,
             ..Offload::default()
         });
-        let header = ipv4::Header::new(source, destination, Protocol::TCP, TTL);
+        let header =
+            ipv4::Header { tos: field, ..ipv4::Header::new(source, destination, Protocol::TCP, TTL) };
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         let hop = self.hop(path, tuple.remote.ip());
         self.send_ip(frame, &header, offload, urgent, hop);

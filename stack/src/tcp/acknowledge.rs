@@ -1,6 +1,7 @@
 //! What an acceptable acknowledgement does: SND.UNA, the send window, round trips, the retransmission timer.
 //! Whether it is acceptable is decided in `input`.
 
+use super::ecn;
 use super::sack::{self, News};
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
@@ -10,6 +11,7 @@ use crate::wire::tcp::{Flags, Segment};
 
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
 pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
+    ecn::note(connection, segment);
     let mut news = News::new(connection, segment, len);
     let window_before = connection.hot.snd_wnd;
     if connection.hot.state != State::SynSent {
@@ -48,6 +50,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         };
     let wait_us = loss::on_ack(connection, &news, duplicate);
     timers::on_ack(connection, news.acked > 0, wait_us);
+    ecn::react(connection, news.acked);
 }
 
 /// Drop acknowledged ranges.

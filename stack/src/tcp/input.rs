@@ -3,6 +3,7 @@
 //! out in answer is decided in `output`.
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::ecn;
 use super::send::mark;
 use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
@@ -99,6 +100,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     connection.hot.rcv_adv = connection.hot.rcv_nxt;
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
     negotiate(connection, segment);
+    ecn::negotiate(connection, segment);
     connection.cold.snd_wl1 = segment.seq;
     connection.hot.snd_wnd = u32::from(segment.window);
     connection.cold.snd_wnd_max = connection.hot.snd_wnd;
@@ -234,6 +236,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
             //# TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
             return Verdict { reset: true, ..Verdict::ended(End::DataAfterClose) };
         }
+        ecn::on_data(connection, segment);
         verdict.accept = text(connection, start, len);
         if verdict.accept.is_none() {
             verdict.drop = Some(DropReason::TcpBeyondWindow);

@@ -9,12 +9,14 @@
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | what was lost; how much may be in flight |
+//! | `ecn` | what was marked, and how both ends tell each other |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
 pub mod congestion;
+pub mod ecn;
 pub mod fast;
 pub mod history;
 pub mod input;

@@ -2,6 +2,7 @@
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
 use super::congestion::{Algorithm, Controls, Window};
+use super::ecn;
 use super::history::History;
 use super::loss::{LossState, Phase};
 use super::receive::Reassembly;
@@ -183,6 +184,8 @@ pub struct Hot {
     pub dup_acks: u8,
     /// The congestion control.
     pub congestion: Congestion,
+    /// See [`ecn::bit`].
+    pub ecn: u8,
     /// Queue that received data go to.
     pub queue: u8,
 }
@@ -347,6 +350,10 @@ pub struct Connection<'a> {
 pub struct Signals {
     /// The round trip it has measured, or zero. Units: microseconds.
     pub rtt_us: u32,
+    /// The ECN field of its IP header.
+    pub field: u8,
+    /// It echoes a congestion mark.
+    pub echoed: bool,
 }
 
 impl Connection<'_> {
@@ -490,16 +497,23 @@ impl Connection<'_> {
             now_us: self.now.micros,
             rtt_us: self.signals.rtt_us,
             srtt_us: self.hot.srtt_us,
-            echoed: false,
-            in_cwr: false,
+            echoed: self.signals.echoed,
+            in_cwr: self.hot.ecn & ecn::bit::REDUCED != 0,
             recovering,
             hystart: self.config.hystart,
-            abe: false,
+            abe: self.config.abe,
             reduced: false,
         };
         work(Algorithm(self.hot.congestion), &mut window);
-        let Window { cwnd, ssthresh, .. } = window;
+        let Window { cwnd, ssthresh, reduced, .. } = window;
         (self.hot.cwnd, self.hot.ssthresh) = (cwnd, ssthresh);
+        //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.2
+        //# When an ECN-Capable TCP sender reduces its congestion window for any
+        //# reason (because of a retransmit timeout, a Fast Retransmit, or in
+        //# response to an ECN Notification), the TCP sender sets the CWR flag
+        if reduced && self.hot.ecn & ecn::bit::OK != 0 {
+            self.hot.ecn |= ecn::bit::CWR;
+        }
         // Until the initial slow start ends, what is remembered is of bytes in flight alone.
         let plain = self.hot.congestion != Congestion::Dctcp && ssthresh == u32::MAX;
         if plain && self.flight() == 0 {

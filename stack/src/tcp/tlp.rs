@@ -1,6 +1,7 @@
 //! Tail loss probes (RFC 8985 section 7): one segment that asks for an acknowledgement long before the retransmission
 //! timer would. What the answer shows of losses is `rack`'s business.
 
+use super::ecn;
 use super::loss;
 use super::output::{self, Emit};
 use super::sack::News;
@@ -35,8 +36,10 @@ pub fn is_wanted(connection: &Connection) -> bool {
     if !open || !connection.cold.history.measured || connection.cold.timeouts > 0 {
         return false;
     }
+    // What a mark holds back until the retransmission timer runs out is not to be asked after either.
+    let held = connection.hot.ecn & ecn::bit::HELD != 0;
     let loss = connection.loss();
-    !loss.is_repairing() && loss.sacked == 0 && loss.probe.is_none() && !loss.probe_due
+    !held && !loss.is_repairing() && loss.sacked == 0 && loss.probe.is_none() && !loss.probe_due
 }
 
 /// PTO, but for its bound by the retransmission timeout. Units: microseconds.

@@ -108,7 +108,6 @@ impl Algorithm {
 
     /// Loss was found by duplicates, with `flight` bytes outstanding: once for each window.
     pub fn on_loss(self, window: &mut Window<'_>, flight: u32) {
-        window.reduced = true;
         //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.2
         //# That is, the TCP sender's congestion window should be reduced
         //# only once in response to a series of dropped and/or CE packets from a
@@ -116,6 +115,7 @@ impl Algorithm {
         if window.in_cwr {
             return;
         }
+        window.reduced = true;
         window.control.save(window.cwnd, window.ssthresh);
         match self.0 {
             Congestion::Cubic => Cubic.on_loss(window, flight),

@@ -1,5 +1,7 @@
 use super::*;
 
+mod bottleneck;
+
 /// A flow for an algorithm to work on, with no connection around it.
 pub(super) struct Flow {
     pub control: Control,
