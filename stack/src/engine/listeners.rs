@@ -317,6 +317,7 @@ impl Engine {
                 ecn::agree(&mut connection);
             }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+            connection.cold.history.retransmits = u32::from(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {

@@ -310,7 +310,8 @@ impl Engine {
             connection.active_mut().reassembly.clear(&mut freed);
             let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
             connection.hot.held = connection.hot.held.saturating_sub(gone);
-            connection.active_mut().loss = crate::tcp::state::LossState::default();
+            connection.active_mut().loss = crate::tcp::loss::LossState::NONE;
+            connection.active_mut().dsack = None;
             connection.settle();
         }
         for held in freed.drain(..) {

@@ -6,7 +6,7 @@ use super::acknowledge::{acknowledge, set_snd_wnd};
 use super::ecn;
 use super::send::mark;
 use super::state::{Connection, State, flag};
-use super::text::{note_fin, text};
+use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
 use crate::wire::DropReason;
@@ -113,7 +113,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
         if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
             cell.marks &= !(mark::SENT | mark::LOST | mark::AGAIN);
         }
-        connection.active_mut().loss = super::state::LossState::default();
+        connection.active_mut().loss = super::loss::LossState::NONE;
         connection.settle();
         return Verdict::default();
     }
@@ -167,7 +167,16 @@ pub const MSS_MIN: u16 = 48;
 
 fn establish(connection: &mut Connection) {
     let mss = connection.send_mss();
-    connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+    //= https://www.rfc-editor.org/rfc/rfc6928#section-2
+    //# unless there have been more than
+    //# one SYN or SYN/ACK retransmissions or true loss detection has been
+    //# made.
+    if connection.cold.history.retransmits > 1 {
+        connection.hot.cwnd = mss;
+    } else {
+        connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+        connection.hot.ssthresh = u32::MAX;
+    }
     connection.cold.quick_acks = connection.config.quick_acks;
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
@@ -296,6 +305,9 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
             // the path and not its own timer; Linux takes the same segments for acceptable here.
             update_timestamp(connection, segment);
+            if !segment.flags.contains(Flags::SYN) {
+                note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
+            }
         }
         connection.set(flag::ACK_NOW);
     } else {
