@@ -9,11 +9,11 @@ use super::Engine;
 use super::flows::{Birth, Kind, key_of, ports_of};
 use super::segments::Arrived;
 use crate::ip::KeyedHash;
-use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
+use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
-use crate::tcp::options::mss_bound;
+use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::time_wait::Waiting;
@@ -196,7 +196,7 @@ impl Engine {
 
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
-        let (backlog, mss_max) = (state.options.backlog as usize, mss_bound(&state.options.stream));
+        let (backlog, stream) = (state.options.backlog as usize, state.options.stream);
         let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
             self.counters.drop(DropReason::TcpBacklogFull);
@@ -208,8 +208,9 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_to(arrived.tuple.remote.ip()).min(mss_max),
-            window: self.first_window(),
+            adv_mss: self.mss_to(arrived.tuple.remote.ip()).min(mss_bound(&stream)),
+            window: self.first_window(&stream),
+            scale: window_scale(&stream, &self.flows.config),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         if self.half_opens.insert(half, &self.flows.config, &now)
@@ -390,9 +391,12 @@ impl Engine {
     }
 
     /// The window a SYN announces: what the first frames stand for.
-    pub(super) fn first_window(&self) -> u16 {
+    pub(super) fn first_window(&self, options: &StreamOptions) -> u16 {
         let config = &self.flows.config;
-        let bytes = u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT);
+        let bytes = match options.receive_bytes {
+            0 => u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT),
+            bytes => bytes,
+        };
         u16::try_from(bytes).unwrap_or(u16::MAX)
     }
 

@@ -31,6 +31,8 @@ pub struct HalfOpen {
     pub adv_mss: u16,
     /// The window we announced.
     pub window: u16,
+    /// The shift of our windows.
+    pub scale: u8,
     /// SYN-ACKs sent again.
     pub retries: u8,
     /// When the SYN-ACK was first sent. Units: microseconds.
@@ -103,7 +105,7 @@ impl HalfOpen {
         let stamps = offered.timestamps.filter(|_| config.timestamps);
         segment.options = Options {
             mss: Some(self.adv_mss),
-            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| config.window_scale),
+            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| self.scale),
             sack_permitted: offered.sack_permitted && config.sack,
             timestamps: stamps.map(|(value, _)| (now.millis.wrapping_add(self.ts_offset), value)),
             ..Options::NONE
@@ -312,6 +314,7 @@ pub fn half_open(
         ts_offset,
         adv_mss: 0,
         window: 0,
+        scale: 0,
         retries: 0,
         sent_us: now.micros,
         due: Ticks::OFF,
