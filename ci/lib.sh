@@ -105,7 +105,7 @@ prepare_nginx() {
     folder=$cache/nginx_$version
     if [[ ! -d $folder ]]; then
         say "will download the Debian package nginx to $cache"
-        fresh=$(mktemp -d -t corelane-nginx.XXXXXX)
+        fresh=$(mktemp -d)
         # For the user as whom apt downloads.
         chmod 755 "$fresh"
         mkdir -p "$cache"

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import harness
-from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, no_huge_words, run, start_nginx, until
+from harness import HUGE_PAGES, MIB, Case, Transfer, alone, make_file, no_huge_words, run, start_nginx, until
 
 CONNECTIONS = 10_000
 
@@ -73,6 +73,7 @@ class Nginx:
         self.process.wait()
 
 
+@alone
 class Tap(Case):
     link = "tap"
 
@@ -169,6 +170,7 @@ class Tap(Case):
         self.assertRegex(loader.errors, r"^loadgen: \d+ errors")
 
 
+@alone
 class AfPacket(Case):
     link = "veth"
 

@@ -175,7 +175,7 @@ pub struct Report {
     pub held_frames: usize,
     /// Ranges in send queues.
     pub cells: usize,
-    /// Parts of connections that repair losses or reassemble.
+    /// Parts of connections that repair losses, reassemble, or remember what their congestion window met.
     pub active: usize,
     /// Payloads the application has lent.
     pub lent: usize,
@@ -211,7 +211,7 @@ impl Rests {
 }
 
 impl PoolReport {
-    fn add(&mut self, other: PoolReport) {
+    pub(crate) fn add(&mut self, other: PoolReport) {
         self.available += other.available;
         self.capacity += other.capacity;
     }

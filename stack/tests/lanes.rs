@@ -52,6 +52,19 @@ fn every_fault_and_the_wrong_lane_cost_no_byte() {
 }
 
 #[test]
+fn every_fault_and_the_wrong_lane_over_ipv6() {
+    // Shows the same over IPv6, whose neighbours are asked for by both lanes and answer to either.
+    for seed in seeds(20) {
+        let case = case(100_000, rough(seed), |host| {
+            *host = core::mem::replace(host, Host::new(1)).over_ipv6();
+            two_lanes(host, 2);
+        });
+        let outcome = transfer(&case, &Trace::new());
+        assert!(outcome.exact, "SIM_SEED={seed}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_third_of_all_frames_lost_on_two_lanes_and_one_queue() {
     // Shows 128 KiB over 30 % loss each way, with queues for both lanes and for one: exact, or given up in 10 % at most.
     let seeds = seeds(40);
@@ -220,7 +233,7 @@ fn a_port_that_steers_otherwise_costs_time_and_no_connection() {
     // one lane only: the lanes bring the frames home themselves.
     let lies = |host: Host| {
         let mut host = host.with_lanes(2, 2, rss());
-        host.config.rss = Some(table(vec![1, 1, 0, 1]));
+        host.config.interfaces[0].rss = Some(table(vec![1, 1, 0, 1]));
         host
     };
     let dice = |host: Host| host.with_lanes(2, 2, Spread::Random(3));

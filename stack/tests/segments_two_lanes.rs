@@ -16,6 +16,8 @@ mod congestion;
 mod data;
 #[path = "segments/driver.rs"]
 mod driver;
+#[path = "segments/ecn.rs"]
+mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
 #[path = "segments/malformed.rs"]

@@ -1,4 +1,5 @@
-//! A bad network around any queue: loss, delay, jitter, reordering, duplication, corruption and a rate, from a seed.
+//! A bad network around any queue: loss, delay, jitter, reordering, duplication, corruption, a rate and marks, from a
+//! seed.
 //! What is asked for is `faulty/spec.rs`; the numbers come from `faulty/random.rs`.
 //!
 //! Time is the `now` of the calls and nothing else: the same seed and the same calls give the same faults, in virtual
@@ -18,6 +19,7 @@ use crate::soft::heap::HEADROOM;
 
 use random::Random;
 
+mod marking;
 mod random;
 mod spec;
 
@@ -44,6 +46,8 @@ pub struct PathStatistics {
     pub corrupted: u64,
     /// Frames held back so that others overtake them.
     pub reordered: u64,
+    /// Frames marked for the queue in front of the rate.
+    pub marked: u64,
     /// Frames dropped because the queue in front of the rate was full.
     pub queue_dropped: u64,
     /// Frames dropped because too many were held.
@@ -288,23 +292,27 @@ impl Path {
         }
         let second = if fate.duplicate { copies.duplicate(&frame) } else { None };
         self.statistics.no_copies += u64::from(fate.duplicate && second.is_none());
-        self.pass(now, fate.jitter, fate.held_back, frame);
+        self.pass(now, fate.jitter, fate.held_back, frame, copies);
         if let Some(second) = second {
             self.statistics.duplicated += 1;
-            self.pass(now, fate.jitter, None, second);
+            self.pass(now, fate.jitter, None, second, copies);
         }
     }
 
     /// Put a frame on the line.
-    fn pass(&mut self, now: u64, jitter: u64, held_back: Option<u64>, frame: Frame) {
+    fn pass(&mut self, now: u64, jitter: u64, held_back: Option<u64>, mut frame: Frame, copies: &mut Copies) {
         if self.held.len() >= self.held_max {
             self.statistics.held_dropped += 1;
             return;
         }
-        let Some(passed) = self.line(now, frame.total_len()) else {
+        let waiting = self.waiting(now);
+        let Some(passed) = self.line(now, waiting, frame.total_len()) else {
             self.statistics.queue_dropped += 1;
             return;
         };
+        if self.faults.mark.is_some_and(|mark| waiting > mark) {
+            self.statistics.marked += u64::from(copies.mark(&mut frame));
+        }
         let arrival = passed.saturating_add(self.faults.delay).saturating_add(jitter).max(self.latest);
         let at = match held_back {
             Some(gap) => {
@@ -320,19 +328,24 @@ impl Path {
         self.admitted += 1;
     }
 
-    /// When the line will have passed a frame of this length; `None` if the queue in front of it is full.
-    fn line(&mut self, now: u64, length: usize) -> Option<u64> {
+    /// Bytes that wait in front of the line.
+    fn waiting(&self, now: u64) -> u64 {
+        let Some(rate) = self.faults.rate else { return 0 };
+        let waiting = u128::from(self.line_free.saturating_sub(now)) * u128::from(rate.get()) / LINE_BITS;
+        u64::try_from(waiting).unwrap_or(u64::MAX)
+    }
+
+    /// When the line will have passed a frame of this length behind those that wait; `None` if the queue in front of it
+    /// is full.
+    fn line(&mut self, now: u64, waiting: u64, length: usize) -> Option<u64> {
         let Some(rate) = self.faults.rate else { return Some(now) };
-        let rate = u128::from(rate.get());
-        let (bits, length) = (8 * 1_000_000_000, length as u128);
         let start = self.line_free.max(now);
-        let waiting = u128::from(start - now) * rate / bits;
         // A frame that finds the line free passes, however short the queue.
-        if waiting > 0 && waiting + length > u128::from(self.faults.queue) {
+        if waiting > 0 && waiting.saturating_add(length as u64) > self.faults.queue {
             return None;
         }
-        let takes = u64::try_from((length * bits).div_ceil(rate)).unwrap_or(u64::MAX);
-        self.line_free = start.saturating_add(takes);
+        let takes = (length as u128 * LINE_BITS).div_ceil(u128::from(rate.get()));
+        self.line_free = start.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
         Some(self.line_free)
     }
 
@@ -355,6 +368,9 @@ impl Path {
         PathStatistics { held: self.held.len() as u64, ..self.statistics }
     }
 }
+
+/// What makes bits a second of bytes and nanoseconds.
+const LINE_BITS: u128 = 8 * 1_000_000_000;
 
 /// A frame on its way. Frames of the same time come out in the order they went in.
 struct Waiting {
@@ -410,6 +426,19 @@ impl Copies {
         self.gather(frame);
         flip(&mut self.scratch, random);
         frame_of(&self.pool, &self.scratch)
+    }
+
+    /// Mark a frame that is ECN-capable, in place or as a copy. False if it is not, or no copy was to be had.
+    fn mark(&mut self, frame: &mut Frame) -> bool {
+        if let Some(bytes) = frame.bytes_mut() {
+            return marking::mark(bytes);
+        }
+        let Some(mut copy) = self.duplicate(frame) else { return false };
+        let marked = copy.bytes_mut().is_some_and(marking::mark);
+        if marked {
+            *frame = copy;
+        }
+        marked
     }
 
     /// A frame's bytes as they are on the wire: a VLAN tag that the port took off is back in its place.
@@ -507,8 +536,8 @@ impl Control for FaultyControl {
 }
 
 impl PathStatistics {
-    fn named(&self) -> [(&'static str, u64); 10] {
-        let PathStatistics { offered, duplicated, lost, corrupted, reordered, .. } = *self;
+    fn named(&self) -> [(&'static str, u64); 11] {
+        let PathStatistics { offered, duplicated, lost, corrupted, reordered, marked, .. } = *self;
         let PathStatistics { queue_dropped, held_dropped, no_copies, passed, held, .. } = *self;
         [
             ("offered", offered),
@@ -516,6 +545,7 @@ impl PathStatistics {
             ("lost", lost),
             ("corrupted", corrupted),
             ("reordered", reordered),
+            ("marked", marked),
             ("queue_dropped", queue_dropped),
             ("held_dropped", held_dropped),
             ("no_copies", no_copies),

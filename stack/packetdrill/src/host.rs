@@ -241,30 +241,33 @@ fn start(
 ) -> Result<LaneRun, String> {
     let first = flags.local.first().ok_or("no address is given")?;
     let mut config = EngineConfig::new(first.ip, first.prefix);
-    config.addresses = flags.local.clone();
     config.sockets = 4096;
     config.cells_max = 1 << 18;
     config.secret = SECRET;
     config.tcp = settings.tcp;
+    let device = &mut config.interfaces[0];
+    device.addresses = flags.local.clone();
+    // Nobody else is on the wire, and scripts begin at once.
+    device.ipv6.duplicate_transmits = 0;
     for (family, any) in [(4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), (6, IpAddr::V6(Ipv6Addr::UNSPECIFIED))] {
         let of_family = |ip: &IpAddr| ip.is_ipv4() == (family == 4);
         let local = flags.local.iter().find(|address| of_family(&address.ip));
         if let Some(gateway) = local.and_then(|local| gateway(flags, local)) {
-            config.gateways.push(Gateway { destination: Address { ip: any, prefix: 0 }, gateway });
-            config.neighbours.push((gateway, PEER_MAC.0));
+            device.gateways.push(Gateway { destination: Address { ip: any, prefix: 0 }, gateway });
+            device.neighbours.push((gateway, PEER_MAC.0));
         }
     }
     let mtu = flags.mtu;
     let interface = Interface { mac: OWN_MAC.0, mtu, vlan: None, capabilities: Wire::capabilities(mtu) };
     let pools = Pools::heap(16_384, 16_384);
-    let engine = Engine::new(LaneId(0), config, interface, pools, Instant(clock.get()))
+    let engine = Engine::new(LaneId(0), config, vec![(interface, pools)], Instant(clock.get()))
         .map_err(|error| error.to_string())?;
     let ring = |_, _| Ok::<Ring, Infallible>(rte_ring::heap(RING_MESSAGES));
-    let Ok(mut links) = Links::mesh(&[Bell::default()], 1, ring);
+    let Ok(mut links) = Links::mesh(&[Bell::default()], &[1], ring);
     let links = links.pop().ok_or("a lane has links")?;
     let time = TimeSource::Virtual(Rc::clone(clock));
     let within = Duration::from_secs(5);
-    Ok(LaneRun::new(engine, Some(queue), links, time, StopFlag::default(), within, Idle::Poll))
+    Ok(LaneRun::new(engine, vec![Some(queue)], links, time, StopFlag::default(), within, Idle::Poll))
 }
 
 /// The station that stands for everybody beyond a subnet: the gateway that was named, unless that is the host itself, as

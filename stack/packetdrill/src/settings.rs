@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use stack::config::{Address, TcpConfig};
+use stack::config::{Address, Congestion, Ecn, TcpConfig};
 use stack::poll::Buffers;
 
 /// The variable that names the file of settings.
@@ -86,6 +86,9 @@ impl Settings {
     /// One setting by its name in Linux's `net.ipv4`; one that is not known changes nothing.
     fn set(&mut self, name: &str, value: &str) {
         let name = name.trim().rsplit(['.', '/']).next().unwrap_or_default();
+        if let ("tcp_congestion_control", Some(congestion)) = (name, Congestion::by_name(value.trim())) {
+            self.tcp.congestion = congestion;
+        }
         let words: Vec<u64> = value.split([' ', '\t', ',']).filter_map(|word| word.parse().ok()).collect();
         let Some(&first) = words.first() else { return };
         let (on, seconds) = (first != 0, Duration::from_secs(first));
@@ -104,6 +107,7 @@ impl Settings {
             "tcp_keepalive_intvl" => tcp.keepalive_interval = seconds,
             "tcp_keepalive_probes" => tcp.keepalive_probes = count,
             "tcp_fin_timeout" => tcp.fin_timeout = seconds,
+            "tcp_ecn" => tcp.ecn = Ecn::from_number(count).unwrap_or(tcp.ecn),
             "tcp_init_cwnd" => tcp.initial_window = count,
             "tcp_rto_min_us" => tcp.rto_min_us = us(1),
             "tcp_rto_max_ms" => tcp.rto_max_us = us(1_000),
@@ -158,7 +162,11 @@ mod tests {
         settings.set("tcp_rmem ", "4096\t131072 6291456");
         settings.set("tcp_wmem", "4096 16384 65536");
         settings.set("tcp_fin_timeout", "7");
+        settings.set("tcp_congestion_control", "reno");
+        settings.set("tcp_congestion_control", "no such");
+        settings.set("tcp_ecn", "1");
         settings.set("no_such_thing", "1");
+        assert_eq!((settings.tcp.congestion, settings.tcp.ecn), (Congestion::NewReno, Ecn::Request));
         assert!(!settings.tcp.sack);
         assert_eq!((settings.tcp.window_scale, settings.buffers.send), (7, [4096, 16_384, 65_536]));
         assert_eq!(settings.tcp.fin_timeout, Duration::from_secs(7));

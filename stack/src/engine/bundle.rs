@@ -22,6 +22,8 @@ pub struct Bundle {
     pub path: u16,
     /// The ends.
     pub tuple: Tuple,
+    /// The ECN field of each IP header.
+    pub field: u8,
     /// Payload of each segment but the last.
     each: u32,
     len: u32,
@@ -33,7 +35,8 @@ impl Bundle {
     pub fn new(frame: Frame, emit: &Emit, path: u16, tuple: Tuple, port: &Capabilities) -> Bundle {
         let cuts = port.segmentation_max > 0 && port.transmit_tcp_checksum;
         let open = cuts && emit.len >= SEGMENT_BYTES_MIN && emit.segment.flags == Flags::ACK;
-        Bundle { frame, segment: emit.segment, path, tuple, each: emit.len, len: emit.len, open }
+        let (segment, field) = (emit.segment, emit.field);
+        Bundle { frame, segment, path, tuple, field, each: emit.len, len: emit.len, open }
     }
 
     /// Another segment might join.
@@ -53,6 +56,7 @@ impl Bundle {
         self.open
             && (1..=self.each).contains(&emit.len)
             && emit.segment == expected
+            && emit.field == self.field
             && flags == Flags::ACK
             && self.len + emit.len <= port.segmentation_max
             && segments <= port.segments_max

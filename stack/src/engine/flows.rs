@@ -1,15 +1,16 @@
 //! The slots of sockets, and the parts of connections. What is done to them is the other files' business.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::buffer::Waiting;
-use crate::config::TcpConfig;
+use crate::config::{Congestion, TcpConfig};
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
-use crate::tcp::isn::Tuple;
+use crate::tcp::congestion::Controls;
+use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{Actives, Cold, Connection, Hot, State, decline, flag};
+use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
@@ -32,7 +33,10 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Flows {
     lane: LaneId,
+    secret: Secret,
     hot: Vec<Hot>,
+    /// The ends of streams over IPv6, by slot; no longer than the last of them.
+    ends: Vec<Ends>,
     kinds: Vec<Kind>,
     cold: Vec<Cold>,
     /// What each stream does otherwise than the configuration says, beside its cold part.
@@ -43,6 +47,8 @@ pub struct Flows {
     used: usize,
     /// Parts for what is amiss.
     pub actives: Actives,
+    /// What congestion controls remember.
+    pub controls: Controls,
     /// Send ranges.
     pub cells: Cells,
     /// Payloads that are done; the engine empties it after each event.
@@ -59,6 +65,13 @@ pub struct Flows {
     pub frames_in_order: u32,
     /// The time of this turn.
     pub now: Now,
+}
+
+/// The two ends of a stream over IPv6, of which the hot part has but a hash.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    remote: Ipv6Addr,
+    local: Ipv6Addr,
 }
 
 /// What a new connection begins with.
@@ -87,9 +100,18 @@ pub struct Birth {
 }
 
 impl Flows {
-    pub fn new(lane: LaneId, max: usize, cells_max: usize, config: TcpConfig, now: Instant) -> Flows {
+    pub fn new(
+        lane: LaneId,
+        secret: Secret,
+        max: usize,
+        cells_max: usize,
+        config: TcpConfig,
+        now: Instant,
+    ) -> Flows {
         Flows {
             lane,
+            secret,
+            ends: Vec::new(),
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
@@ -99,6 +121,7 @@ impl Flows {
             max,
             used: 0,
             actives: Actives::default(),
+            controls: Controls::default(),
             cells: Cells::new(cells_max),
             finished: Vec::new(),
             freed: Vec::new(),
@@ -159,6 +182,7 @@ impl Flows {
         // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
         // promises than slots, but for those that an earlier deadline overtook.
         if was == Kind::Stream {
+            self.controls.remove(&mut hot.control);
             let cold = hot.cold;
             if let Some(part) = self.cold.get_mut(cold as usize) {
                 self.actives.remove(part.active);
@@ -242,9 +266,10 @@ impl Flows {
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
+        self.note_ends(slot, &birth.tuple);
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         *hot = Hot {
-            key: key_of(&birth.tuple),
+            key: self.secret.addresses(&birth.tuple),
             remote_port: birth.tuple.remote.port(),
             local_port: birth.tuple.local.port(),
             snd_una: birth.iss,
@@ -261,6 +286,7 @@ impl Flows {
             mss: birth.mss,
             path: birth.path,
             queue: birth.queue,
+            congestion: config.congestion,
             generation: hot.generation,
             armed_at: hot.armed_at,
             ..blank_hot()
@@ -268,6 +294,16 @@ impl Flows {
         if let Some(mut connection) = self.connection(slot) {
             options::begin(&mut connection, birth.options);
         }
+    }
+
+    fn note_ends(&mut self, slot: u32, tuple: &Tuple) {
+        let (IpAddr::V6(local), IpAddr::V6(remote)) = (tuple.local.ip(), tuple.remote.ip()) else { return };
+        let at = slot as usize;
+        if self.ends.len() <= at {
+            let none = Ends { remote: Ipv6Addr::UNSPECIFIED, local: Ipv6Addr::UNSPECIFIED };
+            self.ends.resize(at + 1, none);
+        }
+        self.ends[at] = Ends { remote, local };
     }
 
     /// The hot part of a slot.
@@ -303,28 +339,43 @@ impl Flows {
             cold,
             options,
             actives: &mut self.actives,
+            controls: &mut self.controls,
             cells: &mut self.cells,
             finished: &mut self.finished,
             config: &self.config,
             frames_left: self.frames_left,
             frames_in_order: self.frames_in_order,
             now: self.now,
+            signals: Signals::default(),
         })
     }
 
     /// The two ends of a stream.
     pub fn tuple(&self, slot: u32) -> Option<Tuple> {
         let hot = self.hot.get(slot as usize)?;
-        Some(tuple_of(hot.key, hot.local_port, hot.remote_port))
+        let (local, remote) = if hot.is_ipv6() {
+            let ends = self.ends.get(slot as usize)?;
+            (IpAddr::V6(ends.local), IpAddr::V6(ends.remote))
+        } else {
+            #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
+            let (remote, local) = ((hot.key >> 32) as u32, hot.key as u32);
+            (IpAddr::V4(local.into()), IpAddr::V4(remote.into()))
+        };
+        Some(Tuple {
+            local: SocketAddr::new(local, hot.local_port),
+            remote: SocketAddr::new(remote, hot.remote_port),
+        })
     }
 
     /// The slot is this tuple's stream.
     #[inline]
-    pub fn is_tuple(&self, slot: u32, key: u64, ports: u32) -> bool {
+    pub fn is_tuple(&self, slot: u32, key: &FlowKey, tuple: &Tuple) -> bool {
         self.hot.get(slot as usize).is_some_and(|hot| {
-            hot.key == key
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
+            hot.key == key.addresses
+                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == key.ports
                 && hot.state != State::Closed
+                // A word of IPv4 is the addresses; one of IPv6 is as good as unique, and yet.
+                && (!hot.is_ipv6() || self.tuple(slot).as_ref() == Some(tuple))
         })
     }
 
@@ -400,7 +451,7 @@ fn blank_hot() -> Hot {
         srtt_us: 0,
         rttvar_us: 0,
         ssthresh: u32::MAX,
-        bytes_acked: 0,
+        control: NONE,
         last_ack_sent: SeqNum(0),
         unsent: NONE,
         ts_offset: 0,
@@ -412,28 +463,8 @@ fn blank_hot() -> Hot {
         rcv_scale: 0,
         unacked: 0,
         dup_acks: 0,
-        congestion: 0,
+        congestion: Congestion::default(),
+        ecn: 0,
         queue: 0,
     }
-}
-
-/// Remote and local IPv4 address in one word. Streams over IPv6 are refused where they begin.
-pub fn key_of(tuple: &Tuple) -> u64 {
-    let word = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => u64::from(u32::from(ip)),
-        IpAddr::V6(_) => 0,
-    };
-    word(tuple.remote.ip()) << 32 | word(tuple.local.ip())
-}
-
-/// The ports in one word, as `is_tuple` compares them.
-pub fn ports_of(tuple: &Tuple) -> u32 {
-    u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port())
-}
-
-fn tuple_of(key: u64, local_port: u16, remote_port: u16) -> Tuple {
-    #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
-    let (remote, local) = ((key >> 32) as u32, key as u32);
-    let end = |ip: u32, port| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), port);
-    Tuple { local: end(local, local_port), remote: end(remote, remote_port) }
 }

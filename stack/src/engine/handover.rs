@@ -5,10 +5,11 @@ use bytes::Bytes;
 use drivers::{Extent, Frame};
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
+use crate::tcp::congestion::Control;
 use crate::tcp::isn::Tuple;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
 use crate::tcp::state::{Cold, Connection, Hot, LossState, State, flag};
@@ -23,6 +24,7 @@ pub struct Frozen {
     cold: Cold,
     options: StreamOptions,
     loss: LossState,
+    control: Option<Control>,
     sends: Vec<FrozenSend>,
     waiting: Vec<u8>,
     ranges: Vec<(SeqNum, Vec<u8>)>,
@@ -92,6 +94,7 @@ impl Engine {
                 cold: connection.cold.clone(),
                 options: *connection.options,
                 loss: connection.loss(),
+                control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
                 ranges: reassembly.iter().map(|range| (range.start, bytes(range.held))).collect(),
@@ -132,13 +135,13 @@ impl Engine {
         let ranges: Option<Vec<_>> =
             frozen.ranges.iter().map(|(start, bytes)| Some((*start, self.frame_of(bytes)?))).collect();
         let ranges = ranges.ok_or(OpError::NoRoom)?;
-        let path = self.paths.take(&self.routes, tuple.remote.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &tuple).ok_or(OpError::Unreachable)?;
         let Some(slot) = self.flows.take(Kind::Stream) else {
             self.paths.release(path);
             return Err(OpError::NoRoom);
         };
         self.begin_thawed(slot, frozen, path, queue, tag);
-        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
+        let hash = self.secret.flow_key(&tuple).hash;
         if !self.queue_thawed(slot, frozen) || !self.table.insert(hash, slot) {
             if let Some(mut connection) = self.flows.connection(slot) {
                 connection.queue(|cells, queue, _| cells.clear(queue, |_, _| {}));
@@ -177,8 +180,10 @@ impl Engine {
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
         *connection.hot = Hot {
+            key: connection.hot.key,
             generation: connection.hot.generation,
             cold: connection.hot.cold,
+            control: NONE,
             head: NONE,
             tail: NONE,
             unsent: NONE,
@@ -206,6 +211,11 @@ impl Engine {
             sent_us: cold.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
             ..cold.clone()
         };
+        if let Some(control) = frozen.control {
+            let memory = connection.controls.obtain(&mut connection.hot.control);
+            *memory = control;
+            memory.shift(now.micros.wrapping_sub(at.micros));
+        }
     }
 
     /// Put what was queued for sending back into the queue; false if it does not fit.
@@ -261,9 +271,9 @@ impl Engine {
         connection.refresh_decline();
     }
 
-    /// Bytes in a frame of the receive pool.
+    /// Bytes in a frame of the first port's receive pool.
     fn frame_of(&self, bytes: &[u8]) -> Option<Frame> {
-        let mut frame = self.composer.pools().receive.take()?;
+        let mut frame = self.ports[0].composer.pools().receive.take()?;
         frame.append(bytes.len())?.copy_from_slice(bytes);
         Some(frame)
     }

@@ -1,15 +1,18 @@
 //! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
+use super::packets::listening_for;
 use super::segments::Arrived;
+use crate::config::Congestion;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
+use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
@@ -57,8 +60,7 @@ impl Listeners {
 
     /// The listener for a destination: of that very address, else of every address.
     fn find(&self, local: SocketAddr) -> Option<u32> {
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {
@@ -173,7 +175,7 @@ impl Engine {
         let now = self.flows.now;
         if let Some(rest) = self.time_waits.get(&arrived.tuple) {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
-            self.send_unpathed(&arrived.tuple, &segment);
+            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }
     }
 
@@ -197,6 +199,7 @@ impl Engine {
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
         let (backlog, stream) = (state.options.backlog as usize, state.options.stream);
+        let congestion = self.congestion_of(slot);
         let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
             self.counters.drop(DropReason::TcpBacklogFull);
@@ -208,9 +211,10 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_to(arrived.tuple.remote.ip()).min(mss_bound(&stream)),
+            adv_mss: self.mss_of(&arrived.tuple).min(mss_bound(&stream)),
             window: self.first_window(&stream),
             scale: window_scale(&stream, &self.flows.config),
+            ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         if self.half_opens.insert(half, &self.flows.config, &now)
@@ -223,7 +227,15 @@ impl Engine {
 
     fn send_syn_ack(&mut self, half: &HalfOpen) {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
-        self.send_unpathed(&half.tuple, &segment);
+        let congestion = self.congestion_of(half.listener);
+        let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        self.send_unpathed(&half.tuple, &segment, field);
+    }
+
+    /// What a listener's connections begin with.
+    fn congestion_of(&self, listener: u32) -> Congestion {
+        let chosen = self.listeners.get(listener).and_then(|state| state.options.stream.congestion);
+        chosen.unwrap_or(self.flows.config.congestion)
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -250,11 +262,16 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                self.send_unpathed(&half.tuple, &half.challenge(&config, &now));
+                let challenge = half.challenge(&config, &now);
+                self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;
-                self.send_syn_ack(half);
+                let ecn = half.ecn && arrived.segment.flags.contains(Flags::ECE | Flags::CWR);
+                if half.ecn && !ecn {
+                    self.half_opens.withdraw_ecn(&half.tuple);
+                }
+                self.send_syn_ack(&HalfOpen { ecn, ..*half });
             }
             Half::Forget(reason) => {
                 self.counters.drop(reason);
@@ -269,7 +286,7 @@ impl Engine {
     fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
         let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
-        let Some(path) = self.paths.take(&self.routes, half.tuple.remote.ip()) else {
+        let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return;
         };
@@ -297,6 +314,9 @@ impl Engine {
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
             input::negotiate(&mut connection, &half.syn);
+            if half.ecn {
+                ecn::agree(&mut connection);
+            }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
@@ -307,8 +327,7 @@ impl Engine {
             }
             queued
         });
-        let hash = self.secret.flow_hash(key_of(&half.tuple), ports_of(&half.tuple));
-        if !begun || !self.table.insert(hash, slot) {
+        if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
@@ -402,9 +421,7 @@ impl Engine {
 
     /// A flow's tuple is free: no flow, no half-open connection, no listener's.
     pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
-        let (key, ports) = (key_of(tuple), ports_of(tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports).is_none()
+        self.find_flow(&self.secret.flow_key(tuple), tuple).is_none()
             && self.half_opens.get(tuple).is_none()
             && self.time_waits.get(tuple).is_none()
     }

@@ -4,9 +4,10 @@ use drivers::Frame;
 
 use super::Engine;
 use super::deliver::REASONS;
-use super::flows::{Kind, ports_of};
+use super::flows::Kind;
 use crate::buffer::Waiting;
 use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::tcp::ecn;
 use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
@@ -31,6 +32,8 @@ pub struct Arrived {
     pub offset: u16,
     /// Bytes of payload.
     pub len: u16,
+    /// The ECN field of its IP header.
+    pub field: u8,
 }
 
 impl Engine {
@@ -38,6 +41,7 @@ impl Engine {
     pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
         let Some(mut connection) = self.flows.connection(slot) else { return Some(frame) };
         let una = connection.hot.snd_una;
+        connection.signals.field = arrived.field;
         let Some(verdict) = fast::input(&mut connection, &arrived.segment, u32::from(arrived.len)) else {
             return Some(frame);
         };
@@ -55,10 +59,16 @@ impl Engine {
         let len = u32::from(arrived.len);
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let una = connection.hot.snd_una;
+        connection.signals.field = arrived.field;
         let verdict = input::input(&mut connection, &arrived.segment, len);
         let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
+        let early = ecn::early_ack(&mut connection);
         if progress {
             self.confirm(path);
+        }
+        if let Some(early) = early {
+            self.counters.pure_acks_sent += 1;
+            self.send_segment(path, &arrived.tuple, &early, ecn::codepoint::NOT_ECT);
         }
         self.act(slot, arrived, frame, verdict);
     }
@@ -226,7 +236,7 @@ impl Engine {
         };
         let (path, now) = (connection.hot.path, self.flows.now);
         self.time_waits.insert(tuple, rest, &now);
-        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now));
+        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
     }
 
     /// A connection that never was: its connect fails, or nobody hears of it.
@@ -273,8 +283,7 @@ impl Engine {
     /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.
     fn detach(&mut self, slot: u32) -> u64 {
         let Some(tuple) = self.flows.tuple(slot) else { return 0 };
-        let hash = self.secret.flow_hash(super::flows::key_of(&tuple), ports_of(&tuple));
-        self.table.remove(hash, slot);
+        self.table.remove(self.secret.flow_key(&tuple).hash, slot);
         self.claim(&tuple, false);
         let socket = self.flows.id(slot);
         let Some(mut connection) = self.flows.connection(slot) else { return 0 };

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::socket::{Phase, Socket};
 use super::{Asked, Descriptor, Errno, Family, Kind, Poller};
+use crate::config::Congestion;
 use crate::lane::Lane;
 use crate::socket::{Op, QuickAck, SocketId, SocketOption, StreamOptions, TcpInfo};
 
@@ -513,7 +514,9 @@ impl Socket {
             return Err(Errno::Invalid);
         }
         let name = value.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        if name == CONGESTION { Ok(()) } else { Err(Errno::NoEntry) }
+        let name = core::str::from_utf8(name).map_err(|_| Errno::NoEntry)?;
+        self.options.stream.congestion = Some(Congestion::by_name(name).ok_or(Errno::NoEntry)?);
+        Ok(())
     }
 
     fn tcp(&self, name: i32) -> Result<Vec<u8>, Errno> {
@@ -538,7 +541,7 @@ impl Socket {
             name::TCP_USER_TIMEOUT => stream.user_timeout_ms.cast_signed(),
             name::TCP_NOTSENT_LOWAT => options.not_sent_low.cast_signed(),
             name::TCP_CONGESTION => {
-                let mut name = CONGESTION.to_vec();
+                let mut name = stream.congestion.unwrap_or_default().name().as_bytes().to_vec();
                 name.resize(16, 0);
                 return Ok(name);
             }
@@ -547,6 +550,3 @@ impl Socket {
         Ok(value.to_ne_bytes().to_vec())
     }
 }
-
-/// The congestion control there is.
-const CONGESTION: &[u8] = b"reno";

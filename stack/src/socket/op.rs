@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
+use crate::config::Congestion;
 use crate::time::Instant;
 
 /// What to do, where its completions go, and under which tag.
@@ -309,6 +310,8 @@ pub struct StreamOptions {
     pub fin_timeout_s: u16,
     /// How soon segments are acknowledged.
     pub quick_ack: QuickAck,
+    /// How it finds out how much may be in flight. `None`: as the configuration has it.
+    pub congestion: Option<Congestion>,
 }
 
 /// How soon segments are acknowledged. Setting it anew acts anew.
@@ -335,6 +338,8 @@ pub enum SocketOption {
     UserTimeout(Duration),
     /// Most frames the stream may hold for the application.
     ReceiveFrames(u32),
+    /// How the stream finds out how much may be in flight. The window stays as it is.
+    Congestion(Congestion),
     /// Everything a stream does otherwise than its lane's configuration; of a listener: what its connections begin with.
     Stream(StreamOptions),
     /// Of a listener: further connections that may be under way or wait to be accepted.

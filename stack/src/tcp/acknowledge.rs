@@ -1,6 +1,7 @@
 //! What an acceptable acknowledgement does: SND.UNA, the send window, round trips, the retransmission timer.
 //! Whether it is acceptable is decided in `input`.
 
+use super::ecn;
 use super::loss::{self, Ack, LossRecovery, NewReno};
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
@@ -10,6 +11,7 @@ use crate::wire::tcp::{Flags, Segment};
 
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
 pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
+    ecn::note(connection, segment);
     let acked = segment.ack.since(connection.hot.snd_una);
     let window_before = connection.hot.snd_wnd;
     if connection.hot.state != State::SynSent {
@@ -48,6 +50,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
                 && connection.hot.snd_wnd == window_before
         };
     NewReno.on_ack(connection, Ack { acked, sacked, duplicate });
+    ecn::react(connection, acked);
 }
 
 /// Drop acknowledged ranges, measure the round trip, restart the timer.

@@ -2,6 +2,7 @@
 //! anything; what it does is what `input` would have done, by the same functions.
 
 use super::acknowledge::acknowledge;
+use super::ecn;
 use super::input::{self, Accept, Verdict};
 use super::state::{Connection, flag};
 use super::text;
@@ -27,6 +28,9 @@ fn declines(connection: &Connection, segment: &Segment, len: u32) -> bool {
     let hot = &*connection.hot;
     let plain = segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
     if hot.decline != 0 || connection.frames_left == 0 || !plain || segment.seq != hot.rcv_nxt {
+        return true;
+    }
+    if ecn::declines(connection, len) {
         return true;
     }
     let acks = segment.ack.ge(hot.snd_una) && segment.ack.le(hot.snd_nxt);

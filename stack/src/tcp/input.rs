@@ -3,6 +3,7 @@
 //! out in answer is decided in `output`.
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::ecn;
 use super::options;
 use super::send::mark;
 use super::state::{Connection, State, flag};
@@ -100,6 +101,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     connection.hot.rcv_adv = connection.hot.rcv_nxt;
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
     negotiate(connection, segment);
+    ecn::negotiate(connection, segment);
     connection.cold.snd_wl1 = segment.seq;
     connection.hot.snd_wnd = u32::from(segment.window);
     connection.cold.snd_wnd_max = connection.hot.snd_wnd;
@@ -132,7 +134,8 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let peer_mss = offered.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+    let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
+    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
@@ -154,6 +157,9 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
 
 /// RFC 9293 MUST-15.
 pub const MSS_DEFAULT: u16 = 536;
+
+/// The same over IPv6.
+pub const MSS_DEFAULT_IPV6: u16 = 1220;
 
 /// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
 pub const MSS_MIN: u16 = 48;
@@ -226,6 +232,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
             //# TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
             return Verdict { reset: true, ..Verdict::ended(End::DataAfterClose) };
         }
+        ecn::on_data(connection, segment);
         verdict.accept = text(connection, start, len);
         if verdict.accept.is_none() {
             verdict.drop = Some(DropReason::TcpBeyondWindow);

@@ -33,6 +33,8 @@ pub struct HalfOpen {
     pub window: u16,
     /// The shift of our windows.
     pub scale: u8,
+    /// The peer asked for ECN, and it is granted.
+    pub ecn: bool,
     /// SYN-ACKs sent again.
     pub retries: u8,
     /// When the SYN-ACK was first sent. Units: microseconds.
@@ -102,6 +104,12 @@ impl HalfOpen {
             Flags::SYN | Flags::ACK,
         );
         segment.window = self.window;
+        if self.ecn {
+            //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.1
+            //# When Host B sends an ECN-setup SYN-ACK packet, it sets the ECE flag
+            //# but not the CWR flag.
+            segment.flags |= Flags::ECE;
+        }
         let stamps = offered.timestamps.filter(|_| config.timestamps);
         segment.options = Options {
             mss: Some(self.adv_mss),
@@ -242,6 +250,13 @@ impl HalfOpens {
         self.entries.insert(entry.tuple, entry);
     }
 
+    /// The peer has sent a SYN that does not ask for ECN: it is not granted any more.
+    pub fn withdraw_ecn(&mut self, tuple: &Tuple) {
+        if let Some(entry) = self.entries.get_mut(tuple) {
+            entry.ecn = false;
+        }
+    }
+
     /// Forget one.
     pub fn remove(&mut self, tuple: &Tuple) -> Option<HalfOpen> {
         self.entries.remove(tuple)
@@ -315,6 +330,7 @@ pub fn half_open(
         adv_mss: 0,
         window: 0,
         scale: 0,
+        ecn: false,
         retries: 0,
         sent_us: now.micros,
         due: Ticks::OFF,

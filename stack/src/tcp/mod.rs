@@ -9,6 +9,7 @@
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | what was lost; how much may be in flight |
+//! | `ecn` | what was marked, and how both ends tell each other |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `info` | its figures, for those who ask |
@@ -17,6 +18,7 @@
 
 mod acknowledge;
 pub mod congestion;
+pub mod ecn;
 pub mod fast;
 pub mod info;
 pub mod input;

@@ -126,6 +126,7 @@ fn apply(connection: &mut Connection) {
             connection.set(bit);
         }
     }
+    connection.choose_congestion(options.congestion);
     connection.cold.user_timeout_ms = options.user_timeout_ms;
     if options.keepalive_idle_s > 0 {
         connection.cold.keepalive_idle_s = options.keepalive_idle_s;

@@ -2,6 +2,7 @@
 //! Frames are built by the engine from what this returns.
 
 use super::congestion::validation;
+use super::ecn;
 use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, LossState, State, flag};
@@ -18,6 +19,8 @@ pub struct Emit {
     pub first: u32,
     /// Bytes of payload.
     pub len: u32,
+    /// The ECN field of its IP header.
+    pub field: u8,
 }
 
 /// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
@@ -32,14 +35,15 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     if connection.is(flag::DEAD) || connection.hot.state == State::Closed {
         return None;
     }
-    let forced = connection.is(flag::PROBE);
-    let emit = lost(connection, forced)
+    let (forced, nxt) = (connection.is(flag::PROBE), connection.hot.snd_nxt);
+    let mut emit = lost(connection, forced)
         .or_else(|| forced.then(|| probe(connection)).flatten())
         .or_else(|| fresh(connection))
         .or_else(|| keepalive(connection))
         .or_else(|| acknowledgement(connection));
-    if emit.is_some() {
+    if let Some(emit) = &mut emit {
         connection.clear(flag::PROBE);
+        ecn::stamp(connection, emit, nxt);
     }
     emit
 }
@@ -135,6 +139,9 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
         return if open || window { send_new(connection, 0, true) } else { hold_back(connection) };
     }
     if !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived {
+        return None;
+    }
+    if ecn::holds(connection) {
         return None;
     }
     restart_after_idle(connection);
@@ -344,7 +351,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
             connection.cold.quick_acks -= 1;
         }
     }
-    Emit { segment, first, len }
+    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT }
 }
 
 /// TSval and TSecr of a segment sent now.

@@ -1,12 +1,13 @@
 //! What a connection is: two hot cache lines, a cold part, and an active part while something is amiss.
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
-use super::congestion::{Window, algorithm};
+use super::congestion::{Algorithm, Controls, Window};
+use super::ecn;
 use super::receive::Reassembly;
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::ticks::{Now, Ticks};
-use crate::config::TcpConfig;
+use crate::config::{Congestion, TcpConfig};
 use crate::socket::StreamOptions;
 use crate::wire::tcp::SeqNum;
 
@@ -109,7 +110,7 @@ pub mod decline {
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Hot {
-    /// Remote and local IPv4 address; for IPv6 a keyed hash of both.
+    /// Remote and local address in one word: see `Secret::addresses`.
     pub key: u64,
     /// The peer's port.
     pub remote_port: u16,
@@ -156,8 +157,8 @@ pub struct Hot {
     pub rttvar_us: u32,
     /// Slow-start threshold. Units: bytes.
     pub ssthresh: u32,
-    /// Bytes acknowledged since `cwnd` grew.
-    pub bytes_acked: u32,
+    /// Index of what the congestion control remembers, or `NONE`.
+    pub control: u32,
     /// Last.ACK.sent.
     pub last_ack_sent: SeqNum,
     /// The send queue's oldest range never transmitted.
@@ -180,13 +181,23 @@ pub struct Hot {
     pub unacked: u8,
     /// Duplicate acknowledgements in a row.
     pub dup_acks: u8,
-    /// Number of the congestion control.
-    pub congestion: u8,
+    /// The congestion control.
+    pub congestion: Congestion,
+    /// See [`ecn::bit`].
+    pub ecn: u8,
     /// Queue that received data go to.
     pub queue: u8,
 }
 
 const _: () = assert!(size_of::<Hot>() == 128);
+
+impl Hot {
+    /// The connection is over IPv6.
+    #[inline]
+    pub fn is_ipv6(&self) -> bool {
+        super::isn::is_ipv6(self.key)
+    }
+}
 
 /// What a connection needs now and then.
 #[derive(Clone, Debug)]
@@ -327,6 +338,8 @@ pub struct Connection<'a> {
     pub options: &'a mut StreamOptions,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
+    /// What the lane's congestion controls remember.
+    pub controls: &'a mut Controls,
     /// The lane's send ranges.
     pub cells: &'a mut Cells,
     /// Payloads that are done.
@@ -339,6 +352,19 @@ pub struct Connection<'a> {
     pub frames_in_order: u32,
     /// The time.
     pub now: Now,
+    /// What the segment at hand tells beside its header.
+    pub signals: Signals,
+}
+
+/// What an arriving segment tells the congestion control.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Signals {
+    /// The round trip it has measured, or zero. Units: microseconds.
+    pub rtt_us: u32,
+    /// The ECN field of its IP header.
+    pub field: u8,
+    /// It echoes a congestion mark.
+    pub echoed: bool,
 }
 
 impl Connection<'_> {
@@ -463,12 +489,51 @@ impl Connection<'_> {
     }
 
     /// Let the congestion control change the window.
-    pub fn congestion(&mut self, work: impl FnOnce(&dyn super::congestion::CongestionControl, &mut Window)) {
-        let mss = self.send_mss();
-        let Hot { cwnd, ssthresh, bytes_acked, congestion, .. } = &mut *self.hot;
-        let mut window = Window { cwnd: *cwnd, ssthresh: *ssthresh, bytes_acked: *bytes_acked, mss };
-        work(algorithm(*congestion), &mut window);
-        (*cwnd, *ssthresh, *bytes_acked) = (window.cwnd, window.ssthresh, window.bytes_acked);
+    pub fn congestion(&mut self, work: impl FnOnce(Algorithm, &mut Window<'_>)) {
+        let (mss, recovering) = (self.send_mss(), self.loss().recovering);
+        let control = self.controls.obtain(&mut self.hot.control);
+        let mut window = Window {
+            cwnd: self.hot.cwnd,
+            ssthresh: self.hot.ssthresh,
+            mss,
+            control,
+            snd_una: self.hot.snd_una,
+            snd_nxt: self.hot.snd_nxt,
+            now_us: self.now.micros,
+            rtt_us: self.signals.rtt_us,
+            srtt_us: self.hot.srtt_us,
+            echoed: self.signals.echoed,
+            in_cwr: self.hot.ecn & ecn::bit::REDUCED != 0,
+            recovering,
+            hystart: self.config.hystart,
+            abe: self.config.abe,
+            reduced: false,
+        };
+        work(Algorithm(self.hot.congestion), &mut window);
+        let Window { cwnd, ssthresh, reduced, .. } = window;
+        (self.hot.cwnd, self.hot.ssthresh) = (cwnd, ssthresh);
+        //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.2
+        //# When an ECN-Capable TCP sender reduces its congestion window for any
+        //# reason (because of a retransmit timeout, a Fast Retransmit, or in
+        //# response to an ECN Notification), the TCP sender sets the CWR flag
+        if reduced && self.hot.ecn & ecn::bit::OK != 0 {
+            self.hot.ecn |= ecn::bit::CWR;
+        }
+        // Until the initial slow start ends, what is remembered is of bytes in flight alone.
+        let plain = self.hot.congestion != Congestion::Dctcp && ssthresh == u32::MAX;
+        if plain && self.flight() == 0 {
+            self.controls.remove(&mut self.hot.control);
+        }
+    }
+
+    /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
+    pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
+        self.options.congestion = congestion;
+        let congestion = congestion.unwrap_or(self.config.congestion);
+        if self.hot.congestion != congestion {
+            self.hot.congestion = congestion;
+            self.controls.remove(&mut self.hot.control);
+        }
     }
 
     /// The round-trip estimate.
@@ -478,6 +543,7 @@ impl Connection<'_> {
 
     /// Take a round-trip measurement in.
     pub fn measure(&mut self, sample_us: u32) {
+        self.signals.rtt_us = sample_us.max(1);
         let mut rtt = self.rtt();
         rtt.measure(sample_us, self.config);
         let Rtt { srtt_us, rttvar_us, rto_us } = rtt;

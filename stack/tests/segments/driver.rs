@@ -104,11 +104,13 @@ pub struct In {
     pub data: Vec<u8>,
     pub window: u16,
     pub options: Options,
+    /// The ECN field of its IP header.
+    pub field: u8,
 }
 
 /// A segment of the peer's.
 pub fn seg(flags: &'static str, seq: u32, ack: u32) -> In {
-    In { flags, seq, ack, data: Vec::new(), window: 65_535, options: Options::NONE }
+    In { flags, seq, ack, data: Vec::new(), window: 65_535, options: Options::NONE, field: 0 }
 }
 
 impl In {
@@ -124,6 +126,11 @@ impl In {
 
     pub fn window(mut self, window: u16) -> In {
         self.window = window;
+        self
+    }
+
+    pub fn field(mut self, field: u8) -> In {
+        self.field = field;
         self
     }
 
@@ -147,6 +154,8 @@ pub fn flags_of(text: &str) -> Flags {
                 'R' => Flags::RST,
                 'P' => Flags::PSH,
                 '.' => Flags::ACK,
+                'E' => Flags::ECE,
+                'W' => Flags::CWR,
                 other => panic!("no flag {other}"),
             }
     })
@@ -165,6 +174,8 @@ pub struct Peer {
     /// When the last segment that `tx` told of was sent, and that segment.
     pub at: u64,
     pub last: Option<Segment>,
+    /// The ECN field of that segment's IP header.
+    pub field: u8,
     pub stream: Option<Stream>,
     /// Relative SND.NXT and RCV.NXT of the engine, as the states of `states.rs` leave them.
     pub nxt: u32,
@@ -182,7 +193,7 @@ impl Peer {
     pub fn with(adjust: impl FnOnce(&mut Host)) -> Peer {
         let mut host = Host::new(1);
         host.receive_frames = 512;
-        host.config.neighbours = vec![(PEER.into(), PEER_MAC.0)];
+        host.config.interfaces[0].neighbours = vec![(PEER.into(), PEER_MAC.0)];
         adjust(&mut host);
         if crate::LANES > 1 {
             // The seed is any: what arrives where is dealt out anew for each test by its own frames.
@@ -199,6 +210,7 @@ impl Peer {
             peer_port: PEER_PORT,
             at: 0,
             last: None,
+            field: 0,
             stream: None,
             nxt: 1,
             rcv: 1,
@@ -301,7 +313,7 @@ impl Peer {
         let mut bytes = vec![0; segment.header_len()];
         segment.emit(&mut bytes, Fill::Full(sum)).unwrap();
         bytes.extend_from_slice(&input.data);
-        ip_frame(&ipv4::Header::new(PEER, US, Protocol::TCP, 64), &bytes)
+        ip_frame(&ipv4::Header { tos: input.field, ..ipv4::Header::new(PEER, US, Protocol::TCP, 64) }, &bytes)
     }
 
     /// Every frame sent since the last look.
@@ -322,13 +334,21 @@ impl Peer {
             }
             self.at = at;
             self.last = Some(segment);
+            self.field = read_ip(&bytes).map_or(0, |(header, _)| header.tos);
             return self.text(&segment, data.len());
         }
     }
 
     fn text(&self, segment: &Segment, len: usize) -> String {
-        let names =
-            [(Flags::SYN, 'S'), (Flags::FIN, 'F'), (Flags::RST, 'R'), (Flags::PSH, 'P'), (Flags::ACK, '.')];
+        let names = [
+            (Flags::SYN, 'S'),
+            (Flags::FIN, 'F'),
+            (Flags::RST, 'R'),
+            (Flags::PSH, 'P'),
+            (Flags::ACK, '.'),
+            (Flags::ECE, 'E'),
+            (Flags::CWR, 'W'),
+        ];
         let flags: String =
             names.iter().filter(|(flag, _)| segment.flags.contains(*flag)).map(|(_, name)| *name).collect();
         let acks = segment.flags.contains(Flags::ACK);

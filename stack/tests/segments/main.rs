@@ -13,6 +13,7 @@ const LANES: u8 = 1;
 mod congestion;
 mod data;
 mod driver;
+mod ecn;
 mod endings;
 mod malformed;
 mod network;

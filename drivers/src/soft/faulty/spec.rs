@@ -37,6 +37,8 @@ pub struct Faults {
     pub rate: Option<NonZeroU64>,
     /// What waits in front of `rate` before frames are dropped. Units: bytes.
     pub queue: u64,
+    /// What waits there before frames that can be marked are (RFC 3168's CE); without it, none are. Units: bytes.
+    pub mark: Option<u64>,
 }
 
 impl Default for Faults {
@@ -51,13 +53,14 @@ impl Default for Faults {
             corrupt: 0.0,
             rate: None,
             queue: 256 << 10,
+            mark: None,
         }
     }
 }
 
 /// Faults of both directions and the seed they follow from.
 ///
-/// As text: `loss=1,delay=5ms,jitter=1ms,reorder=10,gap=2ms,duplicate=1,corrupt=1,rate=100M,queue=256K,seed=7,held=1024`,
+/// As text: `loss=1,delay=5ms,jitter=1ms,reorder=10,gap=2ms,duplicate=1,corrupt=1,rate=100M,queue=256K,mark=30K,seed=7,held=1024`,
 /// each optional. `rx.` or `tx.` in front of a fault's key sets it for one direction, whatever the other keys say. Writing
 /// a specification out and reading it again gives the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +107,7 @@ pub enum FaultSpecError {
     },
     /// A key that there is not.
     #[error(
-        "`{key}` is no fault: there are loss, delay, jitter, reorder, gap, duplicate, corrupt, rate and queue, \
+        "`{key}` is no fault: there are loss, delay, jitter, reorder, gap, duplicate, corrupt, rate, queue and mark, \
          each also with `rx.` or `tx.` in front, and seed and held"
     )]
     UnknownKey {
@@ -191,17 +194,22 @@ impl Faults {
                 self.queue =
                     scaled(value, &[("K", 1 << 10), ("M", 1 << 20)]).ok_or_else(|| refused(BYTES))?;
             }
+            "mark" => {
+                let bytes = scaled(value, &[("K", 1 << 10), ("M", 1 << 20)]);
+                self.mark = Some(bytes.ok_or_else(|| refused(BYTES))?);
+            }
             _ => return Err(FaultSpecError::UnknownKey { key: key.to_owned() }),
         }
         Ok(())
     }
 
     /// Each fault's key and value as text; an empty value is one that cannot be written, for it is not there.
-    fn texts(&self) -> [(&'static str, String); 9] {
-        let Faults { loss, delay, jitter, reorder, gap, duplicate, corrupt, rate, queue } = *self;
+    fn texts(&self) -> [(&'static str, String); 10] {
+        let Faults { loss, delay, jitter, reorder, gap, duplicate, corrupt, rate, queue, mark } = *self;
         let rate = rate.map_or_else(String::new, |rate| {
             shortened(rate.get(), &[("G", 1_000_000_000), ("M", 1_000_000), ("K", 1_000)], "")
         });
+        let bytes = |bytes| shortened(bytes, &[("M", 1 << 20), ("K", 1 << 10)], "");
         let time = |time| shortened(time, &[("s", SECOND), ("ms", 1_000_000), ("us", 1_000)], "ns");
         [
             ("loss", loss.to_string()),
@@ -212,7 +220,8 @@ impl Faults {
             ("duplicate", duplicate.to_string()),
             ("corrupt", corrupt.to_string()),
             ("rate", rate),
-            ("queue", shortened(queue, &[("M", 1 << 20), ("K", 1 << 10)], "")),
+            ("queue", bytes(queue)),
+            ("mark", mark.map_or_else(String::new, bytes)),
         ]
     }
 }
@@ -297,7 +306,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         // Shows each key's field and unit, in both directions and in one.
-        let text = "loss=1,delay=5ms,jitter=20us,reorder=10,gap=2s,duplicate=0.5,corrupt=100,rate=100M,queue=1M,seed=7,held=64";
+        let text = "loss=1,delay=5ms,jitter=20us,reorder=10,gap=2s,duplicate=0.5,corrupt=100,rate=100M,queue=1M,mark=3K,seed=7,held=64";
         let spec: FaultSpec = text.parse().unwrap();
         let faults = Faults {
             loss: 1.0,
@@ -309,6 +318,7 @@ mod tests {
             corrupt: 100.0,
             rate: NonZeroU64::new(100_000_000),
             queue: 1 << 20,
+            mark: Some(3 << 10),
         };
         assert_eq!(spec, FaultSpec { receive: faults, transmit: faults, seed: 7, held: 64 });
         let spec: FaultSpec = "rx.loss=2,loss=1,tx.delay=7ns".parse().unwrap();
@@ -328,6 +338,7 @@ mod tests {
             "rx.loss=0.30000000000000004,tx.corrupt=0.0000001,jitter=1ns,gap=0ns,held=65536",
             "rx.rate=1G,tx.delay=3600s,queue=1000",
             "rx.loss=1,tx.loss=2,rx.queue=0,tx.queue=3M",
+            "rx.mark=0,tx.mark=30K",
         ] {
             let spec: FaultSpec = text.parse().unwrap();
             assert_eq!(spec.to_string().parse(), Ok(spec), "{text}");
@@ -372,6 +383,7 @@ mod tests {
             "rate=99999999999G",
             "queue=1G",
             "queue=",
+            "mark=",
             "seed=x",
             "seed=18446744073709551616",
             "held=63",

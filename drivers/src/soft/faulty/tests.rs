@@ -422,6 +422,33 @@ fn a_device_with_faults_tells_of_them() {
     let count = |name: &str| statistics.iter().find(|(seen, _)| seen == name).map(|(_, count)| *count);
     assert_eq!(count("tx_q0_fault_lost"), Some(0));
     assert_eq!(count("tx_q1_fault_lost"), Some(1));
-    assert_eq!(statistics.len(), 40);
+    assert_eq!(statistics.len(), 44);
     assert!(device.control.link().up);
+}
+
+#[test]
+fn a_long_queue_marks_what_can_be_marked() {
+    // Shows a line of a byte a microsecond whose queue marks beyond 2,000 bytes: of ten frames at once, those from the
+    // fourth on, with the IPv4 checksum right; and that frames that are not ECN-capable pass as they are.
+    for (field, marked) in [(0b10u8, 7), (0b01, 7), (0b00, 0), (0b11, 0)] {
+        let pool = Pool::heap(64, 2_048);
+        let (mut faulty, mut far) = rig("tx.rate=8M,tx.mark=2000");
+        let mut bytes = vec![0; 1_000];
+        bytes[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0x04 | field]);
+        let sum = 0xffff - u16::from_be_bytes([0x45, 0x04 | field]);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        let mut frames: Vec<_> = (0..10).map(|_| filled(&pool, &bytes)).collect();
+        faulty.transmit(0, &mut frames);
+        assert_eq!(faulty.statistics().transmit.marked, marked, "{field:02b}");
+        drain(&mut faulty, 100_000_000);
+        let came = contents(&drain(&mut far, 100_000_000));
+        assert_eq!(came.len(), 10);
+        for (number, frame) in came.iter().enumerate() {
+            let expected = if marked > 0 && number >= 3 { 0b11 } else { field };
+            assert_eq!(frame[15], 0x04 | expected, "frame {number}");
+            let words = frame[14..34].chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+            let sum: u32 = words.sum();
+            assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "frame {number}");
+        }
+    }
 }

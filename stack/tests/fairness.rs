@@ -1,0 +1,263 @@
+//! Many flows through one narrow link, whole hosts in virtual time: how they share it, and what marks spare them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "tests state their expectations by panicking, and their figures are small"
+)]
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+use drivers::Pool;
+use drivers::soft::{FaultSpec, FaultStatistics, FaultWatch, Faults, Faulty};
+use stack::config::{Congestion, Ecn};
+use stack::counters::Counters;
+use stack::lane::Lane;
+use stack::sim::{App, Host, World};
+use stack::socket::{Event, Op, PerSocket, QueueId, Stream};
+use stack::time::Instant;
+
+const MS: u64 = 1_000_000;
+
+/// Bytes of one send, and sends of a stream under way: more than any window here.
+const CHUNK: usize = 32 << 10;
+const SENDS: usize = 64;
+
+/// Sends on every stream as much as it takes.
+struct Sender {
+    block: Bytes,
+    wanted: usize,
+    started: bool,
+    /// Each stream, and its sends under way.
+    streams: Vec<(Stream, usize)>,
+}
+
+impl Sender {
+    fn run(&mut self, lane: &mut Lane) {
+        if !self.started {
+            self.started = true;
+            for _ in 0..self.wanted {
+                lane.submit(Op::connect("10.0.0.1:9".parse().unwrap())).expect("ops fit");
+            }
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Connected { stream, .. } => self.streams.push((stream, 0)),
+                Event::Sent { stream, .. } => {
+                    let one = self.streams.iter_mut().find(|(known, _)| *known == stream);
+                    one.expect("it was sent on a stream of ours").1 -= 1;
+                }
+                other => panic!("a sender expects no {other:?}"),
+            }
+        }
+        for (stream, unfinished) in &mut self.streams {
+            while *unfinished < SENDS && lane.submit(Op::send(*stream, self.block.clone()).notify()).is_ok() {
+                *unfinished += 1;
+            }
+        }
+    }
+}
+
+/// Counts each stream's bytes.
+#[derive(Default)]
+struct Counter {
+    started: bool,
+    bytes: PerSocket<usize>,
+    counts: Vec<u64>,
+}
+
+impl Counter {
+    fn run(&mut self, lane: &mut Lane) {
+        if !self.started {
+            self.started = true;
+            lane.submit(Op::listen_eager("10.0.0.1:9".parse().unwrap())).expect("the first op fits");
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Accepted { stream, .. } => {
+                    self.bytes.insert(stream, self.counts.len());
+                    self.counts.push(0);
+                }
+                Event::Received { stream, data } => {
+                    let index = *self.bytes.get(stream).expect("the stream was accepted");
+                    self.counts[index] += data.len() as u64;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+enum End {
+    Counter(Counter),
+    Sender(Sender),
+}
+
+impl App for End {
+    fn run(&mut self, lane: &mut Lane) {
+        match self {
+            End::Counter(counter) => counter.run(lane),
+            End::Sender(sender) => sender.run(lane),
+        }
+    }
+}
+
+/// A narrow link, and what goes through it.
+#[derive(Clone, Copy)]
+struct Case {
+    flows: usize,
+    congestion: Congestion,
+    ecn: Ecn,
+    /// Bits a second.
+    rate: u64,
+    /// Round trip without a queue.
+    rtt_ms: u64,
+    /// Bytes.
+    queue: u64,
+    mark: Option<u64>,
+    /// Seconds until bytes are counted, and for which they are.
+    warm_up: u64,
+    seconds: u64,
+}
+
+struct Result {
+    shares: Vec<u64>,
+    link: FaultStatistics,
+    sender: Counters,
+}
+
+/// Jain's index: one if all are equal, 1/n if one has it all.
+fn jain(shares: &[u64]) -> f64 {
+    let sum: f64 = shares.iter().map(|share| *share as f64).sum();
+    let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+fn run(case: &Case) -> Result {
+    let mut hosts = [Host::new(1), Host::new(2)];
+    for host in &mut hosts {
+        host.config.tcp.congestion = case.congestion;
+        host.config.tcp.ecn = case.ecn;
+        host.config.tcp.receive_frames = 1024;
+        host.config.tcp.window_scale = 6;
+        // All SYNs leave at once: none is to wait for an answer to ARP.
+        host.config.interfaces[0].neighbours =
+            (1..=2).map(|n| (IpAddr::from([10, 0, 0, n]), [2, 0, 0, 0, 0, n])).collect();
+    }
+    let sender =
+        Sender { block: vec![7; CHUNK].into(), wanted: case.flows, started: false, streams: Vec::new() };
+    let apps = [End::Counter(Counter::default()), End::Sender(sender)];
+    let half = case.rtt_ms * MS / 2;
+    // Some noise on the way back, so that no flow always finds the queue as another left it.
+    let back = Faults { delay: half, jitter: 200_000, ..Faults::default() };
+    let there = Faults {
+        delay: half,
+        rate: NonZeroU64::new(case.rate),
+        queue: case.queue,
+        mark: case.mark,
+        ..Faults::default()
+    };
+    let spec = FaultSpec { receive: there, transmit: back, held: 16_384, seed: 1 };
+    let mut watch: Option<FaultWatch> = None;
+    let mut world = World::pair(hosts, apps, |id, queue| {
+        if id != World::<End>::FIRST {
+            return queue;
+        }
+        let faulty = Faulty::new(queue, &spec, Pool::heap(256, 2048));
+        watch = Some(faulty.watch());
+        Box::new(faulty)
+    });
+    let counts = |world: &World<End>| match world.app(World::<End>::FIRST) {
+        End::Counter(counter) => counter.counts.clone(),
+        End::Sender(_) => panic!("the first end counts"),
+    };
+    let second = 1_000 * MS;
+    world.run_until(Instant(case.warm_up * second), |_| false);
+    let before = counts(&world);
+    assert_eq!(before.len(), case.flows, "all are connected");
+    world.run_until(Instant((case.warm_up + case.seconds) * second), |_| false);
+    let shares: Vec<_> = counts(&world).iter().zip(before).map(|(after, before)| after - before).collect();
+    let sender = world.report(World::<End>::SECOND).counters;
+    Result { shares, link: watch.unwrap().statistics(), sender }
+}
+
+/// Run a case and say what came of it.
+fn told(name: &str, case: &Case) -> Result {
+    let result = run(case);
+    let bits = 8 * result.shares.iter().sum::<u64>() / case.seconds;
+    let least = result.shares.iter().min().unwrap() * 8 / case.seconds / 1_000;
+    let most = result.shares.iter().max().unwrap() * 8 / case.seconds / 1_000;
+    println!(
+        "{name}: {} flows, Jain {:.4}, {:.1} % of the link, {least} to {most} kbit/s, {} dropped, {} marked, {} timeouts",
+        case.flows,
+        jain(&result.shares),
+        100.0 * bits as f64 / case.rate as f64,
+        result.link.receive.queue_dropped,
+        result.link.receive.marked,
+        result.sender.timeouts
+    );
+    result
+}
+
+/// Two, eight and sixty-four flows over a link wide enough that each has a window worth the name.
+fn cases(congestion: Congestion, ecn: Ecn, mark: Option<u64>) -> [Case; 3] {
+    [(2, 20_000_000, 30, 60), (8, 40_000_000, 10, 30), (64, 160_000_000, 5, 10)].map(
+        |(flows, rate, warm_up, seconds)| {
+            let queue = rate / 8 / 50;
+            Case { flows, congestion, ecn, rate, rtt_ms: 20, queue, mark, warm_up, seconds }
+        },
+    )
+}
+
+fn goodput_share(case: &Case, result: &Result) -> f64 {
+    8.0 * result.shares.iter().sum::<u64>() as f64 / case.seconds as f64 / case.rate as f64
+}
+
+#[test]
+fn equal_flows_share_a_link_equally() {
+    // Shows 2, 8 and 64 flows of CUBIC through a link whose queue holds one bandwidth-delay product and drops what does
+    // not fit: Jain's index at least 0.95, and the link well used.
+    for case in cases(Congestion::Cubic, Ecn::Off, None) {
+        let result = told("CUBIC", &case);
+        assert!(jain(&result.shares) >= 0.95, "{} flows: {:?}", case.flows, result.shares);
+        assert!(goodput_share(&case, &result) > 0.8, "{} flows", case.flows);
+    }
+}
+
+#[test]
+fn renos_flows_share_it_as_well() {
+    // Shows the same of eight flows of Reno.
+    let [_, case, _] = cases(Congestion::NewReno, Ecn::Off, None);
+    let result = told("Reno", &case);
+    assert!(jain(&result.shares) >= 0.95, "{:?}", result.shares);
+    assert!(goodput_share(&case, &result) > 0.8);
+}
+
+#[test]
+fn marks_do_what_losses_do_without_a_loss() {
+    // Shows CUBIC with ECN through the same link, which marks from half of its queue on: as fair, and, once slow start
+    // is over, next to nothing lost.
+    for case in cases(Congestion::Cubic, Ecn::Request, None) {
+        let case = Case { mark: Some(case.queue / 2), queue: 4 * case.queue, ..case };
+        let result = told("CUBIC with ECN", &case);
+        assert!(jain(&result.shares) >= 0.95, "{} flows: {:?}", case.flows, result.shares);
+        assert!(goodput_share(&case, &result) > 0.85, "{} flows", case.flows);
+        assert!(result.link.receive.marked > 0 && result.link.receive.queue_dropped == 0);
+    }
+}
+
+#[test]
+fn dctcp_shares_a_short_queue() {
+    // Shows DCTCP where switches mark from a seventh of the bandwidth-delay product on, as RFC 8257 section 3.1 suggests
+    // at least: fair, the link full, nothing lost.
+    for case in cases(Congestion::Dctcp, Ecn::Off, None) {
+        // No less than a few segments for each flow: below that no window can be.
+        let mark = (case.queue / 7).max(case.flows as u64 * 3_000);
+        let case = Case { mark: Some(mark), queue: 8 * case.queue, ..case };
+        let result = told("DCTCP", &case);
+        assert!(jain(&result.shares) >= 0.95, "{} flows: {:?}", case.flows, result.shares);
+        assert!(goodput_share(&case, &result) > 0.9, "{} flows", case.flows);
+        assert_eq!(result.link.receive.queue_dropped, 0);
+    }
+}
