@@ -300,6 +300,7 @@ impl Engine {
             connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
+        let more = more || connection.options.cork;
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {
@@ -453,7 +454,7 @@ impl Engine {
         if let Some(within) = manner.within {
             connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
         } else if connection.hot.state == State::FinWait2 {
-            let us = nanoseconds(connection.config.fin_timeout) / 1_000;
+            let us = options::fin_timeout_us(&connection);
             connection.cold.life_at = connection.now.after(us);
         }
         if connection.is(flag::DEAD) {

@@ -4,6 +4,7 @@
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
 use super::ecn;
+use super::options;
 use super::send::mark;
 use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
@@ -129,29 +130,29 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
 
 /// What the SYNs' options settle.
 pub fn negotiate(connection: &mut Connection, segment: &Segment) {
-    let options = &segment.options;
+    let offered = &segment.options;
     let config = connection.config;
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
     let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
-    let peer_mss = options.mss.unwrap_or(default).max(MSS_MIN);
+    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
-    match options.window_scale {
+    match offered.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);
-            connection.hot.rcv_scale = config.window_scale;
+            connection.hot.rcv_scale = options::window_scale(connection.options, config);
         }
         _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
     }
     connection.clear(flag::TIMESTAMPS | flag::SACK);
-    if let (Some((value, _)), true) = (options.timestamps, config.timestamps) {
+    if let (Some((value, _)), true) = (offered.timestamps, config.timestamps) {
         connection.set(flag::TIMESTAMPS);
         connection.hot.ts_recent = value;
         connection.cold.ts_recent_at = connection.now.millis;
     }
-    if options.sack_permitted && config.sack {
+    if offered.sack_permitted && config.sack {
         connection.set(flag::SACK);
     }
 }
@@ -439,7 +440,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         State::FinWait1 => {
             connection.enter(State::FinWait2);
             if connection.is(flag::DEAF) {
-                let us = crate::time::nanoseconds(connection.config.fin_timeout) / 1_000;
+                let us = options::fin_timeout_us(connection);
                 connection.cold.life_at = connection.now.after(us);
             }
             Ok(Verdict::default())

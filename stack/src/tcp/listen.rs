@@ -31,6 +31,8 @@ pub struct HalfOpen {
     pub adv_mss: u16,
     /// The window we announced.
     pub window: u16,
+    /// The shift of our windows.
+    pub scale: u8,
     /// The peer asked for ECN, and it is granted.
     pub ecn: bool,
     /// SYN-ACKs sent again.
@@ -111,7 +113,7 @@ impl HalfOpen {
         let stamps = offered.timestamps.filter(|_| config.timestamps);
         segment.options = Options {
             mss: Some(self.adv_mss),
-            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| config.window_scale),
+            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| self.scale),
             sack_permitted: offered.sack_permitted && config.sack,
             timestamps: stamps.map(|(value, _)| (now.millis.wrapping_add(self.ts_offset), value)),
             ..Options::NONE
@@ -330,6 +332,7 @@ pub fn half_open(
         ts_offset,
         adv_mss: 0,
         window: 0,
+        scale: 0,
         ecn: false,
         retries: 0,
         sent_us: now.micros,

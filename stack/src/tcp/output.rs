@@ -5,6 +5,7 @@ use super::congestion::validation;
 use super::ecn;
 use super::history::Timer;
 use super::loss::LossState;
+use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
@@ -376,8 +377,11 @@ fn syn_options(connection: &Connection) -> Options {
     let stamps = offered(config.timestamps, connection.is(flag::TIMESTAMPS));
     Options {
         mss: Some(connection.cold.adv_mss),
-        window_scale: offered(config.window_scaling, connection.hot.rcv_scale > 0)
-            .then_some(config.window_scale),
+        window_scale: offered(
+            config.window_scaling,
+            connection.hot.snd_scale.max(connection.hot.rcv_scale) > 0,
+        )
+        .then(|| options::window_scale(connection.options, config)),
         sack_permitted: offered(config.sack, connection.is(flag::SACK)),
         timestamps: stamps.then(|| timestamps(connection)),
         ..Options::NONE
@@ -417,15 +421,22 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
 
 /// Bytes the peer may have under way: what the frames we may still take stand for.
 pub fn window_room(connection: &Connection) -> u32 {
-    let frames = u32::from(connection.cold.frames_max.saturating_sub(connection.hot.held));
-    frames.min(connection.frames_left) * u32::from(connection.cold.rcv_mss)
+    let held = connection.hot.held;
+    let most = options::frames_max(connection);
+    let frames = u32::from(most.saturating_sub(held));
+    let each = u32::from(connection.cold.rcv_mss);
+    let room = frames.min(connection.frames_left) * each;
+    match connection.options.receive_bytes {
+        0 => room,
+        bytes => room.min(bytes.saturating_sub(u32::from(held) * each)),
+    }
 }
 
 /// Least step by which the window's edge moves.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
 fn window_step(connection: &Connection) -> u32 {
-    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let whole = options::receive_bytes(connection);
     (whole / 2).min(u32::from(connection.cold.rcv_mss))
 }
 
@@ -462,7 +473,7 @@ fn syn_window(connection: &mut Connection) -> u16 {
 
 /// The application has given frames back: say so if the window has opened by enough to be worth a segment.
 pub fn window_opened(connection: &mut Connection) -> bool {
-    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let whole = options::receive_bytes(connection);
     let worth = (whole / 4).min(2 * u32::from(connection.cold.rcv_mss)).max(1);
     let closed = connection.rcv_wnd() < u32::from(connection.cold.rcv_mss);
     let opened = window_edge(connection).since(connection.hot.rcv_adv);

@@ -1,13 +1,13 @@
 //! What happens when nothing arrives: retransmission, window and keepalive probes, and giving up.
 
 use super::history::Timer;
+use super::options;
 use super::rack::REORDER_US_MIN;
 use super::rtt::backed_off;
 use super::send::NONE;
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::{loss, tlp};
-use crate::time::nanoseconds;
 
 /// How a connection ended by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,14 +80,14 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
 //# threshold R2 greater than R1, close the connection.
 fn is_given_up(connection: &mut Connection) -> bool {
     let now = connection.now;
-    let cold = &mut *connection.cold;
-    if !cold.unanswered_since.is_on() {
-        cold.unanswered_since = now.ticks;
+    if !connection.cold.unanswered_since.is_on() {
+        connection.cold.unanswered_since = now.ticks;
     }
     let retries = match connection.hot.state {
-        State::SynSent | State::SynReceived => connection.config.syn_retries,
+        State::SynSent | State::SynReceived => options::syn_retries(connection),
         _ => connection.config.retries,
     };
+    let cold = &*connection.cold;
     if cold.user_timeout_ms > 0 && connection.hot.state.is_synchronized() {
         let waited = now.ticks.until(cold.unanswered_since);
         let limit = Ticks::after(crate::time::Instant(0), u64::from(cold.user_timeout_ms) * 1_000);
@@ -233,10 +233,10 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
     if !connection.is(flag::KEEPALIVE) || !connection.hot.state.is_synchronized() {
         return None;
     }
-    if connection.cold.probes >= connection.config.keepalive_probes {
+    if options::is_probed_in_vain(connection) {
         return Some(Expiry::TimedOut);
     }
-    let interval = nanoseconds(connection.config.keepalive_interval) / 1_000;
+    let interval = options::keepalive_interval_us(connection);
     if connection.flight() == 0 {
         connection.cold.probes += 1;
         connection.set(flag::KEEPALIVE_PROBE);
