@@ -8,7 +8,7 @@ import re
 import time
 import types
 
-from harness import KIB, MIB, Case, Namespace, lanes_of, make_file, until
+from harness import KIB, MIB, Case, Namespace, alone, lanes_of, make_file, until
 from lanes import steered
 from loadgen import Loader
 
@@ -48,6 +48,7 @@ class AfXdp(Case):
         self.assertGreaterEqual(min(accepted), sum(accepted) / 4, accepted)
 
 
+@alone
 class Memif(Case):
     """httpd and loadgen, two processes that share memory and no kernel's link."""
 
