@@ -15,6 +15,7 @@
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
+//! | `network` | addresses and routes that come and go |
 
 mod bundle;
 mod deliver;
@@ -22,6 +23,7 @@ mod flows;
 mod handover;
 mod listeners;
 mod mesh;
+mod network;
 mod ops;
 mod packets;
 mod ports;

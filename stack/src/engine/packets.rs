@@ -372,7 +372,7 @@ impl Engine {
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.
-    fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let mss = mtu.saturating_sub(40).max(crate::tcp::input::MSS_MIN);
         if mss < connection.hot.mss {
@@ -508,6 +508,9 @@ impl Engine {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), to.ip()) else {
             return Err(OpError::AddressNotAvailable);
         };
+        if !self.may_send_from(local) {
+            return Err(OpError::AddressNotAvailable);
+        }
         let source = if source.is_unspecified() {
             self.address_towards(destination).ok_or(OpError::Unreachable)?
         } else {

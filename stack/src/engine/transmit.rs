@@ -421,9 +421,13 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
+        self.mtu_of(tuple).saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// The largest IP packet of a connection. Units: bytes.
+    pub(super) fn mtu_of(&self, tuple: &Tuple) -> u16 {
         let way = self.routes.next_hop_from(tuple.local.ip(), tuple.remote.ip());
-        let mtu = way.map_or(self.ports[0].mtu, |way| way.mtu);
-        mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        way.map_or(self.ports[0].mtu, |way| way.mtu)
     }
 
     /// Do what an interface's neighbour table asks.
