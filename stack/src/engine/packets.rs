@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::{Kind, key_of, ports_of};
+use super::mesh::Message as MeshMessage;
 use super::receive::Parsed;
 use crate::buffer::Waiting;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
+use crate::ip::path_mtu::PATH_MTU_MIN;
 use crate::ip::route::Class;
 use crate::mode::{View, ViewData};
 use crate::socket::{Event, LaneId, OpError, Reason, Tag, Udp};
@@ -299,7 +301,8 @@ impl Engine {
         let Some(hop) = self.hop(u16::MAX, IpAddr::V4(from), IpAddr::V4(to)) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.ports[hop.interface].mtu;
+        let known = self.path_mtus.of(IpAddr::V4(to), self.flows.now.instant);
+        let mtu = known.unwrap_or(u16::MAX).min(self.ports[hop.interface].mtu);
         let Some(plan) = Plan::new(front.len() + data.len(), mtu) else {
             return self.counters.fail(DropReason::PacketTooBig);
         };
@@ -349,7 +352,10 @@ impl Engine {
         }
         let connecting = connection.hot.state == State::SynSent;
         match error.kind {
-            ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
+            ErrorKind::FragmentationNeeded { mtu } => {
+                self.learn_path_mtu(error.quoted.remote, mtu);
+                self.lower_mtu(slot, mtu.max(PATH_MTU_MIN));
+            }
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
             //# most popular TCP implementations treat all ICMP "hard errors" received for
             //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
@@ -369,6 +375,24 @@ impl Engine {
         let (key, ports) = (key_of(&tuple), ports_of(&tuple));
         let hash = self.secret.flow_hash(key, ports);
         self.find_flow(hash, key, ports)
+    }
+
+    /// A message about a packet of ours that was in flight has named a path MTU: all lanes are to know it.
+    fn learn_path_mtu(&mut self, destination: IpAddr, mtu: u16) {
+        if self.path_mtus.learn(destination, mtu, self.flows.now.instant) {
+            self.mesh.tell_all(|| MeshMessage::PathMtu { destination, mtu });
+        }
+    }
+
+    /// A connection keeps to what is known of its path: a new one from its first data on, one whose packets went
+    /// unanswered from then on. Others hear of it when the router drops a packet of theirs.
+    pub(super) fn heed_path_mtu(&mut self, slot: u32) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), self.flows.now.instant)
+            && let Some(hot) = self.flows.hot_mut(slot)
+        {
+            hot.mss = hot.mss.min(mtu.saturating_sub(40));
+        }
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.

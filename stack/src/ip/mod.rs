@@ -1,9 +1,10 @@
-//! IP: neighbours, routes, fragments and ICMP, each a state machine in plain data.
+//! IP: neighbours, routes, path MTUs, fragments and ICMP, each a state machine in plain data.
 //! Headers as bytes live in `wire`; frames, interfaces and the clock live in `engine`.
 
 pub mod fragment;
 pub mod icmp;
 pub mod neighbour;
+pub mod path_mtu;
 pub mod route;
 
 use core::hash::BuildHasher;
