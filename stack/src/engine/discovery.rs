@@ -110,7 +110,7 @@ impl Engine {
             // With a full table the way is as good as not told.
             let _ = self.routes.add_route(way);
         } else {
-            self.routes.remove_way(&way);
+            self.routes.remove_unsourced(&way);
         }
     }
 

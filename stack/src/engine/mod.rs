@@ -17,6 +17,7 @@
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
+//! | `network` | addresses and routes that come and go |
 
 mod bundle;
 mod deliver;
@@ -25,6 +26,7 @@ mod flows;
 mod handover;
 mod listeners;
 mod mesh;
+mod network;
 mod ops;
 mod packets;
 mod packets_ipv6;
@@ -60,6 +62,7 @@ use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
+use crate::ip::path_mtu::{self, PathMtus};
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
@@ -134,6 +137,7 @@ pub struct Engine {
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
+    path_mtus: PathMtus,
     paths: Paths,
     fragments: Reassembler<Frame>,
     fragment_output: fragment::Output<Frame>,
@@ -229,6 +233,7 @@ impl Engine {
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
+            path_mtus: PathMtus::new(path_mtu::ENTRIES_MAX, hash),
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),

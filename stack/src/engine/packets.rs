@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::Kind;
+use super::mesh::Message as MeshMessage;
 use super::receive::Parsed;
 use crate::buffer::Waiting;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
+use crate::ip::path_mtu::PATH_MTU_MIN;
 use crate::ip::route::Class;
 use crate::mode::{View, ViewData};
 use crate::socket::{Event, LaneId, OpError, Reason, Tag, Udp};
@@ -355,7 +357,8 @@ impl Engine {
         let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.mtu_to(from, to, hop.interface);
+        let known = self.path_mtus.of(to, self.flows.now.instant);
+        let mtu = known.unwrap_or(u16::MAX).min(self.mtu_to(from, to, hop.interface));
         let len = front.len() + data.len();
         let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };
         let Some(plan) = plan else { return self.counters.fail(DropReason::PacketTooBig) };
@@ -428,7 +431,10 @@ impl Engine {
         }
         let connecting = connection.hot.state == State::SynSent;
         match error.kind {
-            ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
+            ErrorKind::FragmentationNeeded { mtu } => {
+                self.learn_path_mtu(error.quoted.remote, mtu);
+                self.lower_mtu(slot, mtu.max(PATH_MTU_MIN));
+            }
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
             //# most popular TCP implementations treat all ICMP "hard errors" received for
             //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
@@ -448,8 +454,27 @@ impl Engine {
         self.find_flow(&self.secret.flow_key(&tuple), &tuple)
     }
 
+    /// A message about a packet of ours that was in flight has named a path MTU: all lanes are to know it.
+    fn learn_path_mtu(&mut self, destination: IpAddr, mtu: u16) {
+        if self.path_mtus.learn(destination, mtu, self.flows.now.instant) {
+            self.mesh.tell_all(|| MeshMessage::PathMtu { destination, mtu });
+        }
+    }
+
+    /// A connection keeps to what is known of its path: a new one from its first data on, one whose packets went
+    /// unanswered from then on. Others hear of it when the router drops a packet of theirs.
+    pub(super) fn heed_path_mtu(&mut self, slot: u32) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), self.flows.now.instant)
+            && let Some(hot) = self.flows.hot_mut(slot)
+        {
+            let headers = if hot.is_ipv6() { 60 } else { 40 };
+            hot.mss = hot.mss.min(mtu.saturating_sub(headers));
+        }
+    }
+
     /// The path takes less than we thought: send smaller segments, and what was too big again.
-    fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
         let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
@@ -588,6 +613,9 @@ impl Engine {
             return Err(OpError::WrongKind);
         }
         let local = self.udp.get_mut(slot).map(|state| state.address).ok_or(OpError::StaleHandle)?;
+        if !self.may_send_from(local) {
+            return Err(OpError::AddressNotAvailable);
+        }
         let destination = to.ip().to_canonical();
         // A socket for every address of IPv6 serves IPv4 as well; all others but their own version.
         let source = match local.ip() {
