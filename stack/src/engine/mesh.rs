@@ -12,8 +12,8 @@ use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::packets::listening_for;
 use super::receive::Parsed;
+use super::udp::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;

@@ -12,7 +12,8 @@
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
-//! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+//! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
+//! | `udp` | UDP sockets and their datagrams |
 //! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
@@ -34,6 +35,7 @@ mod ports;
 mod receive;
 mod segments;
 mod transmit;
+mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -51,10 +53,10 @@ use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
-use self::packets::UdpSockets;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
+use self::udp::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};

@@ -51,13 +51,16 @@ impl Engine {
     }
 
     fn add_address(&mut self, address: Address, interface: u8) -> Result<(), OpError> {
-        let IpAddr::V4(ip) = address.ip else { return Err(OpError::AddressNotAvailable) };
         if usize::from(interface) >= self.ports.len() {
             return Err(OpError::Unreachable);
         }
         if self.routes.is_local(address.ip) {
             return Err(OpError::AddressInUse);
         }
+        let ip = match address.ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(ip) => return self.add_ipv6_address(ip, address.prefix, interface),
+        };
         let local = LocalAddress { address: address.ip, prefix_len: address.prefix, interface };
         self.routes.add_address(local, self.ports[interface].mtu).map_err(op_error)?;
         let neighbours = &mut self.ports[interface].neighbours;
@@ -74,7 +77,20 @@ impl Engine {
     /// An address goes. Its connections end first, while their peers can still be told by resets: whoever has it next
     /// knows nothing of them. Listeners and UDP sockets bound to it stay, and hear nothing until it comes back.
     fn remove_address(&mut self, ip: IpAddr) -> Result<(), OpError> {
+        if let IpAddr::V6(ip) = ip {
+            return self.remove_ipv6_address(ip);
+        }
         let interface = self.routes.interface_of(ip).ok_or(OpError::AddressNotAvailable)?;
+        self.end_address(ip);
+        if let IpAddr::V4(ip) = ip {
+            self.ports[interface].neighbours.remove_address(ip, &mut self.neighbour_actions);
+            self.act_on_neighbours(interface);
+        }
+        Ok(())
+    }
+
+    /// An address is ours no longer: its connections end, and no way leads by it.
+    pub(super) fn end_address(&mut self, ip: IpAddr) {
         for slot in 0..self.flows.slots() {
             let is_its = self.flows.tuple(slot).is_some_and(|tuple| tuple.local.ip() == ip);
             let Some(hot) = self.flows.hot(slot).filter(|_| is_its) else { continue };
@@ -93,11 +109,6 @@ impl Engine {
         }
         self.time_waits.remove_local(ip);
         self.routes.remove_address(ip);
-        if let IpAddr::V4(ip) = ip {
-            self.ports[interface].neighbours.remove_address(ip, &mut self.neighbour_actions);
-            self.act_on_neighbours(interface);
-        }
-        Ok(())
     }
 
     fn add_way(&mut self, way: &Gateway) -> Result<(), OpError> {
@@ -120,7 +131,7 @@ impl Engine {
     /// The ways may have changed: every connection looks for its own once more, and keeps the old one if there is none.
     ///
     /// Cost: walks all slots. Changes are an operator's, and rare.
-    fn find_paths_again(&mut self) {
+    pub(super) fn find_paths_again(&mut self) {
         for slot in 0..self.flows.slots() {
             let Some(tuple) = self.flows.tuple(slot) else { continue };
             let alive = self.flows.hot(slot).filter(|hot| hot.flags & flag::DEAD == 0);

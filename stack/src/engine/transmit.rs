@@ -449,7 +449,9 @@ impl Engine {
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
         let headers = if tuple.remote.is_ipv6() { 60 } else { 40 };
-        self.mtu_of(tuple).saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        self.mtu_of(tuple)
+            .saturating_sub(headers)
+            .clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
     }
 
     /// The largest IP packet of a connection. Units: bytes.

@@ -414,6 +414,41 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_sends_from_the_address_that_fits() {
+        // Shows the choice by scope, by preference and by common bits (RFC 6724's rules 1, 2, 3 and 8), towards neighbours
+        // and by a router that has but an address of the link.
+        let mut table = Table::new();
+        let local = |address, prefix_len| LocalAddress { address: ip(address), prefix_len, interface: 0 };
+        for (address, len) in
+            [("fe80::1", 64), ("fd00::1", 128), ("2001:db8:1::1", 128), ("2001:db8:2::1", 128)]
+        {
+            table.add_address(local(address, len), 1500).unwrap();
+        }
+        let router = route("::", 0, Some("fe80::9"));
+        table.add_route(router).unwrap();
+        table.add_route(route("2001:db8:1::", 64, None)).unwrap();
+        let from = |table: &Table, to| table.next_hop(ip(to)).map(|hop| hop.source.to_string());
+        for (to, due) in [
+            ("fe80::7", "fe80::1"),
+            ("2001:db8:1::7", "2001:db8:1::1"),
+            ("2001:db8:2::7", "2001:db8:2::1"),
+            ("fd00:9::7", "fd00::1"),
+        ] {
+            assert_eq!(from(&table, to).as_deref(), Some(due), "{to}");
+        }
+        table.set_deprecated(ip("2001:db8:2::1"), true);
+        assert_eq!(from(&table, "2001:db8:2::7").as_deref(), Some("2001:db8:1::1"));
+        table.set_deprecated(ip("2001:db8:2::1"), false);
+        assert_eq!(from(&table, "2001:db8:2::7").as_deref(), Some("2001:db8:2::1"));
+        table.set_ipv6_mtu(0, 1400);
+        assert_eq!((table.ipv6_mtu(0), table.ipv6_mtu(1)), (Some(1400), None));
+        table.remove_unsourced(&route("fe80::", 64, None));
+        assert!(table.next_hop(ip("fe80::7")).is_some(), "an address's own subnet stays");
+        table.remove_unsourced(&router);
+        assert_eq!(from(&table, "2001:db8:2::7"), None);
+    }
+
+    #[test]
     fn the_longest_prefix_wins() {
         // Shows connected subnets, the default gateway, a more specific route, and its removal.
         let mut table = table();
