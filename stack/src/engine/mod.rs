@@ -12,11 +12,13 @@
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
-//! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+//! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
+//! | `udp` | UDP sockets and their datagrams |
 //! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
+//! | `network` | addresses and routes that come and go |
 
 mod bundle;
 mod deliver;
@@ -25,6 +27,7 @@ mod flows;
 mod handover;
 mod listeners;
 mod mesh;
+mod network;
 mod ops;
 mod packets;
 mod packets_ipv6;
@@ -32,6 +35,7 @@ mod ports;
 mod receive;
 mod segments;
 mod transmit;
+mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -49,10 +53,10 @@ use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
-use self::packets::UdpSockets;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
+use self::udp::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
@@ -60,6 +64,7 @@ use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
+use crate::ip::path_mtu::{self, PathMtus};
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
@@ -134,6 +139,7 @@ pub struct Engine {
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
+    path_mtus: PathMtus,
     paths: Paths,
     fragments: Reassembler<Frame>,
     fragment_output: fragment::Output<Frame>,
@@ -229,6 +235,7 @@ impl Engine {
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
+            path_mtus: PathMtus::new(path_mtu::ENTRIES_MAX, hash),
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),

@@ -7,15 +7,16 @@ use core::ops::Range;
 use drivers::Frame;
 
 use super::Engine;
-use super::packets::{Carried, Fate};
+use super::packets::Carried;
 use super::receive::Parsed;
+use super::udp::Fate;
 use crate::ip::fragment::{Key, Piece, Span, joined_field};
 use crate::ip::icmpv6::{Offender, echo, is_member, may_report, parse_error, quote};
 use crate::ip::route::Class;
 use crate::socket::LaneId;
 use crate::wire::icmpv6::{self, Message, Unreachable};
 use crate::wire::ipv6::{self, Fault, Fragment, Header};
-use crate::wire::{Checksum, DropReason, Fill, Protocol, discovery};
+use crate::wire::{Checksum, DropReason, Fill, Protocol, discovery, mld};
 
 /// An IPv6 packet that is no whole TCP segment.
 #[derive(Clone, Debug)]
@@ -203,7 +204,7 @@ impl Engine {
         let Header { source, destination, .. } = packet.header;
         let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
         let verify = icmpv6::verify(source, destination, bytes.len());
-        if bytes.first().is_some_and(|kind| discovery::KINDS.contains(kind)) {
+        if bytes.first().is_some_and(|kind| discovery::KINDS.contains(kind) || *kind == mld::QUERY) {
             if !verify.accepts(bytes) {
                 return Err(DropReason::IcmpChecksum);
             }
