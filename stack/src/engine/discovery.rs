@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// What an interface's link takes of IPv6, as its routes know it.
-    fn ipv6_mtu(&self, interface: u8) -> u16 {
+    pub(super) fn ipv6_mtu(&self, interface: u8) -> u16 {
         self.routes.ipv6_mtu(interface).unwrap_or(self.ports[interface].mtu)
     }
 

@@ -245,7 +245,7 @@ impl Engine {
         evicted.is_some()
     }
 
-    fn uncount_half_open(&mut self, listener: u32) {
+    pub(super) fn uncount_half_open(&mut self, listener: u32) {
         if let Some(state) = self.listeners.get_mut(listener) {
             state.half_open = state.half_open.saturating_sub(1);
         }

@@ -17,7 +17,7 @@ use super::receive::Parsed;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
-use crate::socket::LaneId;
+use crate::socket::{LaneId, NetworkChange};
 use crate::tcp::isn::{Secret, Tuple};
 use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
@@ -82,6 +82,8 @@ pub enum Message {
         /// He does.
         open: bool,
     },
+    /// Lane zero has changed addresses or routes: do the same.
+    Network(NetworkChange),
     /// A UDP socket is bound here, or no longer.
     Udp {
         /// To which address.
@@ -195,7 +197,7 @@ impl Mesh {
         }
     }
 
-    fn tell_all(&mut self, mut message: impl FnMut() -> Message) {
+    pub(super) fn tell_all(&mut self, mut message: impl FnMut() -> Message) {
         for lane in (0..self.homes.lanes).map(LaneId) {
             self.tell(lane, message());
         }
@@ -261,6 +263,7 @@ impl Engine {
                 self.mesh.claims.remove(&tuple);
             }
             Message::Listener { address, open } => note(&mut self.mesh.listeners, address, from, open),
+            Message::Network(change) => self.hear_of_change(&change),
             Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
         }
         None

@@ -17,6 +17,7 @@
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
+//! | `network` | addresses and routes that come and go |
 
 mod bundle;
 mod deliver;
@@ -25,6 +26,7 @@ mod flows;
 mod handover;
 mod listeners;
 mod mesh;
+mod network;
 mod ops;
 mod packets;
 mod packets_ipv6;

@@ -95,6 +95,7 @@ impl Engine {
                 self.send_to(socket, to, payload, notify, queue, tag)
             }
             Action::Timer { at } => self.timer(at, queue, tag),
+            Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),

@@ -449,7 +449,7 @@ impl Engine {
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.
-    fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
         let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
@@ -594,7 +594,7 @@ impl Engine {
             any if any.is_unspecified() && (any.is_ipv6() || destination.is_ipv4()) => {
                 self.address_towards(destination).ok_or(OpError::Unreachable)?
             }
-            source if source.is_ipv4() == destination.is_ipv4() => source,
+            source if source.is_ipv4() == destination.is_ipv4() && self.routes.is_local(source) => source,
             _ => return Err(OpError::AddressNotAvailable),
         };
         let data = match &view.data {

@@ -127,11 +127,27 @@ impl Table {
         Ok(())
     }
 
-    /// Removes an address and the routes that send from it.
+    /// Removes an address and the routes that send from it, or lead to a gateway that is then nobody's neighbour.
     pub fn remove_address(&mut self, address: IpAddr) {
         self.addresses.retain(|known| known.address != address);
         self.deprecated.retain(|known| *known != address);
-        self.routes.retain(|route| route.source != Some(address));
+        let mut routes = core::mem::take(&mut self.routes);
+        routes.retain(|route| {
+            let reached = route.gateway.is_none_or(|gateway| self.is_neighbour(route.interface, gateway));
+            reached && route.source != Some(address)
+        });
+        self.routes = routes;
+    }
+
+    /// Removes the routes through gateways to exactly these destinations; false if there is none.
+    pub fn remove_gateways(&mut self, destination: IpAddr, prefix_len: u8) -> bool {
+        let before = self.routes.len();
+        self.routes.retain(|known| {
+            known.gateway.is_none()
+                || known.prefix_len != prefix_len
+                || !in_prefix(known.destination, destination, prefix_len)
+        });
+        self.routes.len() < before
     }
 
     /// Connections should no longer begin with an address, or they may again.
@@ -417,7 +433,10 @@ mod tests {
         assert_eq!(hop(&table, "8.8.8.8"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
         table.remove_address(ip("10.0.0.1"));
         assert!(!table.is_local(ip("10.0.0.1")));
-        assert_eq!(hop(&table, "10.0.0.7"), Some((ip("10.0.0.254"), ip("192.168.7.9"))));
+        // Its gateway is no neighbour any more.
+        assert_eq!(hop(&table, "10.0.0.7"), None);
+        assert!(table.remove_gateways(ip("8.8.0.0"), 16) && !table.remove_gateways(ip("8.8.0.0"), 16));
+        assert_eq!(hop(&table, "8.8.8.8"), None);
     }
 
     #[test]
