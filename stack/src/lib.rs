@@ -73,6 +73,11 @@
 //! let it be: among the ways to a destination those over the source address's own interface come first, so that a
 //! router sees both halves of a conversation, and only where there is none does another interface serve.
 //!
+//! Addresses and routes change at run time by ops on lane zero, which tells the others: so all see the changes in one
+//! order. An address that goes takes its connections along. What a router says of a packet that was too big is believed
+//! if it quotes what is in flight; all lanes remember it for ten minutes, and connections that begin then, or whose
+//! packets go unanswered, send no larger ones.
+//!
 //! # Between lanes
 //!
 //! Every connection has a *home* on which all lanes agree: the lane of the queue to which the RSS of its local address's

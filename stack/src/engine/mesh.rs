@@ -84,6 +84,13 @@ pub enum Message {
     },
     /// Lane zero has changed addresses or routes: do the same.
     Network(NetworkChange),
+    /// A router takes smaller packets to a destination.
+    PathMtu {
+        /// The destination.
+        destination: IpAddr,
+        /// Its largest packet. Units: bytes, with IP header.
+        mtu: u16,
+    },
     /// A UDP socket is bound here, or no longer.
     Udp {
         /// To which address.
@@ -263,6 +270,9 @@ impl Engine {
                 self.mesh.claims.remove(&tuple);
             }
             Message::Listener { address, open } => note(&mut self.mesh.listeners, address, from, open),
+            Message::PathMtu { destination, mtu } => {
+                self.path_mtus.learn(destination, mtu, self.flows.now.instant);
+            }
             Message::Network(change) => self.hear_of_change(&change),
             Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
         }

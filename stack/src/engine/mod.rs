@@ -62,6 +62,7 @@ use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
+use crate::ip::path_mtu::{self, PathMtus};
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
@@ -136,6 +137,7 @@ pub struct Engine {
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
+    path_mtus: PathMtus,
     paths: Paths,
     fragments: Reassembler<Frame>,
     fragment_output: fragment::Output<Frame>,
@@ -231,6 +233,7 @@ impl Engine {
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
+            path_mtus: PathMtus::new(path_mtu::ENTRIES_MAX, hash),
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),

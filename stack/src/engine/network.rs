@@ -1,4 +1,5 @@
-//! Addresses and routes that come and go while the runtime runs. Lane zero decides their order and tells the others.
+//! Addresses, routes and path MTUs that come and go while the runtime runs. Of what an operator changes lane zero
+//! decides the order and tells the others.
 
 use core::net::IpAddr;
 
@@ -7,6 +8,7 @@ use super::mesh::Message;
 use super::{Engine, LocalAddress, Route};
 use crate::config::{Address, Gateway};
 use crate::ip::neighbour::Action;
+use crate::ip::path_mtu;
 use crate::ip::route::RouteError;
 use crate::socket::{Event, LaneId, NetworkChange, OpError, Reason, Tag};
 use crate::tcp::state::{State, flag};
@@ -135,6 +137,40 @@ impl Engine {
                 }
                 self.lower_mtu(slot, self.mtu_to(tuple.local.ip(), tuple.remote.ip(), 0));
             }
+        }
+    }
+
+    /// A message about a packet of ours that was in flight has named a path MTU: all lanes are to know it.
+    pub(super) fn learn_path_mtu(&mut self, slot: u32, destination: IpAddr, mtu: u16) {
+        let mtu = mtu.max(path_mtu::least(destination));
+        if self.path_mtus.learn(destination, mtu, self.flows.now.instant) {
+            self.mesh.tell_all(|| Message::PathMtu { destination, mtu });
+        }
+        self.lower_mtu(slot, mtu);
+    }
+
+    /// A connection keeps to what is known of its path: a new one from its first data on, one whose packets went
+    /// unanswered from then on. Others hear of it when the router drops a packet of theirs.
+    pub(super) fn heed_path_mtu(&mut self, slot: u32) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), self.flows.now.instant)
+            && let Some(hot) = self.flows.hot_mut(slot)
+        {
+            let headers = if hot.is_ipv6() { 60 } else { 40 };
+            hot.mss = hot.mss.min(mtu.saturating_sub(headers));
+        }
+    }
+
+    /// The path takes less than we thought: send smaller segments, and what was too big again.
+    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
+        let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
+        if mss < connection.hot.mss {
+            connection.hot.mss = mss;
+            crate::tcp::loss::on_too_big(&mut connection);
+            connection.set(crate::tcp::state::flag::PROBE);
+            self.mark_dirty(slot);
         }
     }
 

@@ -355,7 +355,8 @@ impl Engine {
         let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.mtu_to(from, to, hop.interface);
+        let known = self.path_mtus.of(to, self.flows.now.instant).unwrap_or(u16::MAX);
+        let mtu = known.min(self.mtu_to(from, to, hop.interface));
         let len = front.len() + data.len();
         let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };
         let Some(plan) = plan else { return self.counters.fail(DropReason::PacketTooBig) };
@@ -428,7 +429,9 @@ impl Engine {
         }
         let connecting = connection.hot.state == State::SynSent;
         match error.kind {
-            ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
+            ErrorKind::FragmentationNeeded { mtu } => {
+                self.learn_path_mtu(slot, error.quoted.remote, mtu);
+            }
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
             //# most popular TCP implementations treat all ICMP "hard errors" received for
             //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
@@ -446,19 +449,6 @@ impl Engine {
     fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
         let tuple = tuple_of(quoted);
         self.find_flow(&self.secret.flow_key(&tuple), &tuple)
-    }
-
-    /// The path takes less than we thought: send smaller segments, and what was too big again.
-    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
-        let Some(mut connection) = self.flows.connection(slot) else { return };
-        let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
-        let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
-        if mss < connection.hot.mss {
-            connection.hot.mss = mss;
-            crate::tcp::loss::on_too_big(&mut connection);
-            connection.set(crate::tcp::state::flag::PROBE);
-            self.mark_dirty(slot);
-        }
     }
 
     /// A packet of ours waited for a neighbour in vain: a connect that it was for fails.

@@ -197,6 +197,7 @@ impl Engine {
     fn on_connected(&mut self, slot: u32) {
         let Some(connection) = self.flows.connection(slot) else { return };
         let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        self.heed_path_mtu(slot);
         if listener != NONE {
             self.counters.accepted += 1;
             self.on_accepted(slot, listener);
@@ -342,8 +343,12 @@ impl Engine {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let timeouts = connection.cold.timeouts;
         let expiry = timers::expire(&mut connection);
-        self.counters.timeouts += u64::from(connection.cold.timeouts > timeouts);
+        let ran_out = connection.cold.timeouts > timeouts;
+        self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        if ran_out && !connecting {
+            self.heed_path_mtu(slot);
+        }
         match expiry {
             None => self.mark_dirty(slot),
             Some(Expiry::TimedOut) if connecting => self.fail_connect(slot, OpError::TimedOut),
