@@ -19,6 +19,8 @@ mod congestion;
 mod data;
 #[path = "segments/driver.rs"]
 mod driver;
+#[path = "segments/ecn.rs"]
+mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
 #[path = "segments/malformed.rs"]
