@@ -9,7 +9,7 @@ use super::Engine;
 use super::mesh::Message as MeshMessage;
 use super::receive::Parsed;
 use super::udp::Fate;
-use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
+use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
 use crate::ip::path_mtu::PATH_MTU_MIN;
 use crate::ip::route::Class;
@@ -181,11 +181,12 @@ impl Engine {
         let first = pieces.first()?.holder.bytes();
         let (header, _) = ipv4::parse(first, true).ok()?;
         let mut whole = self.large.take()?;
-        let mut len = 0;
+        let (mut len, mut field) = (0, header.tos & 3);
         whole.append(ipv4::HEADER_LEN)?;
         for piece in pieces {
             let bytes = piece.holder.bytes();
-            let (_, payload) = ipv4::parse(bytes, true).ok()?;
+            let (piece, payload) = ipv4::parse(bytes, true).ok()?;
+            field = joined_field(field, piece.tos & 3)?;
             let part = bytes.get(payload)?;
             whole.append(part.len())?.copy_from_slice(part);
             len += part.len();
@@ -195,6 +196,7 @@ impl Engine {
             fragment_offset: 0,
             header_len: u8::try_from(ipv4::HEADER_LEN).ok()?,
             total_len: u16::try_from(ipv4::HEADER_LEN + len).ok()?,
+            tos: header.tos & !3 | field,
             ..header
         };
         whole_header.emit(whole.bytes_mut()?, len, true).ok()?;
