@@ -475,7 +475,7 @@ fn changes_that_cannot_be_are_refused() {
         (ours("10.0.1.1/24"), OpError::AddressInUse),
         (ours("224.0.0.1/24"), OpError::AddressNotAvailable),
         (ours("10.0.6.1/33"), OpError::AddressNotAvailable),
-        (ours("fd00::1/64"), OpError::AddressNotAvailable),
+        (ours("ff02::1/64"), OpError::AddressNotAvailable),
         (far, OpError::Unreachable),
         (unknown, OpError::AddressNotAvailable),
         (way("0.0.0.0/0", "10.0.9.9"), OpError::Unreachable),

@@ -75,7 +75,7 @@ use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
 use crate::timer::Wheel;
-use crate::wire::{DropReason, MacAddress};
+use crate::wire::DropReason;
 
 /// Frames of one burst: the passes of `receive` work on no more at a time.
 pub const BURST_MAX: usize = 32;
@@ -304,25 +304,6 @@ impl Engine {
             self.start_neighbours(number);
             self.start_ipv6(number);
         }
-    }
-
-    fn start_neighbours(&mut self, number: u8) {
-        let Some(interface) = self.config.interfaces.get(usize::from(number)) else { return };
-        let neighbours = &mut self.ports[number].neighbours;
-        for address in &interface.addresses {
-            if let IpAddr::V4(ip) = address.ip {
-                neighbours.add_address(ip, &mut self.neighbour_actions);
-            }
-        }
-        if self.lane.0 > 0 {
-            // One lane's announcement is enough.
-            self.neighbour_actions.clear();
-        }
-        for (ip, mac) in &interface.neighbours {
-            let now = self.flows.now.instant;
-            neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
-        }
-        self.act_on_neighbours(number);
     }
 
     /// A new turn at a new time: every figure derived from the time is derived here, once.
@@ -562,6 +543,7 @@ impl Engine {
             claims: self.mesh.claims(),
             backlog: self.backlog(),
             waiting_packets: self.fragments.len(),
+            duplicate_addresses: self.ports.iter().map(|port| port.addresses.duplicates()).sum(),
             receive: fill(|pools| &pools.receive),
             control: fill(|pools| &pools.control),
             attach: fill(|pools| &pools.attach),

@@ -10,8 +10,29 @@ use crate::ip::neighbour::Action;
 use crate::ip::route::RouteError;
 use crate::socket::{Event, LaneId, NetworkChange, OpError, Reason, Tag};
 use crate::tcp::state::{State, flag};
+use crate::wire::MacAddress;
 
 impl Engine {
+    /// Announce an interface's addresses of IPv4, and note the neighbours that are known beforehand.
+    pub(super) fn start_neighbours(&mut self, number: u8) {
+        let Some(interface) = self.config.interfaces.get(usize::from(number)) else { return };
+        let neighbours = &mut self.ports[number].neighbours;
+        for address in &interface.addresses {
+            if let IpAddr::V4(ip) = address.ip {
+                neighbours.add_address(ip, &mut self.neighbour_actions);
+            }
+        }
+        if self.lane.0 > 0 {
+            // One lane's announcement is enough.
+            self.neighbour_actions.clear();
+        }
+        for (ip, mac) in &interface.neighbours {
+            let now = self.flows.now.instant;
+            neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
+        }
+        self.act_on_neighbours(number);
+    }
+
     /// Change addresses or routes as the application asks. Changes meet on one lane, so that all lanes see them in one
     /// order.
     pub(super) fn configure_op(&mut self, change: NetworkChange, queue: u8, tag: Tag) {

@@ -181,7 +181,7 @@ fn fragments_that_stay_alone_go_in_time() {
     let told = |peer: &mut Peer| answer(peer).map(|(message, _)| message);
     let problem = |code, pointer| Some(Message::ParameterProblem { code, pointer });
     let mut peer = Peer::new();
-    give_fragment(&mut peer, Protocol::ICMPV6, 0, true, &[0; 9]);
+    give_fragment(&mut peer, Protocol::UDP, 0, true, &[0; 9]);
     assert_eq!(told(&mut peer), problem(0, 4));
     give_fragment(&mut peer, Protocol::ICMPV6, 65_528, false, &[0; 64]);
     assert_eq!(told(&mut peer), None, "what a later piece is of cannot be told, so it might be an error");
@@ -323,6 +323,7 @@ fn an_address_is_ours_once_nobody_else_has_it() {
     let request = icmp(Message::EchoRequest { identifier: 7, sequence: 3 }, b"", six(PEER), us);
     give(&mut peer, from_peer(Protocol::ICMPV6), &request);
     assert_eq!(answer(&mut peer), None);
+    assert_eq!(peer.report().duplicate_addresses, 1);
     let conflict = stack::wire::DropReason::DiscoveryConflict as usize;
     assert_eq!(peer.report().counters.drops[conflict], 1);
 }
