@@ -11,12 +11,12 @@ use super::segments::Arrived;
 use super::udp::{equals_of, listening_for};
 use crate::config::Congestion;
 use crate::ip::KeyedHash;
-use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
+use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
-use crate::tcp::options::mss_bound;
+use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::time_wait::Waiting;
@@ -198,7 +198,7 @@ impl Engine {
 
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
-        let (backlog, mss_max) = (state.options.backlog as usize, mss_bound(&state.options.stream));
+        let (backlog, stream) = (state.options.backlog as usize, state.options.stream);
         let congestion = self.congestion_of(slot);
         let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
@@ -211,8 +211,9 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_of(&arrived.tuple).min(mss_max),
-            window: self.first_window(),
+            adv_mss: self.mss_of(&arrived.tuple).min(mss_bound(&stream)),
+            window: self.first_window(&stream),
+            scale: window_scale(&stream, &self.flows.config),
             ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
@@ -317,6 +318,7 @@ impl Engine {
                 ecn::agree(&mut connection);
             }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+            connection.cold.history.retransmits = u32::from(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
@@ -409,9 +411,12 @@ impl Engine {
     }
 
     /// The window a SYN announces: what the first frames stand for.
-    pub(super) fn first_window(&self) -> u16 {
+    pub(super) fn first_window(&self, options: &StreamOptions) -> u16 {
         let config = &self.flows.config;
-        let bytes = u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT);
+        let bytes = match options.receive_bytes {
+            0 => u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT),
+            bytes => bytes,
+        };
         u16::try_from(bytes).unwrap_or(u16::MAX)
     }
 

@@ -23,7 +23,7 @@
 mod bundle;
 mod deliver;
 mod discovery;
-mod flows;
+pub(crate) mod flows;
 mod handover;
 mod listeners;
 mod mesh;

@@ -211,6 +211,13 @@ impl Engine {
         if !good || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an
+        //# invalid remote IP address (e.g., a broadcast or multicast address)
+        //# (MUST-46).
+        if self.routes.classify(to.ip()) == Class::Broadcast {
+            return Err(OpError::Unreachable);
+        }
         let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
         let ip = from.map(|from| from.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(hop.source);
         if !self.routes.is_local(ip) || self.routes.is_local(to.ip()) {
@@ -294,6 +301,7 @@ impl Engine {
             connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
+        let more = more || connection.options.cork;
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {
@@ -447,7 +455,7 @@ impl Engine {
         if let Some(within) = manner.within {
             connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
         } else if connection.hot.state == State::FinWait2 {
-            let us = nanoseconds(connection.config.fin_timeout) / 1_000;
+            let us = options::fin_timeout_us(&connection);
             connection.cold.life_at = connection.now.after(us);
         }
         if connection.is(flag::DEAD) {

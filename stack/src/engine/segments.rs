@@ -235,9 +235,13 @@ impl Engine {
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
         };
-        let (path, now) = (connection.hot.path, self.flows.now);
+        // The FIN may have been acknowledged before, while ours was not.
+        let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
+        let now = self.flows.now;
         self.time_waits.insert(tuple, rest, &now);
-        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        if owed {
+            self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        }
     }
 
     /// A connection that never was: its connect fails, or nobody hears of it.
@@ -307,7 +311,8 @@ impl Engine {
             connection.active_mut().reassembly.clear(&mut freed);
             let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
             connection.hot.held = connection.hot.held.saturating_sub(gone);
-            connection.active_mut().loss = crate::tcp::state::LossState::default();
+            connection.active_mut().loss = crate::tcp::loss::LossState::NONE;
+            connection.active_mut().dsack = None;
             connection.settle();
         }
         for held in freed.drain(..) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::socket::{Phase, Socket};
 use super::{Asked, Descriptor, Errno, Kind, Poller};
 use crate::lane::Lane;
-use crate::socket::{Action, Op, Received};
+use crate::socket::{Action, Op, Received, Stream};
 
 /// How one call reads or writes. The bits are those of Linux's `MSG_` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -116,6 +116,10 @@ impl Poller {
         }
         socket.check_writable()?;
         let Some(stream) = socket.stream else { return Err(Errno::BrokenPipe) };
+        if bytes.len() > socket.room() {
+            self.grow(lane, descriptor, stream);
+        }
+        let socket = self.socket_mut(descriptor)?;
         let len = bytes.len().min(socket.room());
         if len < bytes.len() {
             socket.wants_room = true;
@@ -140,6 +144,23 @@ impl Poller {
             }
         }
         Ok(written)
+    }
+}
+
+impl Poller {
+    /// A send buffer that nobody has set grows with the congestion window: twice that keeps the network busy while
+    /// acknowledgements come back, as Linux has it.
+    fn grow(&mut self, lane: &mut Lane, descriptor: Descriptor, stream: Stream) {
+        let Ok(socket) = self.socket(descriptor) else { return };
+        let most = socket.options.send_bytes_max;
+        if most <= socket.options.send_bytes {
+            return;
+        }
+        let Ok(info) = self.inspect(lane, descriptor, stream) else { return };
+        if let Ok(socket) = self.socket_mut(descriptor) {
+            let wanted = info.cwnd.saturating_mul(2).min(most);
+            socket.options.send_bytes = socket.options.send_bytes.max(wanted);
+        }
     }
 }
 

@@ -355,8 +355,22 @@ pub struct StreamOptions {
     pub receive_bytes: u32,
     /// How long FIN_WAIT_2 lasts once the application has closed. Units: seconds.
     pub fin_timeout_s: u16,
+    /// How soon segments are acknowledged.
+    pub quick_ack: QuickAck,
     /// How it finds out how much may be in flight. `None`: as the configuration has it.
     pub congestion: Option<Congestion>,
+}
+
+/// How soon segments are acknowledged. Setting it anew acts anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QuickAck {
+    /// At a connection's start at once, then delayed.
+    #[default]
+    Default,
+    /// The next ones at once.
+    On,
+    /// Delayed from here on.
+    Off,
 }
 
 /// Settings that can change during a connection's life.

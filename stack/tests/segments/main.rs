@@ -18,6 +18,7 @@ mod data;
 mod driver;
 mod ecn;
 mod endings;
+mod loss;
 mod malformed;
 mod network;
 mod states;

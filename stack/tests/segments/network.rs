@@ -185,7 +185,7 @@ fn a_smaller_path_is_learnt() {
     let message =
         Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: 1000 };
     error(&mut peer, message, &frames[0].1);
-    assert_eq!((peer.tx(), peer.tx()), ("P. 1(960) ack 1".to_owned(), "P. 961(500) ack 1".to_owned()));
+    assert_eq!((peer.tx(), peer.tx()), (". 1(960) ack 1".to_owned(), "P. 961(500) ack 1".to_owned()));
 }
 
 fn arp_frame(operation: arp::Operation, sender: core::net::Ipv4Addr, target: core::net::Ipv4Addr) -> Vec<u8> {

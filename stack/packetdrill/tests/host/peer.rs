@@ -12,7 +12,8 @@ const ISS: u32 = 1_000_000;
 pub struct Peer<'a> {
     host: &'a Host,
     local_port: u16,
-    port: u16,
+    /// Our port.
+    pub port: u16,
     /// The next number we send.
     pub seq: u32,
     /// The next number we expect.

@@ -65,7 +65,7 @@ impl Segment {
         tcp.extend(self.seq.to_be_bytes());
         tcp.extend(self.ack.to_be_bytes());
         let mut options = self.options.clone();
-        while options.len() % 4 > 0 {
+        while !options.len().is_multiple_of(4) {
             options.push(1);
         }
         tcp.extend([((5 + options.len() / 4) << 4) as u8, self.flags]);
