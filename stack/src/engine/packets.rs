@@ -328,7 +328,7 @@ impl Engine {
             if let Some(piece) = pieces {
                 let piece = ipv6::Fragment { offset, more, ..piece };
                 let room = frame.prepend(ipv6::FRAGMENT_LEN);
-                if !room.is_some_and(|room| piece.emit(room).is_ok()) {
+                if room.is_none_or(|room| piece.emit(room).is_err()) {
                     return self.counters.fail(DropReason::NoRoom);
                 }
             }

@@ -279,7 +279,7 @@ fn a_neighbour_is_asked_for() {
     let (us, them) = (six(US), six(PEER));
     let group = ipv6::solicited_node(them);
     let question = (ipv6::group_mac(group), group, us, format!("{them}? true"));
-    assert_eq!(discovery(&mut peer), [question.clone()]);
+    assert_eq!(discovery(&mut peer), core::slice::from_ref(&question));
     peer.wait(1500 * MS);
     assert_eq!(discovery(&mut peer), [question]);
     let answer = Ask::Ours { target: them, station: PEER_MAC, solicited: true, overrides: true };
