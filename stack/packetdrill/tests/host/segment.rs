@@ -10,6 +10,7 @@ pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 pub const ACK: u8 = 16;
+pub const URG: u8 = 32;
 
 /// A segment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Segment {
     pub ack: u32,
     pub flags: u8,
     pub window: u16,
+    pub urgent: u16,
     pub options: Vec<u8>,
     pub data: Vec<u8>,
     pub tos: u8,
@@ -70,7 +72,8 @@ impl Segment {
         }
         tcp.extend([((5 + options.len() / 4) << 4) as u8, self.flags]);
         tcp.extend(self.window.to_be_bytes());
-        tcp.extend([0; 4]);
+        tcp.extend([0; 2]);
+        tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&options);
         tcp.extend(&self.data);
         let check = sum(&[&pseudo(REMOTE, LOCAL, 6, tcp.len()), &tcp]);
@@ -96,6 +99,7 @@ impl Segment {
             ack: long(8),
             flags: tcp[13],
             window: word(14),
+            urgent: word(18),
             options: tcp[20..header].to_vec(),
             data: tcp[header..].to_vec(),
             tos: packet[1],
