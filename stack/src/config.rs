@@ -109,6 +109,13 @@ pub struct TcpConfig {
     pub receive_frames_max: u16,
     /// Largest segment payload we take, options included; the port's MTU caps it further.
     pub mss_max: u16,
+    /// Tail loss probes (RFC 8985), where SACK is used.
+    pub tlp: bool,
+    /// Least time before a tail loss probe: a network of microseconds is not probed at its own pace. Units: microseconds.
+    pub tlp_us_min: u32,
+    /// How much longer a probe waits while a single segment is in flight, whose acknowledgement the peer may delay: as long
+    /// as receivers do at most, as Linux has it. Units: microseconds.
+    pub tlp_ack_delay_us: u32,
     /// Fast path on. Off, the slow path alone does the same on the wire.
     pub fast_path: bool,
     /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
@@ -150,6 +157,9 @@ impl Default for TcpConfig {
             receive_frames: 128,
             receive_frames_max: 4096,
             mss_max: 65_495,
+            tlp: true,
+            tlp_us_min: 2_000,
+            tlp_ack_delay_us: 200_000,
             fast_path: true,
             slow_start_after_idle: true,
             congestion: Congestion::Cubic,

@@ -593,3 +593,25 @@ fn urgent_data_is_told_of_and_read_in_line_or_aside() {
     assert_eq!(host.write(stream, b"plain"), Ok(5));
     assert_eq!(peer.expect(ACK | PSH).urgent, 0);
 }
+
+#[test]
+fn a_host_of_ipv6_is_reached_without_discovery() {
+    // Shows a handshake over IPv6 with the flags' addresses; what neighbours say to each other is not the caller's.
+    let host = Host::load("local=fd3d:0a0b:17d6::1/48,gw=fd3d:0a0b:17d6:8888::1,mtu=1500");
+    let listener = host.open(libc::AF_INET6, libc::SOCK_STREAM, 0).unwrap() as i32;
+    assert_eq!((host.bind_ipv6(listener, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    let syn =
+        segment::Segment { from: 40_000, to: 8080, seq: 7, flags: SYN, window: 1000, ..Default::default() };
+    let [local, remote] = ["fd3d:0a0b:17d6::1", "fd3d:fa7b:d17d::1"].map(|ip| ip.parse().unwrap());
+    host.inject(&syn.packet_ipv6(remote, local));
+    let (_, packet) = host.sniff().unwrap();
+    let tcp = &packet[40..];
+    assert_eq!((packet[0] >> 4, packet[6], tcp[13]), (6, 6, SYN | ACK));
+    assert_eq!(&tcp[20..24], [2, 4, 1440u16.to_be_bytes()[0], 1440u16.to_be_bytes()[1]]);
+    assert_eq!(segment::sum_ipv6(local, remote, tcp), 0, "the segment's sum");
+    assert_eq!((&packet[8..24], &packet[24..40]), (&local.octets()[..], &remote.octets()[..]));
+    let iss = u32::from_be_bytes(*tcp[4..].first_chunk().unwrap());
+    let ack = segment::Segment { seq: 8, ack: iss.wrapping_add(1), flags: ACK, ..syn };
+    host.inject(&ack.packet_ipv6(remote, local));
+    assert_eq!(host.poll(listener, libc::POLLIN, 0), Ok(libc::POLLIN));
+}

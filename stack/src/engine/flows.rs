@@ -6,6 +6,7 @@ use crate::buffer::Waiting;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
 use crate::tcp::congestion::Controls;
+use crate::tcp::history::History;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
@@ -257,6 +258,7 @@ impl Flows {
             timeouts: 0,
             probes: 0,
             reason: 0,
+            history: History::NEW,
         };
         let cold = match self.free_cold.pop() {
             Some(index) => {

@@ -10,9 +10,11 @@ use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
 use crate::tcp::congestion::Control;
+use crate::tcp::history::History;
 use crate::tcp::isn::Tuple;
+use crate::tcp::loss::LossState;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
-use crate::tcp::state::{Cold, Connection, Hot, LossState, State, flag};
+use crate::tcp::state::{Cold, Connection, Hot, State, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::urgent::Urgent;
 use crate::wire::tcp::SeqNum;
@@ -96,7 +98,7 @@ impl Engine {
                 cold: connection.cold.clone(),
                 options: *connection.options,
                 urgent: *connection.urgent,
-                loss: connection.loss(),
+                loss: *connection.loss(),
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
@@ -213,6 +215,7 @@ impl Engine {
             unanswered_since: later(cold.unanswered_since),
             ts_recent_at: cold.ts_recent_at.wrapping_add(millis),
             sent_us: cold.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
+            history: History { min_rtt: cold.history.min_rtt.moved(millis), ..cold.history },
             ..cold.clone()
         };
         if let Some(control) = frozen.control {
@@ -268,8 +271,11 @@ impl Engine {
             }
         }
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        if frozen.loss != LossState::default() {
-            connection.active_mut().loss = frozen.loss;
+        if !frozen.loss.is_idle() {
+            let elapsed_us = connection.now.micros.wrapping_sub(frozen.at.micros);
+            let mut loss = frozen.loss;
+            loss.rack.xmit_us = loss.rack.xmit_us.wrapping_add(elapsed_us);
+            connection.active_mut().loss = loss;
         }
         connection.hot.held = held;
         connection.refresh_decline();

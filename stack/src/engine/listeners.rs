@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::{Birth, Kind};
-use super::packets::listening_for;
 use super::segments::Arrived;
+use super::udp::{equals_of, listening_for};
 use crate::config::Congestion;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
@@ -48,9 +48,9 @@ impl Listeners {
         Listeners { by_address: HashMap::with_hasher(hash), states: Vec::new() }
     }
 
-    /// Something listens on exactly this address.
+    /// Something listens on exactly this address; every address of both versions is taken with every one of IPv4.
     pub fn is_taken(&self, address: SocketAddr) -> bool {
-        self.by_address.contains_key(&address)
+        equals_of(address).any(|address| self.by_address.contains_key(&address))
     }
 
     /// Somebody here listens for this destination.
@@ -248,7 +248,7 @@ impl Engine {
         evicted.is_some()
     }
 
-    fn uncount_half_open(&mut self, listener: u32) {
+    pub(super) fn uncount_half_open(&mut self, listener: u32) {
         if let Some(state) = self.listeners.get_mut(listener) {
             state.half_open = state.half_open.saturating_sub(1);
         }
@@ -320,6 +320,7 @@ impl Engine {
                 ecn::agree(&mut connection);
             }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+            connection.cold.history.retransmits = u32::from(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {

@@ -95,6 +95,7 @@ impl Engine {
                 self.send_to(socket, to, payload, notify, queue, tag)
             }
             Action::Timer { at } => self.timer(at, queue, tag),
+            Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
@@ -209,6 +210,13 @@ impl Engine {
             class_of(to.ip()) == Class::Unicast && from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
         if !good || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an
+        //# invalid remote IP address (e.g., a broadcast or multicast address)
+        //# (MUST-46).
+        if self.routes.classify(to.ip()) == Class::Broadcast {
+            return Err(OpError::Unreachable);
         }
         let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
         let ip = from.map(|from| from.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(hop.source);

@@ -214,6 +214,7 @@ impl Engine {
     fn on_connected(&mut self, slot: u32) {
         let Some(connection) = self.flows.connection(slot) else { return };
         let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        self.heed_path_mtu(slot);
         if listener != NONE {
             self.counters.accepted += 1;
             self.on_accepted(slot, listener);
@@ -251,9 +252,13 @@ impl Engine {
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
         };
-        let (path, now) = (connection.hot.path, self.flows.now);
+        // The FIN may have been acknowledged before, while ours was not.
+        let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
+        let now = self.flows.now;
         self.time_waits.insert(tuple, rest, &now);
-        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        if owed {
+            self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        }
     }
 
     /// A connection that never was: its connect fails, or nobody hears of it.
@@ -323,7 +328,8 @@ impl Engine {
             connection.active_mut().reassembly.clear(&mut freed);
             let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
             connection.hot.held = connection.hot.held.saturating_sub(gone);
-            connection.active_mut().loss = crate::tcp::state::LossState::default();
+            connection.active_mut().loss = crate::tcp::loss::LossState::NONE;
+            connection.active_mut().dsack = None;
             connection.settle();
         }
         for held in freed.drain(..) {
@@ -359,8 +365,12 @@ impl Engine {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let timeouts = connection.cold.timeouts;
         let expiry = timers::expire(&mut connection);
-        self.counters.timeouts += u64::from(connection.cold.timeouts > timeouts);
+        let ran_out = connection.cold.timeouts > timeouts;
+        self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        if ran_out && !connecting {
+            self.heed_path_mtu(slot);
+        }
         match expiry {
             None => self.mark_dirty(slot),
             Some(Expiry::TimedOut) if connecting => self.fail_connect(slot, OpError::TimedOut),

@@ -258,7 +258,12 @@ impl Engine {
         // A window probe has gone beyond the window, where RFC 5961's receivers believe no reset.
         let edge = hot.snd_una + hot.snd_wnd;
         let seq = if hot.snd_nxt.lt(edge) { hot.snd_nxt } else { edge };
-        let segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
+        let mut segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
+        //= https://www.rfc-editor.org/rfc/rfc7323#section-5.2
+        //# If an <RST> is being generated because of a user abort, and
+        //# Snd.TS.OK is set, then a Timestamps option SHOULD be included in the
+        //# <RST>.
+        segment.options.timestamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(&connection));
         let path = hot.path;
         let field = if hot.ecn & ecn::bit::OK != 0 {
             ecn::control_field(hot.congestion)
@@ -448,10 +453,15 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
-        let (local, remote) = (tuple.local.ip(), tuple.remote.ip());
-        let headers = if remote.is_ipv6() { 60 } else { 40 };
-        let mtu = self.mtu_to(local, remote, 0);
-        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        let headers = if tuple.remote.is_ipv6() { 60 } else { 40 };
+        self.mtu_of(tuple)
+            .saturating_sub(headers)
+            .clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// The largest IP packet of a connection. Units: bytes.
+    pub(super) fn mtu_of(&self, tuple: &Tuple) -> u16 {
+        self.mtu_to(tuple.local.ip(), tuple.remote.ip(), 0)
     }
 
     /// The largest packet of the way between two addresses; without one, of an interface.

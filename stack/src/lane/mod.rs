@@ -449,6 +449,7 @@ impl Lane {
                 None => return,
             },
             Event::Timer => Event::Timer,
+            Event::Configured => Event::Configured,
             Event::Info { stream, info } => Event::Info { stream, info },
             Event::Closed { socket, reason, unsent } => {
                 return self.lift_last(
@@ -506,6 +507,7 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
             Action::SendTo { socket, to, payload: lent.lend(payload, None, tag), notify }
         }
         Action::Timer { at } => Action::Timer { at },
+        Action::Configure { change } => Action::Configure { change },
         Action::Set { socket, option } => Action::Set { socket, option },
         Action::Inspect { stream } => Action::Inspect { stream },
         Action::Shutdown { stream } => Action::Shutdown { stream },

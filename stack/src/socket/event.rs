@@ -100,6 +100,8 @@ pub enum Event<D = Received, P = Payload> {
     },
     /// The time has come.
     Timer,
+    /// Addresses or routes were changed on this lane, and the others have been told.
+    Configured,
     /// A connection's figures.
     Info {
         /// The connection.
@@ -206,6 +208,8 @@ pub enum Reason {
     Stopping,
     /// The connection goes on in another engine.
     Moved,
+    /// Our address was removed.
+    AddressGone,
     /// The process that ran the engine has gone.
     ServiceLost,
 }

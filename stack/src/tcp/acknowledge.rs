@@ -2,35 +2,34 @@
 //! Whether it is acceptable is decided in `input`.
 
 use super::ecn;
-use super::loss::{self, Ack, LossRecovery, NewReno};
+use super::sack::{self, News};
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
-use super::timers;
+use super::{loss, timers};
 use crate::wire::tcp::{Flags, Segment};
 
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
 pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
     ecn::note(connection, segment);
-    let acked = segment.ack.since(connection.hot.snd_una);
+    let mut news = News::new(connection, segment, len);
     let window_before = connection.hot.snd_wnd;
     if connection.hot.state != State::SynSent {
         update_window(connection, segment);
     }
-    let sacked = if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
-        loss::apply_sack(connection, &segment.options.sack)
-    } else {
-        0
-    };
-    if acked > 0 {
+    if news.acked > 0 {
         connection.cold.unanswered_since = Ticks::OFF;
         connection.hot.snd_una = segment.ack;
-        take_acknowledged(connection, segment);
+        take_acknowledged(connection, &mut news);
     } else if connection.hot.snd_wnd == 0 {
         // The peer is there and says so: only its window is closed.
         connection.cold.unanswered_since = Ticks::OFF;
         connection.cold.timeouts = 0;
     }
+    if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
+        sack::update(connection, &segment.options.sack, &mut news);
+    }
+    time(connection, &news);
     if connection.hot.snd_wnd > 0 && window_before == 0 && connection.hot.state.is_synchronized() {
         reopen(connection);
     }
@@ -39,38 +38,37 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     //# carries no data, (c) the SYN and FIN bits are both off, (d) the acknowledgment
     //# number is equal to the greatest acknowledgment received on the given connection
     // An answer to a window probe is none: it says that the window is closed, not that something is missing.
-    let duplicate = acked == 0
-        && connection.flight() > 0
+    let duplicate = connection.flight() > 0
         && connection.hot.snd_wnd > 0
         && if connection.is(flag::SACK) {
-            sacked > 0
+            news.sacked > 0
         } else {
-            len == 0
+            news.acked == 0
+                && len == 0
                 && !segment.flags.intersects(Flags::SYN | Flags::FIN)
                 && connection.hot.snd_wnd == window_before
         };
-    NewReno.on_ack(connection, Ack { acked, sacked, duplicate });
-    ecn::react(connection, acked);
+    let wait_us = loss::on_ack(connection, &news, duplicate);
+    timers::on_ack(connection, news.acked > 0, wait_us);
+    ecn::react(connection, news.acked);
 }
 
-/// Drop acknowledged ranges, measure the round trip, restart the timer.
-fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
-    let (una, now) = (segment.ack, connection.now.micros);
+/// Drop acknowledged ranges.
+fn take_acknowledged(connection: &mut Connection, news: &mut News) {
+    let (una, now) = (connection.hot.snd_una, connection.now.micros);
     let (mut sacked, mut lost, mut again) = (0, 0, 0);
-    let mut sample = None;
-    let mut again_us = None;
     connection.queue(|cells, queue, finished| {
         cells.acknowledge(queue, una, finished, |cell, n| {
             sacked += if cell.is(mark::SACKED) { n } else { 0 };
             lost += if cell.is(mark::LOST) { n } else { 0 };
             again += if cell.is(mark::AGAIN) { n } else { 0 };
-            //= https://www.rfc-editor.org/rfc/rfc6298#section-3
-            //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
             if cell.retransmits > 0 {
                 let since = now.wrapping_sub(cell.sent_us);
-                again_us = Some(again_us.map_or(since, |before: u32| before.min(since)));
-            } else if !cell.is(mark::SACKED) {
-                sample = Some(now.wrapping_sub(cell.sent_us));
+                news.again = true;
+                news.again_us = Some(news.again_us.map_or(since, |before| before.min(since)));
+            }
+            if !cell.is(mark::SACKED) {
+                news.arrived(cell, true);
             }
         });
     });
@@ -83,44 +81,44 @@ fn take_acknowledged(connection: &mut Connection, segment: &Segment) {
         loss.lost = loss.lost.saturating_sub(lost);
         loss.again = loss.again.saturating_sub(again);
     }
-    if let Some(since_us) = again_us {
-        sample = echoed(connection, segment, since_us);
+    connection.cold.timeouts = 0;
+}
+
+/// Measure the round trip by what has newly arrived.
+//= https://www.rfc-editor.org/rfc/rfc6298#section-3
+//# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+fn time(connection: &mut Connection, news: &News) {
+    let sample = match news.again_us {
+        Some(since_us) => echoed(connection, news.echo, since_us),
+        None => news.sample_us.map(|us| (us, true)),
+    };
+    let Some((us, exact)) = sample else { return };
+    connection.measure(us);
+    if exact {
+        connection.cold.history.min_rtt.note(us, connection.now.millis);
     }
     // Without a measurement the timer stays backed off (Karn's algorithm), or a round trip longer than the timeout would
     // never be measured.
-    if let Some(us) = sample {
-        connection.measure(us);
+    if news.acked > 0 {
         connection.cold.backoff = 0;
-    }
-    connection.cold.timeouts = 0;
-    if connection.flight() == 0 {
-        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
-        //# (5.2) When all outstanding data has been acknowledged, turn off the
-        //#       retransmission timer.
-        connection.hot.retransmit_at = Ticks::OFF;
-    } else {
-        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
-        //# (5.3) When an ACK is received that acknowledges new data, restart the
-        //#       retransmission timer so that it will expire after RTO seconds
-        timers::restart_retransmit(connection);
     }
 }
 
 /// The round trip that the echoed timestamp tells of segments last sent again `since_us` ago, if it tells which of the
 /// transmissions is answered. A receiver that had the first echoes its time for ever after, so an old echo with an answer
-/// to the last is a measure of our own waiting.
+/// to the last is a measure of our own waiting. Also tells whether it is exact, or counted in timestamps.
 //= https://www.rfc-editor.org/rfc/rfc6298#section-3
 //# RTT samples MUST NOT be made using segments that were retransmitted (and
 //# thus for which it is ambiguous whether the reply was for the first instance
 //# of the packet or a later instance).
-fn echoed(connection: &Connection, segment: &Segment, since_us: u32) -> Option<u32> {
-    let (_, echo) = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS))?;
+fn echoed(connection: &Connection, echo: Option<u32>, since_us: u32) -> Option<(u32, bool)> {
+    let echo = echo?;
     let elapsed_ms = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
     if elapsed_ms <= since_us / 1_000 + 1 {
-        return Some(since_us);
+        return Some((since_us, true));
     }
     // Too early for an answer to the last transmission: it answers the one whose time it echoes.
-    (since_us < connection.hot.srtt_us / 2 && elapsed_ms < 600_000).then(|| elapsed_ms * 1_000)
+    (since_us < connection.hot.srtt_us / 2 && elapsed_ms < 600_000).then(|| (elapsed_ms * 1_000, false))
 }
 
 /// A window has opened: what was probed with is lost unless acknowledged, and everything may go.

@@ -1,19 +1,22 @@
 //! A connection's figures, for those who ask.
 
-use super::state::{Connection, LossState, State, flag};
+use super::loss::{LossState, Phase};
+use super::state::{Connection, State, flag};
 use crate::socket::{Recovery, TcpInfo, TcpState};
 
 /// What is known of a connection.
 pub fn info(connection: &Connection) -> TcpInfo {
     let (hot, cold) = (&*connection.hot, &*connection.cold);
-    let LossState { sacked, lost, again, .. } = connection.loss();
+    let LossState { sacked, lost, again, .. } = *connection.loss();
     let payload = |first| -> u32 { connection.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
     let scaled = (hot.snd_scale, hot.rcv_scale);
+    let figures = connection.loss_figures();
     TcpInfo {
         state: state(hot.state),
         recovery: recovery(connection),
         timestamps: connection.is(flag::TIMESTAMPS),
         sack: connection.is(flag::SACK),
+        ecn: hot.ecn & super::ecn::bit::OK != 0,
         scales: (scaled != (0, 0)).then_some(scaled),
         rtt_us: hot.srtt_us,
         rttvar_us: hot.rttvar_us,
@@ -38,6 +41,11 @@ pub fn info(connection: &Connection) -> TcpInfo {
         } else {
             0
         }),
+        total_retransmits: figures.retrans_total,
+        reordering: figures.reordering,
+        reorder_seen: u32::from(figures.reordering_seen),
+        dsack_dups: figures.dsack_dups,
+        min_rtt_us: figures.min_rtt_us,
         ato_us: connection.config.delayed_ack_us,
         path_mtu: hot.mss.saturating_add(HEADERS_LEN),
         held_frames: u32::from(hot.held),
@@ -50,11 +58,11 @@ const HEADERS_LEN: u16 = 40;
 
 fn recovery(connection: &Connection) -> Recovery {
     let loss = connection.loss();
-    match loss.recovering {
-        true if loss.after_timeout => Recovery::TimedOut,
-        true => Recovery::Repairing,
-        false if connection.hot.dup_acks > 0 || loss.sacked > 0 => Recovery::Disorder,
-        false => Recovery::Open,
+    match loss.phase {
+        Phase::Loss => Recovery::TimedOut,
+        Phase::Recovery => Recovery::Repairing,
+        Phase::Open if connection.hot.dup_acks > 0 || loss.sacked > 0 => Recovery::Disorder,
+        Phase::Open => Recovery::Open,
     }
 }
 

@@ -7,7 +7,7 @@ use super::ecn;
 use super::options;
 use super::send::mark;
 use super::state::{Connection, State, flag};
-use super::text::{note_fin, text};
+use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
 use super::urgent;
@@ -117,13 +117,15 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
         if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
             cell.marks &= !(mark::SENT | mark::LOST | mark::AGAIN);
         }
-        connection.active_mut().loss = super::state::LossState::default();
+        connection.active_mut().loss = super::loss::LossState::NONE;
         connection.settle();
         return Verdict::default();
     }
     connection.cold.snd_wl2 = segment.ack;
     acknowledge(connection, segment, 0);
     establish(connection);
+    // Text beside the SYN fits the window that our SYN offered.
+    connection.hot.rcv_adv += super::output::window_room(connection).min(u32::from(u16::MAX));
     let accept = text(connection, segment.seq + 1, len);
     note_fin(connection, segment, segment.seq + 1 + len);
     Verdict { accept, connected: true, ..Verdict::default() }
@@ -169,7 +171,16 @@ pub const MSS_MIN: u16 = 48;
 
 fn establish(connection: &mut Connection) {
     let mss = connection.send_mss();
-    connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+    //= https://www.rfc-editor.org/rfc/rfc6928#section-2
+    //# unless there have been more than
+    //# one SYN or SYN/ACK retransmissions or true loss detection has been
+    //# made.
+    if connection.cold.history.retransmits > 1 {
+        connection.hot.cwnd = mss;
+    } else {
+        connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+        connection.hot.ssthresh = u32::MAX;
+    }
     connection.cold.quick_acks = connection.config.quick_acks;
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
@@ -305,6 +316,9 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
             // the path and not its own timer; Linux takes the same segments for acceptable here.
             update_timestamp(connection, segment);
+            if !segment.flags.contains(Flags::SYN) {
+                note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
+            }
         }
         connection.set(flag::ACK_NOW);
     } else {
@@ -389,8 +403,9 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 fn update_timestamp(connection: &mut Connection, segment: &Segment) {
+    let outdated = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (segment.options.timestamps, connection.is(flag::TIMESTAMPS))
-        && value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0
+        && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
         && segment.seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;

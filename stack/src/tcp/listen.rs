@@ -1,6 +1,7 @@
 //! LISTEN, and SYN_RECEIVED by way of a listener: compact, bounded, and forgotten in time.
 //! A half-open connection that is acknowledged becomes a flow, and `input` takes over.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
@@ -165,8 +166,11 @@ impl HalfOpen {
                 Half::Challenge(DropReason::TcpResetNotExact)
             };
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
         if segment.flags.contains(Flags::SYN) {
-            return Half::Challenge(DropReason::TcpNotAcceptable);
+            return Half::Forget(DropReason::TcpNotAcceptable);
         }
         if !segment.flags.contains(Flags::ACK) {
             return Half::Drop(DropReason::TcpNotAcceptable);
@@ -281,6 +285,11 @@ impl HalfOpens {
         before - self.entries.len()
     }
 
+    /// Forget all of an address of ours. Returns the listener of each.
+    pub fn remove_local(&mut self, ip: IpAddr) -> Vec<u32> {
+        self.entries.extract_if(|tuple, _| tuple.local.ip() == ip).map(|(_, entry)| entry.listener).collect()
+    }
+
     /// When `next_due` has something.
     pub fn next_deadline(&self, now: Ticks) -> Ticks {
         let fronts = self.queues.iter().filter_map(|queue| queue.front());
@@ -385,7 +394,7 @@ mod tests {
         assert_eq!(judge(501, 9000, Flags::ACK), Half::Reset);
         assert_eq!(judge(501, 9002, Flags::ACK), Half::Reset);
         assert_eq!(judge(500, 0, Flags::SYN), Half::Again);
-        assert!(matches!(judge(501, 0, Flags::SYN), Half::Challenge(_)));
+        assert!(matches!(judge(501, 0, Flags::SYN), Half::Forget(_)));
         assert!(matches!(judge(501, 0, Flags::RST), Half::Forget(_)));
         assert!(matches!(judge(502, 0, Flags::RST), Half::Challenge(_)));
         assert!(matches!(judge(1501, 0, Flags::RST), Half::Drop(_)));

@@ -1,169 +1,199 @@
-//! Loss: which ranges are taken for lost, and when a repair begins and ends. When they go out again is `output`'s
-//! business, how far the window falls `congestion`'s.
+//! Loss: when a repair begins and ends, and what is lost where SACK does not tell. What SACK reports is `sack`'s
+//! business, what follows from its times `rack`'s, what goes out `output`'s, how far the window falls `congestion`'s.
 
 use super::congestion::validation;
+use super::prr::{self, Prr};
+use super::rack::{self, DUPLICATES, Found, Rack};
+use super::sack::News;
 use super::send::{NONE, mark};
-use super::state::{Connection, LossState, flag};
-use crate::wire::tcp::{SackBlocks, SeqNum};
+use super::state::{Connection, flag};
+use super::tlp::{self, Probe};
+use super::undo::{self, Frto, Undo};
+use super::{history::Timer, timers};
+use crate::wire::tcp::SeqNum;
 
-/// Duplicates that stand for a loss (RFC 5681 section 3.2).
-pub const DUPLICATES: u8 = 3;
-
-/// What an acknowledgement told.
+/// What is being repaired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ack {
-    /// Sequence numbers newly acknowledged.
-    pub acked: u32,
-    /// Sequence numbers newly reported by SACK.
+pub enum Phase {
+    /// Nothing.
+    #[default]
+    Open,
+    /// Losses that reports told of: fast recovery.
+    Recovery,
+    /// What a timeout, or a smaller path, has made of everything in flight.
+    Loss,
+}
+
+/// Bytes in flight by what is known of them, and the repair under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LossState {
+    /// Said to have arrived by SACK, or counted by duplicates without it.
     pub sacked: u32,
-    /// A duplicate by RFC 5681's definition, or with new SACK information.
-    pub duplicate: bool,
+    /// Taken for lost.
+    pub lost: u32,
+    /// Sent again since.
+    pub again: u32,
+    /// What is being repaired: until `recover` is acknowledged.
+    pub phase: Phase,
+    /// RACK.fack: the highest number reported, while anything is.
+    pub fack: SeqNum,
+    /// The segment sent last among those that arrived.
+    pub rack: Rack,
+    /// The account of a fast recovery.
+    pub prr: Prr,
+    /// What takes the repair back, if it was for nothing.
+    pub undo: Option<Undo>,
+    /// Whether a timeout may have been for nothing.
+    pub frto: Frto,
+    /// A tail loss probe is due.
+    pub probe_due: bool,
+    /// One is in flight.
+    pub probe: Option<Probe>,
+    /// RACK.dsack_round: SND.NXT when reordering was last given more time.
+    pub dsack_round: Option<SeqNum>,
+    /// Ranges that SACK blocks have cut in two.
+    pub cuts: u8,
 }
 
-/// A way of finding and repairing losses.
-pub trait LossRecovery: Sync {
-    /// An acknowledgement came; SND.UNA and the ranges' marks say already what it told.
-    fn on_ack(&self, connection: &mut Connection, ack: Ack);
-    /// The retransmission timer ran out.
-    fn on_timeout(&self, connection: &mut Connection);
-}
+impl LossState {
+    /// Nothing is amiss.
+    pub const NONE: LossState = LossState {
+        sacked: 0,
+        lost: 0,
+        again: 0,
+        phase: Phase::Open,
+        fack: SeqNum(0),
+        rack: Rack { xmit_us: 0, end: SeqNum(0), rtt_us: 0, again: false, known: false },
+        prr: Prr { delivered: 0, out: 0, flight: 0 },
+        undo: None,
+        frto: Frto::Off,
+        probe_due: false,
+        probe: None,
+        dsack_round: None,
+        cuts: 0,
+    };
 
-/// RFC 6582's NewReno; with SACK, RFC 6675's rule for what is lost and how much is in the network.
-#[derive(Clone, Copy, Debug)]
-pub struct NewReno;
-
-impl LossRecovery for NewReno {
-    fn on_ack(&self, connection: &mut Connection, ack: Ack) {
-        let loss = connection.loss();
-        if loss.recovering {
-            repair(connection, ack);
-        } else if ack.duplicate {
-            suspect(connection);
-        } else if ack.acked > 0 {
-            connection.hot.dup_acks = 0;
-            let counted = validation::counted(connection, ack.acked);
-            if counted > 0 {
-                connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
-            }
-            if loss != LossState::default() && !connection.is(flag::SACK) {
-                connection.active_mut().loss = LossState::default();
-            }
-        }
-        if connection.cold.active != NONE || connection.hot.decline != 0 {
-            connection.settle();
-        }
+    /// Nothing need be remembered.
+    pub fn is_idle(&self) -> bool {
+        let LossState { sacked, lost, again, phase, undo, probe_due, probe, dsack_round, .. } = self;
+        let counts = sacked | lost | again;
+        let waits = undo.is_some() || probe.is_some() || dsack_round.is_some();
+        counts == 0 && *phase == Phase::Open && !waits && !probe_due
     }
 
-    fn on_timeout(&self, connection: &mut Connection) {
-        let flight = connection.flight();
-        //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
-        //# when a TCP sender detects segment loss using the retransmission timer and the
-        //# given segment has already been retransmitted by way of the retransmission
-        //# timer at least once, the value of ssthresh is held constant.
-        let first = connection.cold.timeouts <= 1;
-        connection.congestion(|algorithm, window| {
-            let ssthresh = window.ssthresh;
-            algorithm.on_timeout(window, flight);
-            if !first {
-                window.ssthresh = ssthresh;
-            }
-        });
-        connection.cold.recover = connection.hot.snd_nxt;
+    /// A repair is under way.
+    pub fn is_repairing(&self) -> bool {
+        self.phase != Phase::Open
+    }
+}
+
+impl Default for LossState {
+    fn default() -> Self {
+        LossState::NONE
+    }
+}
+
+/// An acknowledgement came; SND.UNA and the ranges' marks say already what it told. `duplicate`: by RFC 5681's
+/// definition, or with new SACK information. Returns how long reordering is given still. Units: microseconds.
+pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 {
+    let quiet = connection.cold.active == NONE && connection.hot.dup_acks == 0;
+    if quiet && !duplicate && news.dsack.is_none() {
+        grow(connection, news);
+        return 0;
+    }
+    if news.acked > 0 {
         connection.hot.dup_acks = 0;
-        // A receiver may have thrown out-of-order data away (RFC 2018 section 8): if the oldest range was reported,
-        // it did, and no report counts any more.
-        let reneged = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.is(mark::SACKED));
-        let (mut lost, mut sacked) = (0, 0);
-        for_each_sent(connection, |marks, len| {
-            if reneged {
-                *marks &= !mark::SACKED;
-            }
-            *marks &= !mark::AGAIN;
-            if *marks & mark::SACKED != 0 {
-                sacked += len;
-            } else {
-                *marks |= mark::LOST;
-                lost += len;
-            }
-        });
-        let state = LossState { sacked, lost, again: 0, recovering: true, after_timeout: true };
-        connection.active_mut().loss = state;
-        connection.refresh_decline();
     }
-}
-
-/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so the window stays.
-pub fn on_too_big(connection: &mut Connection) {
-    let mut lost = 0;
-    for_each_sent(connection, |marks, len| {
-        if *marks & mark::SACKED == 0 {
-            *marks = *marks & !mark::AGAIN | mark::LOST;
-            lost += len;
+    if duplicate {
+        connection.hot.dup_acks = connection.hot.dup_acks.saturating_add(1);
+    }
+    take_duplicates(connection, news);
+    tlp::on_ack(connection, news);
+    rack::take_news(connection, news);
+    let before = connection.loss().phase;
+    match before {
+        Phase::Open => reconsider(connection, news),
+        Phase::Recovery => go_on(connection, news),
+        Phase::Loss => after_timeout(connection, news, duplicate),
+    }
+    let found =
+        if connection.is(flag::SACK) { rack::detect(connection) } else { count(connection, news, duplicate) };
+    if before == Phase::Open && connection.loss().phase == Phase::Open && found.lost == 0 {
+        grow(connection, news);
+    }
+    begin_if_lost(connection, Some(news));
+    match connection.loss().phase {
+        Phase::Recovery => {
+            let delivered = news.delivered(connection.loss().sacked);
+            prr::regulate(connection, delivered, news.acked > 0 && found.lost == 0);
         }
-    });
-    connection.cold.recover = connection.hot.snd_nxt;
-    let loss = &mut connection.active_mut().loss;
-    *loss = LossState { lost, again: 0, recovering: true, after_timeout: true, ..*loss };
-    connection.refresh_decline();
-}
-
-/// Duplicates arrive: count, and begin a repair once they are enough.
-fn suspect(connection: &mut Connection) {
-    connection.hot.dup_acks = connection.hot.dup_acks.saturating_add(1);
-    let enough = connection.hot.dup_acks >= DUPLICATES;
-    if connection.is(flag::SACK) {
-        mark_lost(connection);
-    } else {
-        count_duplicate(connection);
+        Phase::Loss if news.acked > 0 => {
+            // One acknowledgement may cover much that was not sent again: it opens the window by one segment (RFC 3465).
+            let acked = news.acked.min(connection.send_mss());
+            connection.congestion(|algorithm, window| algorithm.on_ack(window, acked));
+        }
+        _ => {}
     }
-    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
-    //# the TCP sender first checks the value of recover to see if the
-    //# Cumulative Acknowledgment field covers more than recover.
-    let covers = connection.hot.snd_una.gt(connection.cold.recover);
-    if covers && (enough || connection.loss().lost > 0) {
-        begin(connection);
-    }
-    connection.refresh_decline();
+    connection.settle();
+    found.wait_us
 }
 
-fn begin(connection: &mut Connection) {
-    let flight = connection.flight();
-    connection.congestion(|algorithm, window| algorithm.on_loss(window, flight));
-    connection.cold.recover = connection.hot.snd_nxt;
-    connection.active_mut().loss.recovering = true;
-    connection.active_mut().loss.after_timeout = false;
-    mark_head_lost(connection);
-    // RFC 5681 section 3.2 step 3: the lost segment goes out at once, whatever the window says.
-    connection.set(flag::PROBE);
-}
-
-/// A repair goes on, or is done.
-fn repair(connection: &mut Connection, ack: Ack) {
-    let sack = connection.is(flag::SACK);
-    if connection.hot.snd_una.ge(connection.cold.recover) {
-        finish(connection);
+/// The congestion window opens by what was acknowledged while it was full.
+fn grow(connection: &mut Connection, news: &News) {
+    if news.acked == 0 {
         return;
     }
-    if sack {
-        mark_lost(connection);
-    } else if ack.duplicate {
-        count_duplicate(connection);
-    } else if ack.acked > 0 {
-        // Of what a partial acknowledgement covers, one segment was the hole; the rest were the duplicates.
-        let mss = connection.send_mss();
-        let eaten = ack.acked.saturating_sub(mss);
-        let loss = &mut connection.active_mut().loss;
-        loss.sacked = loss.sacked.saturating_sub(eaten);
+    let counted = validation::counted(connection, news.acked);
+    if counted > 0 {
+        connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
     }
-    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
-    //# If this ACK does *not* acknowledge all of the data up to and including
-    //# recover, then this is a partial ACK.  In this case, retransmit the first
-    //# unacknowledged segment.
-    if ack.acked > 0 && !connection.loss().after_timeout {
-        mark_head_lost(connection);
+}
+
+/// What the peer says came twice.
+fn take_duplicates(connection: &mut Connection, news: &News) {
+    if connection.loss().dsack_round.is_some_and(|round| connection.hot.snd_una.ge(round)) {
+        connection.active_mut().loss.dsack_round = None;
     }
-    if ack.acked > 0 && connection.loss().after_timeout {
-        connection.congestion(|algorithm, window| algorithm.on_ack(window, ack.acked));
+    let Some(block) = news.dsack else { return };
+    let segments = block.right.since(block.left).div_ceil(connection.send_mss());
+    let history = &mut connection.cold.history;
+    history.reports_duplicates = true;
+    history.duplicates = history.duplicates.saturating_add(segments);
+    // The network makes copies too: more duplicates than segments went again are not ours. Nor does a probe's copy say
+    // that segments overtake each other.
+    let ours = history.duplicates <= history.retransmits;
+    if ours && !tlp::is_probes(connection, block.right) {
+        undo::note_twice(connection, segments);
+        rack::on_duplicate(connection);
+    }
+}
+
+/// No repair is under way, but the last one may yet turn out to have been for nothing.
+fn reconsider(connection: &mut Connection, news: &News) {
+    let Some(undo) = connection.loss().undo else { return };
+    if undo.sent > 0 && undo.twice >= undo.sent {
+        undo::revert(connection, news);
+    } else if connection.hot.snd_una.gt(undo.until) {
+        connection.active_mut().loss.undo = None;
+    }
+}
+
+/// A fast recovery goes on, or ends.
+fn go_on(connection: &mut Connection, news: &News) {
+    if undo::is_spurious(connection, news) {
+        undo::revert(connection, news);
+    } else if connection.hot.snd_una.ge(connection.cold.recover) {
+        finish(connection);
+    }
+}
+
+/// The repair after a timeout goes on, or ends.
+fn after_timeout(connection: &mut Connection, news: &News, duplicate: bool) {
+    let spurious = news.acked > 0 && undo::is_spurious(connection, news);
+    if spurious || undo::judge(connection, news, duplicate) {
+        undo::revert(connection, news);
+    } else if connection.hot.snd_una.ge(connection.cold.recover) {
+        finish(connection);
     }
 }
 
@@ -171,96 +201,170 @@ fn repair(connection: &mut Connection, ack: Ack) {
 //# Set cwnd to either (1) min (ssthresh, max(FlightSize, SMSS) + SMSS) or
 //# (2) ssthresh
 fn finish(connection: &mut Connection) {
-    let (flight, mss) = (connection.flight(), connection.send_mss());
-    if !connection.loss().after_timeout {
-        connection.hot.cwnd = connection.hot.ssthresh.min(flight.max(mss) + mss);
+    let (flight, mss, sack) = (connection.flight(), connection.send_mss(), connection.is(flag::SACK));
+    if connection.loss().phase == Phase::Recovery {
+        // Rate reduction has led here by SACK's count of what is in the network; without SACK that count is a guess.
+        let most = if sack { u32::MAX } else { flight.max(mss) + mss };
+        connection.hot.cwnd = connection.hot.ssthresh.min(most);
     }
     connection.hot.dup_acks = 0;
-    let sack = connection.is(flag::SACK);
+    rack::on_recovered(connection);
+    let nxt = connection.hot.snd_nxt;
     let loss = &mut connection.active_mut().loss;
-    let sacked = if sack { loss.sacked } else { 0 };
-    *loss = LossState { sacked, lost: loss.lost, again: loss.again, recovering: false, after_timeout: false };
-}
-
-/// Without SACK each duplicate says that one segment has left the network.
-fn count_duplicate(connection: &mut Connection) {
-    let (flight, mss) = (connection.flight(), connection.send_mss());
-    let loss = &mut connection.active_mut().loss;
-    loss.sacked = (loss.sacked + mss).min(flight.saturating_sub(loss.lost));
-}
-
-fn mark_head_lost(connection: &mut Connection) {
-    let Some(cell) = connection.cells.get_mut(connection.hot.head) else { return };
-    if cell.is(mark::SENT) && !cell.any(mark::LOST | mark::SACKED) {
-        cell.marks |= mark::LOST;
-        let len = cell.len;
-        connection.active_mut().loss.lost += len;
+    (loss.phase, loss.frto) = (Phase::Open, Frto::Off);
+    if !sack {
+        loss.sacked = 0;
+    }
+    if let Some(undo) = &mut loss.undo {
+        undo.until = nxt;
+    }
+    // Without D-SACK nothing more will be heard of it.
+    if !sack {
+        loss.undo = None;
     }
 }
 
-//= https://www.rfc-editor.org/rfc/rfc6675#section-4
-//# The routine returns true when either DupThresh discontiguous SACKed
-//# sequences have arrived above 'SeqNum' or more than (DupThresh - 1) * SMSS
-//# bytes with sequence numbers greater than 'SeqNum' have been SACKed.
-fn mark_lost(connection: &mut Connection) {
-    let mut above = connection.loss().sacked;
-    let threshold = u32::from(DUPLICATES - 1) * connection.send_mss();
-    let mut lost = 0;
-    for_each_sent(connection, |marks, len| {
-        if *marks & mark::SACKED != 0 {
-            above = above.saturating_sub(len);
-        } else if above > threshold && *marks & mark::LOST == 0 {
-            *marks |= mark::LOST;
-            lost += len;
+/// Begin a repair if anything is lost and none is under way.
+//= https://www.rfc-editor.org/rfc/rfc6675#section-5
+//# (4.1) RecoveryPoint = HighData
+fn begin_if_lost(connection: &mut Connection, news: Option<&News>) {
+    let loss = connection.loss();
+    if loss.is_repairing() || loss.lost == 0 {
+        return;
+    }
+    let sacked = news.map_or(loss.sacked, |news| news.sacked_before);
+    let una = news.map_or(connection.hot.snd_una, |news| news.una_before);
+    undo::remember(connection);
+    let flight = flight_before(connection);
+    connection.congestion(|algorithm, window| algorithm.on_loss(window, flight));
+    connection.cold.recover = connection.hot.snd_nxt;
+    let flight = connection.hot.snd_nxt.since(una).saturating_sub(sacked);
+    let loss = &mut connection.active_mut().loss;
+    loss.phase = Phase::Recovery;
+    loss.prr = Prr { flight, ..Prr::default() };
+    (loss.probe, loss.probe_due) = (None, false);
+}
+
+/// FlightSize for a reduction of the window.
+//= https://www.rfc-editor.org/rfc/rfc6675#section-5
+//# segments sent as part of the Limited Transmit mechanism not
+//# be counted in FlightSize for the purpose of the above
+//# equation.
+pub fn flight_before(connection: &Connection) -> u32 {
+    connection.flight().min(connection.hot.cwnd)
+}
+
+/// Reordering was given its time.
+pub fn on_reordering_over(connection: &mut Connection) {
+    let Found { wait_us, .. } = rack::detect(connection);
+    begin_if_lost(connection, None);
+    if connection.recovers() {
+        prr::regulate(connection, 0, false);
+    }
+    connection.cold.history.timer = Timer::Reorder;
+    timers::on_ack(connection, false, wait_us);
+    connection.refresh_decline();
+}
+
+/// The retransmission timer ran out.
+pub fn on_timeout(connection: &mut Connection) {
+    // The first sign of a loss in this window, or of another one while the last was repaired by the timer.
+    let (phase, first) = (connection.loss().phase, connection.cold.timeouts <= 1);
+    let frto = if undo::may_follow(connection) { Frto::Again } else { Frto::Off };
+    if phase == Phase::Open {
+        undo::remember(connection);
+    }
+    reduce(connection, phase == Phase::Open || phase == Phase::Loss && first);
+    connection.cold.recover = connection.hot.snd_nxt;
+    connection.hot.dup_acks = 0;
+    // A receiver may have thrown out-of-order data away (RFC 2018 section 8): if the oldest range was reported,
+    // it did, and no report counts any more.
+    let reneged = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.is(mark::SACKED));
+    let sack = connection.is(flag::SACK);
+    rack::on_timeout(connection, reneged || !sack);
+    let loss = &mut connection.active_mut().loss;
+    (loss.phase, loss.frto) = (Phase::Loss, frto);
+    (loss.probe, loss.probe_due) = (None, false);
+    connection.refresh_decline();
+}
+
+/// The window falls to one segment. `anew`: the threshold falls too, for this is the first sign of a loss in this window.
+fn reduce(connection: &mut Connection, anew: bool) {
+    let flight = flight_before(connection);
+    connection.congestion(|algorithm, window| {
+        let ssthresh = window.ssthresh;
+        algorithm.on_timeout(window, flight);
+        if !anew {
+            //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
+            //# when a TCP sender detects segment loss using the retransmission timer and the
+            //# given segment has already been retransmitted by way of the retransmission
+            //# timer at least once, the value of ssthresh is held constant.
+            window.ssthresh = ssthresh;
         }
     });
-    if lost > 0 {
-        connection.active_mut().loss.lost += lost;
-    }
 }
 
-fn for_each_sent(connection: &mut Connection, mut work: impl FnMut(&mut u8, u32)) {
-    let (mut index, unsent) = (connection.hot.head, connection.hot.unsent);
+/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so the window stays.
+pub fn on_too_big(connection: &mut Connection) {
+    let (mut index, unsent, mut lost) = (connection.hot.head, connection.hot.unsent, 0);
     while index != unsent
         && let Some(cell) = connection.cells.get_mut(index)
     {
-        work(&mut cell.marks, cell.len);
+        if !cell.is(mark::SACKED) {
+            cell.marks = cell.marks & !mark::AGAIN | mark::LOST;
+            lost += cell.len;
+        }
         index = cell.next;
     }
+    connection.cold.recover = connection.hot.snd_nxt;
+    let loss = &mut connection.active_mut().loss;
+    (loss.lost, loss.again) = (lost, 0);
+    (loss.phase, loss.frto, loss.undo) = (Phase::Loss, Frto::Off, None);
+    connection.refresh_decline();
 }
 
-/// Mark what SACK blocks report. Returns how many sequence numbers are newly known to have arrived.
-///
-/// Blocks below SND.UNA (D-SACK) and beyond SND.NXT tell nothing here.
-pub fn apply_sack(connection: &mut Connection, blocks: &SackBlocks) -> u32 {
-    let (una, nxt) = (connection.hot.snd_una, connection.hot.snd_nxt);
-    let valid = |left: SeqNum, right: SeqNum| left.lt(right) && left.gt(una) && right.le(nxt);
-    let blocks = blocks.as_slice().iter().filter(|block| valid(block.left, block.right));
-    let (mut sacked, mut lost, mut again) = (0, 0, 0);
-    let unsent = connection.hot.unsent;
-    for block in blocks {
-        let mut index = connection.hot.head;
-        while index != unsent
-            && let Some(cell) = connection.cells.get_mut(index)
-        {
-            index = cell.next;
-            if cell.start().ge(block.right) {
-                break;
-            }
-            if cell.start().lt(block.left) || cell.end.gt(block.right) || cell.is(mark::SACKED) {
-                continue;
-            }
-            sacked += cell.len;
-            lost += if cell.is(mark::LOST) { cell.len } else { 0 };
-            again += if cell.is(mark::AGAIN) { cell.len } else { 0 };
-            cell.marks = cell.marks & !(mark::LOST | mark::AGAIN) | mark::SACKED;
-        }
-    }
-    if sacked > 0 {
+/// Without SACK: each duplicate says that one segment has left the network, three that the oldest is lost, and a partial
+/// acknowledgement that the next is.
+fn count(connection: &mut Connection, news: &News, duplicate: bool) -> Found {
+    let (flight, mss) = (connection.flight(), connection.send_mss());
+    let phase = connection.loss().phase;
+    let third = connection.hot.dup_acks >= DUPLICATES;
+    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
+    //# the TCP sender first checks the value of recover to see if the
+    //# Cumulative Acknowledgment field covers more than recover.
+    let covers = connection.hot.snd_una.gt(connection.cold.recover);
+    //= https://www.rfc-editor.org/rfc/rfc3042#section-2
+    //# it SHOULD use the Limited Transmit algorithm, which calls for a TCP
+    //# sender to transmit new data upon the arrival of the first two
+    //# consecutive duplicate ACKs
+    let counts = phase == Phase::Recovery || phase == Phase::Open && (covers || !third);
+    if duplicate && counts {
         let loss = &mut connection.active_mut().loss;
-        loss.sacked += sacked;
-        loss.lost = loss.lost.saturating_sub(lost);
-        loss.again = loss.again.saturating_sub(again);
+        loss.sacked = (loss.sacked + mss).min(flight.saturating_sub(loss.lost));
     }
-    sacked
+    if news.acked > 0 && connection.active().is_some() {
+        // Of what a partial acknowledgement covers, one segment was the hole; the rest were the duplicates.
+        let loss = &mut connection.active_mut().loss;
+        let eaten = news.acked.saturating_sub(mss);
+        loss.sacked = if phase == Phase::Recovery { loss.sacked.saturating_sub(eaten) } else { 0 };
+    }
+    let third = phase == Phase::Open && covers && third;
+    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
+    //# If this ACK does *not* acknowledge all of the data up to and including
+    //# recover, then this is a partial ACK.  In this case, retransmit the first
+    //# unacknowledged segment.
+    let partial = phase == Phase::Recovery && news.acked > 0;
+    Found { lost: if third || partial { lose_oldest(connection) } else { 0 }, wait_us: 0 }
+}
+
+/// The oldest range is lost. Returns its sequence numbers if that is news.
+fn lose_oldest(connection: &mut Connection) -> u32 {
+    let Some(cell) = connection.cells.get_mut(connection.hot.head) else { return 0 };
+    if !cell.is(mark::SENT) || cell.any(mark::LOST | mark::SACKED) {
+        return 0;
+    }
+    cell.marks |= mark::LOST;
+    let len = cell.len;
+    connection.active_mut().loss.lost += len;
+    len
 }

@@ -3,12 +3,14 @@
 
 use super::congestion::validation;
 use super::ecn;
+use super::history::Timer;
+use super::loss::LossState;
 use super::options;
 use super::send::{NONE, mark};
-use super::state::{Connection, LossState, State, flag};
+use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
-use super::timers;
-use super::urgent;
+use super::undo::{self, Frto};
+use super::{prr, timers, tlp, urgent};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// One segment to send: a header, and where its payload begins in the send queue.
@@ -25,10 +27,7 @@ pub struct Emit {
 }
 
 /// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
-const OVERRIDE_US: u64 = 200_000;
-
-/// Send segments that RFC 3042's limited transmit allows beyond the congestion window.
-const LIMITED_TRANSMIT: u32 = 2;
+const OVERRIDE_US: u32 = 200_000;
 
 /// The next segment, or `None` when there is nothing to say. What it says counts as said: call it only with a frame
 /// at hand. If the frame cannot be built after all, the segment counts as lost on the way.
@@ -38,6 +37,7 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     }
     let (forced, nxt) = (connection.is(flag::PROBE), connection.hot.snd_nxt);
     let mut emit = lost(connection, forced)
+        .or_else(|| tlp::probe(connection))
         .or_else(|| forced.then(|| probe(connection)).flatten())
         .or_else(|| fresh(connection))
         .or_else(|| keepalive(connection))
@@ -53,11 +53,12 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
 
 /// Something taken for lost, sent again.
 fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
-    let LossState { lost, again, .. } = connection.loss();
+    let LossState { lost, again, frto, .. } = *connection.loss();
     if lost <= again {
         return None;
     }
-    if !forced && connection.pipe() >= connection.hot.cwnd {
+    // F-RTO's second step tries new data first: repairs wait for what they tell.
+    if !forced && (frto == Frto::New || connection.pipe() >= connection.hot.cwnd) {
         return None;
     }
     let unsent = connection.hot.unsent;
@@ -67,11 +68,12 @@ fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
         .take_while(|(index, _)| *index != unsent)
         .find(|(_, cell)| cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED))?
         .0;
-    Some(again_from(connection, first))
+    Some(again_from(connection, first, false))
 }
 
-/// Send the ranges from `first` on again, as many as are lost and fit a segment.
-fn again_from(connection: &mut Connection, first: u32) -> Emit {
+/// Send the ranges from `first` on again, as many as fit a segment: those that are lost, or with `tail` any. A range is
+/// cut only if it is longer than a segment, so that what arrives can be told from what does not.
+pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) -> Emit {
     let mss = payload_max(connection);
     let unsent = connection.hot.unsent;
     let (mut len, mut seq_len, mut lost, mut flags) = (0, 0, 0, Flags::ACK);
@@ -79,12 +81,13 @@ fn again_from(connection: &mut Connection, first: u32) -> Emit {
     let seq = connection.cells.get(first).map_or(connection.hot.snd_una, |cell| cell.start());
     while index != unsent && len < mss {
         let Some(cell) = connection.cells.get(index) else { break };
-        let wanted = index == first || cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED);
+        let wanted = index == first || tail || cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED);
         let bytes = cell.payload_len();
-        if !wanted || len > 0 && cell.is(mark::CONTROL) && cell.len != 1 {
+        let fits = bytes <= mss - len;
+        if !wanted || len > 0 && (!fits || cell.is(mark::CONTROL) && cell.len != 1) {
             break;
         }
-        if bytes > mss - len && !connection.queue(|cells, queue, _| cells.split(queue, index, mss - len)) {
+        if !fits && !connection.queue(|cells, queue, _| cells.split(queue, index, mss - len)) {
             break;
         }
         let Some(cell) = connection.cells.get_mut(index) else { break };
@@ -92,6 +95,10 @@ fn again_from(connection: &mut Connection, first: u32) -> Emit {
             flags |= control_flag(connection.hot.state);
         } else {
             len += cell.len;
+            // A segment says the same each time it goes.
+            if cell.is(mark::PUSHED) {
+                flags |= Flags::PSH;
+            }
         }
         seq_len += cell.len;
         if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
@@ -105,10 +112,10 @@ fn again_from(connection: &mut Connection, first: u32) -> Emit {
     if lost > 0 {
         connection.active_mut().loss.again += lost;
     }
-    if len > 0 {
-        flags |= Flags::PSH;
-    }
-    timers::arm_retransmit(connection);
+    connection.cold.history.retransmits = connection.cold.history.retransmits.saturating_add(1);
+    undo::note_sent(connection);
+    prr::note_sent(connection, seq_len);
+    timers::on_sent_again(connection, first == connection.hot.head);
     debug_assert!((seq + seq_len).le(connection.hot.snd_nxt));
     speak(connection, seq, flags, first, len)
 }
@@ -122,7 +129,7 @@ fn control_flag(state: State) -> Flags {
 fn probe(connection: &mut Connection) -> Option<Emit> {
     if connection.flight() > 0 {
         let head = connection.hot.head;
-        return (head != NONE && head != connection.hot.unsent).then(|| again_from(connection, head));
+        return (head != NONE && head != connection.hot.unsent).then(|| again_from(connection, head, false));
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.1
     //# The sending TCP peer must regularly transmit at least one octet of new
@@ -150,17 +157,12 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     restart_after_idle(connection);
     let mss = payload_max(connection);
     let window = connection.hot.snd_wnd.saturating_sub(connection.flight());
-    let extra = if connection.is(flag::SACK) || connection.loss().recovering {
-        0
-    } else {
-        //= https://www.rfc-editor.org/rfc/rfc3042#section-2
-        //# it SHOULD use the Limited Transmit algorithm, which calls for a TCP
-        //# sender to transmit new data upon the arrival of the first two
-        //# consecutive duplicate ACKs
-        u32::from(connection.hot.dup_acks).min(LIMITED_TRANSMIT) * connection.send_mss()
-    };
-    let pipe = connection.pipe();
-    let congestion = connection.hot.cwnd.saturating_add(extra).saturating_sub(pipe);
+    // Segments that duplicates or SACK report make room for new ones: RFC 3042's limited transmit, RFC 6675's step 3.
+    let mut congestion = connection.hot.cwnd.saturating_sub(connection.pipe());
+    if connection.loss().frto == Frto::New {
+        let sent = connection.hot.snd_nxt.since(connection.cold.recover);
+        congestion = congestion.min((2 * mss).saturating_sub(sent));
+    }
     let usable = window.min(congestion);
     let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
     let len = queued.min(mss).min(usable);
@@ -205,7 +207,7 @@ fn hold_back(connection: &mut Connection) -> Option<Emit> {
         if connection.hot.snd_wnd == 0 {
             timers::arm_retransmit(connection);
         } else {
-            connection.hot.retransmit_at = connection.now.after(OVERRIDE_US);
+            timers::arm(connection, Timer::Retransmit, OVERRIDE_US);
         }
     }
     None
@@ -228,7 +230,7 @@ fn restart_after_idle(connection: &mut Connection) {
 }
 
 /// Bytes of new data queued, counted no further than `enough`.
-fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
+pub(super) fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
     let mut bytes = 0;
     for (_, cell) in connection.cells.from(connection.hot.unsent) {
         bytes += cell.payload_len();
@@ -240,11 +242,11 @@ fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
 }
 
 /// Send `len` new bytes, and with the last of them a FIN if one follows. `None` if the queue could not be cut.
-fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit> {
+pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit> {
     let first = connection.hot.unsent;
     let seq = connection.hot.snd_nxt;
     let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
-    let mut seq_len = 0;
+    let (mut seq_len, mut last) = (0, NONE);
     while let Some(cell) = connection.cells.get(index) {
         let control = cell.is(mark::CONTROL);
         let over = !control && cell.len > left;
@@ -259,8 +261,9 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
             flags |= control_flag(connection.hot.state);
         } else {
             left -= cell.len;
+            last = index;
         }
-        cell.marks |= mark::SENT;
+        cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
         cell.sent_us = now;
         seq_len += cell.len;
         index = cell.next;
@@ -277,11 +280,12 @@ fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit
     //# no more queued data to be sent) (MUST-61).
     if len > 0 && index == NONE {
         flags |= Flags::PSH;
+        if let Some(cell) = connection.cells.get_mut(last) {
+            cell.marks |= mark::PUSHED;
+        }
     }
-    //= https://www.rfc-editor.org/rfc/rfc6298#section-5
-    //# (5.1) Every time a packet containing data is sent (including a
-    //#       retransmission), if the timer is not running, start it running
-    timers::arm_retransmit(connection);
+    prr::note_sent(connection, seq_len);
+    timers::on_sent(connection);
     Some(speak(connection, seq, flags, first, len))
 }
 
@@ -353,12 +357,18 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
         if connection.cold.quick_acks > 0 {
             connection.cold.quick_acks -= 1;
         }
+        if connection.cold.active != NONE && connection.active_mut().dsack.take().is_some() {
+            //= https://www.rfc-editor.org/rfc/rfc2883#section-4
+            //# (2) Each duplicate contiguous sequence of data received is reported
+            //# in at most one D-SACK block.
+            connection.settle();
+        }
     }
     Emit { segment, first, len, field: ecn::codepoint::NOT_ECT }
 }
 
 /// TSval and TSecr of a segment sent now.
-fn timestamps(connection: &Connection) -> (u32, u32) {
+pub fn timestamps(connection: &Connection) -> (u32, u32) {
     (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
 }
 
@@ -387,15 +397,23 @@ fn data_options(connection: &Connection) -> Options {
     }
     if connection.is(flag::SACK)
         && let Some(active) = connection.active()
-        && !active.reassembly.is_empty()
     {
-        options.sack = active.reassembly.sack_blocks();
+        //= https://www.rfc-editor.org/rfc/rfc2883#section-4
+        //# (4) If the D-SACK block reports a duplicate contiguous sequence from
+        //# a (possibly larger) block of data in the receiver's data queue above
+        //# the cumulative acknowledgement, then the second SACK block in that
+        if let Some(block) = active.dsack {
+            options.sack.push(block.left, block.right);
+        }
+        for block in active.reassembly.sack_blocks().as_slice() {
+            options.sack.push(block.left, block.right);
+        }
     }
     options
 }
 
 /// Largest payload of a segment sent now: less than usual while SACK blocks go with it.
-fn payload_max(connection: &Connection) -> u32 {
+pub(super) fn payload_max(connection: &Connection) -> u32 {
     if connection.cold.active == NONE {
         return connection.send_mss();
     }

@@ -78,6 +78,15 @@ impl Reassembly {
         Some(Place { skip: first.since(start), len: last.since(first) })
     }
 
+    /// The first numbers between `start` and `end` that are there already. The block they lie in is reported next.
+    pub fn overlap(&mut self, start: SeqNum, end: SeqNum) -> Option<(SeqNum, SeqNum)> {
+        let first = self.ranges.partition_point(|range| range.end.le(start));
+        let at = self.ranges.get(first)?.start.max(start);
+        let (_, right) = self.block_around(at).filter(|_| at.lt(end))?;
+        self.note_recent(at);
+        Some((at, right.min(end)))
+    }
+
     fn note_recent(&mut self, at: SeqNum) {
         let block = self.block_around(at);
         let mut kept = [None; SACK_BLOCKS_MAX];

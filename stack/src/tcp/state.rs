@@ -3,6 +3,8 @@
 
 use super::congestion::{Algorithm, Controls, Window};
 use super::ecn;
+use super::history::History;
+use super::loss::{LossState, Phase};
 use super::receive::Reassembly;
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
@@ -10,7 +12,7 @@ use super::ticks::{Now, Ticks};
 use super::urgent::Urgent;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::StreamOptions;
-use crate::wire::tcp::SeqNum;
+use crate::wire::tcp::{SackBlock, SeqNum};
 
 /// The states of RFC 9293 section 3.3.2, in its order.
 ///
@@ -267,9 +269,13 @@ pub struct Cold {
     pub probes: u8,
     /// Why it ended.
     pub reason: u8,
+    /// What was learnt of the path.
+    pub history: History,
 }
 
-const _: () = assert!(size_of::<Cold>() <= 96);
+const _: () = assert!(size_of::<Cold>() <= 128);
+
+static NO_LOSS: LossState = LossState::NONE;
 
 /// What a connection needs while segments are missing.
 #[derive(Clone, Debug, Default)]
@@ -278,21 +284,15 @@ pub struct Active {
     pub reassembly: Reassembly,
     /// What is known of what we sent.
     pub loss: LossState,
+    /// What came twice, until the next acknowledgement tells of it (RFC 2883).
+    pub dsack: Option<SackBlock>,
 }
 
-/// Bytes in flight by what is known of them, and whether a loss is being repaired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LossState {
-    /// Said to have arrived by SACK, or counted by duplicates without it.
-    pub sacked: u32,
-    /// Taken for lost.
-    pub lost: u32,
-    /// Sent again since.
-    pub again: u32,
-    /// Repairing: from loss to the acknowledgement of `recover`.
-    pub recovering: bool,
-    /// The repair began with a timeout.
-    pub after_timeout: bool,
+impl Active {
+    /// Nothing in it need be remembered.
+    fn is_idle(&self) -> bool {
+        self.reassembly.is_empty() && self.dsack.is_none() && self.loss.is_idle()
+    }
 }
 
 /// Active parts of a lane, in a slab.
@@ -323,7 +323,7 @@ impl Actives {
     /// Give a part back, emptied, its vectors kept for the next.
     pub fn remove(&mut self, index: u32) {
         if let Some(active) = self.slots.get_mut(index as usize) {
-            active.loss = LossState::default();
+            (active.loss, active.dsack) = (LossState::NONE, None);
             active.reassembly.clear(&mut Vec::new());
             self.free.push(index);
         }
@@ -407,7 +407,7 @@ impl Connection<'_> {
             if !active.reassembly.is_empty() {
                 reasons |= decline::REASSEMBLY;
             }
-            if active.loss != LossState::default() {
+            if !active.loss.is_idle() {
                 reasons |= decline::LOSS;
             }
         }
@@ -438,8 +438,7 @@ impl Connection<'_> {
 
     /// Give the active part back once nothing is amiss.
     pub fn settle(&mut self) {
-        let idle = |active: &Active| active.reassembly.is_empty() && active.loss == LossState::default();
-        if self.active().is_some_and(idle) {
+        if self.active().is_some_and(Active::is_idle) {
             self.actives.remove(self.cold.active);
             self.cold.active = NONE;
         }
@@ -447,8 +446,15 @@ impl Connection<'_> {
     }
 
     /// What is known of losses.
-    pub fn loss(&self) -> LossState {
-        self.active().map_or(LossState::default(), |active| active.loss)
+    #[inline]
+    pub fn loss(&self) -> &LossState {
+        self.active().map_or(&NO_LOSS, |active| &active.loss)
+    }
+
+    /// A fast recovery is under way.
+    #[inline]
+    pub fn recovers(&self) -> bool {
+        self.cold.active != NONE && self.loss().phase == Phase::Recovery
     }
 
     /// Bytes between SND.UNA and SND.NXT.
@@ -459,7 +465,7 @@ impl Connection<'_> {
 
     /// Bytes that are probably in the network (RFC 6675's pipe).
     pub fn pipe(&self) -> u32 {
-        let LossState { sacked, lost, again, .. } = self.loss();
+        let LossState { sacked, lost, again, .. } = *self.loss();
         (self.flight() + again).saturating_sub(sacked + lost)
     }
 
@@ -498,7 +504,7 @@ impl Connection<'_> {
 
     /// Let the congestion control change the window.
     pub fn congestion(&mut self, work: impl FnOnce(Algorithm, &mut Window<'_>)) {
-        let (mss, recovering) = (self.send_mss(), self.loss().recovering);
+        let (mss, recovering) = (self.send_mss(), self.loss().is_repairing());
         let control = self.controls.obtain(&mut self.hot.control);
         let mut window = Window {
             cwnd: self.hot.cwnd,
@@ -552,6 +558,7 @@ impl Connection<'_> {
     /// Take a round-trip measurement in.
     pub fn measure(&mut self, sample_us: u32) {
         self.signals.rtt_us = sample_us.max(1);
+        self.cold.history.measured = true;
         let mut rtt = self.rtt();
         rtt.measure(sample_us, self.config);
         let Rtt { srtt_us, rttvar_us, rto_us } = rtt;

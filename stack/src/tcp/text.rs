@@ -4,7 +4,7 @@
 use super::input::{Accept, End};
 use super::receive::Range;
 use super::state::{Connection, State, flag};
-use crate::wire::tcp::{Flags, Segment, SeqNum};
+use crate::wire::tcp::{Flags, SackBlock, Segment, SeqNum};
 
 /// Decide what of `len` bytes at `start` to keep, and how soon to acknowledge.
 pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Option<Accept> {
@@ -22,6 +22,12 @@ pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Opti
     }
     let kept = (len - skip).min(room);
     note_size(connection, len);
+    if skip > 0 {
+        note_duplicate(connection, start, nxt);
+        connection.set(flag::ACK_NOW);
+    } else {
+        note_overlap(connection, first, first + kept);
+    }
     if first != nxt {
         //= https://www.rfc-editor.org/rfc/rfc5681#section-4.2
         //# Out-of-order data segments SHOULD be acknowledged immediately, in
@@ -35,6 +41,27 @@ pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Opti
         connection.set(flag::ACK_NOW);
     }
     Some(Accept { skip, len: kept, in_order: true })
+}
+
+/// What lies between these numbers has come before: the next acknowledgement says so, to a peer that understands SACK.
+//= https://www.rfc-editor.org/rfc/rfc2883#section-4
+//# (3) The left edge of the D-SACK block specifies the first sequence
+//# number of the duplicate contiguous sequence, and the right edge of
+//# the D-SACK block specifies the sequence number immediately following
+pub(super) fn note_duplicate(connection: &mut Connection, left: SeqNum, right: SeqNum) {
+    if connection.is(flag::SACK) && left.lt(right) {
+        connection.active_mut().dsack = Some(SackBlock { left, right });
+    }
+}
+
+/// The same of what waits in reassembly already, and of that the first part.
+fn note_overlap(connection: &mut Connection, start: SeqNum, end: SeqNum) {
+    if connection.active().is_none_or(|active| active.reassembly.is_empty()) {
+        return;
+    }
+    if let Some((left, right)) = connection.active_mut().reassembly.overlap(start, end) {
+        note_duplicate(connection, left, right);
+    }
 }
 
 /// Remember the largest segment the peer sends: what each held frame stands for.

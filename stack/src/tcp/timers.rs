@@ -1,11 +1,13 @@
 //! What happens when nothing arrives: retransmission, window and keepalive probes, and giving up.
 
-use super::loss::{LossRecovery, NewReno};
+use super::history::Timer;
 use super::options;
+use super::rack::REORDER_US_MIN;
 use super::rtt::backed_off;
 use super::send::NONE;
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
+use super::{loss, tlp};
 
 /// How a connection ended by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +42,11 @@ pub fn expire(connection: &mut Connection) -> Option<Expiry> {
     }
     if connection.hot.retransmit_at.is_due(now) {
         connection.hot.retransmit_at = Ticks::OFF;
-        return retransmit(connection);
+        match core::mem::take(&mut connection.cold.history.timer) {
+            Timer::Retransmit => return retransmit(connection),
+            Timer::Probe => tlp::expire(connection),
+            Timer::Reorder => loss::on_reordering_over(connection),
+        }
     }
     None
 }
@@ -63,7 +69,7 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
         connection.set(flag::PROBE);
         return None;
     }
-    NewReno.on_timeout(connection);
+    loss::on_timeout(connection);
     connection.set(flag::PROBE);
     None
 }
@@ -93,15 +99,129 @@ fn is_given_up(connection: &mut Connection) -> bool {
 /// Arm the retransmission timer for what is in flight, or the persist timer for what cannot go, unless it runs.
 pub fn arm_retransmit(connection: &mut Connection) {
     if !connection.hot.retransmit_at.is_on() {
-        restart_retransmit(connection);
+        arm_timeout(connection);
     }
 }
 
-/// Restart the retransmission timer.
-pub fn restart_retransmit(connection: &mut Connection) {
-    let us = backed_off(connection.hot.rto_us, connection.cold.backoff, connection.config.rto_max_us);
+/// Have the retransmission timer run out after an RTO from now, whatever it was armed for.
+pub fn arm_timeout(connection: &mut Connection) {
+    let us = timeout_us(connection);
+    arm(connection, Timer::Retransmit, us);
+}
+
+/// Arm the one timer.
+pub fn arm(connection: &mut Connection, timer: Timer, us: u32) {
+    connection.cold.history.timer = timer;
     connection.hot.retransmit_at = connection.now.after(u64::from(us));
 }
+
+/// RTO, backed off. Units: microseconds.
+fn timeout_us(connection: &Connection) -> u32 {
+    backed_off(connection.hot.rto_us, connection.cold.backoff, connection.config.rto_max_us)
+}
+
+/// What is left of the RTO since the oldest range was sent; zero if nothing is. Units: microseconds.
+fn rest_us(connection: &Connection) -> u32 {
+    let waited = connection
+        .cells
+        .get(connection.hot.head)
+        .map_or(0, |cell| connection.now.micros.wrapping_sub(cell.sent_us));
+    timeout_us(connection).saturating_sub(waited)
+}
+
+/// New data were sent: a tail loss probe may follow, or the retransmission timer watches.
+//= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
+//# The sender SHOULD start or
+//# restart a loss probe PTO timer after transmitting new data (that was
+//# not itself a loss probe)
+pub fn on_sent(connection: &mut Connection) {
+    if tlp::is_wanted(connection) {
+        arm_probe(connection, rest_us(connection));
+    } else {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.1) Every time a packet containing data is sent (including a
+        //#       retransmission), if the timer is not running, start it running
+        arm_retransmit(connection);
+    }
+}
+
+/// Something was sent again. With the oldest range the timer starts over, lest it runs out on a repair that goes on.
+//= https://www.rfc-editor.org/rfc/rfc6675#section-6
+//# a more careful variant
+//# that re-arms the RTO timer on each retransmission that is sent during
+//# recovery MAY be used.
+pub fn on_sent_again(connection: &mut Connection, oldest: bool) {
+    if oldest && connection.cold.history.timer != Timer::Reorder {
+        arm_timeout(connection);
+    } else {
+        arm_retransmit(connection);
+    }
+}
+
+/// Arm the timer for a tail loss probe, `limit_us` from now at the latest.
+//= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
+//# If Now() + PTO > TCP_RTO_expiration():
+//# PTO = TCP_RTO_expiration() - Now()
+fn arm_probe(connection: &mut Connection, limit_us: u32) {
+    let us = tlp::timeout_us(connection);
+    let us = if limit_us > 0 { us.min(limit_us) } else { us };
+    arm(connection, Timer::Probe, us);
+}
+
+/// An acknowledgement was taken in, whole. `advanced`: SND.UNA has moved; `wait_us`: reordering is given so long still.
+pub fn on_ack(connection: &mut Connection, advanced: bool, wait_us: u32) {
+    if connection.flight() == 0 {
+        if advanced {
+            //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+            //# (5.2) When all outstanding data has been acknowledged, turn off the
+            //#       retransmission timer.
+            connection.hot.retransmit_at = Ticks::OFF;
+        }
+        return;
+    }
+    let timer = connection.cold.history.timer;
+    if wait_us > 0 {
+        //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
+        //# it is RECOMMENDED that the
+        //# sender install a reordering timer.
+        arm(connection, Timer::Reorder, wait_us.max(REORDER_US_MIN));
+    } else if advanced {
+        match tlp::is_wanted(connection) {
+            true => arm_probe(connection, timeout_us(connection)),
+            false => restart(connection),
+        }
+    } else if timer == Timer::Reorder || timer == Timer::Probe && !tlp::is_wanted(connection) {
+        let us = rest_us(connection).max(REORDER_US_MIN);
+        arm(connection, Timer::Retransmit, us);
+    }
+}
+
+/// Restart the retransmission timer, for new data were acknowledged and others are in flight.
+//= https://www.rfc-editor.org/rfc/rfc6298#section-5
+//# (5.3) When an ACK is received that acknowledges new data, restart the
+//#       retransmission timer so that it will expire after RTO seconds
+fn restart(connection: &mut Connection) {
+    // With SACK a probe comes before the timeout, and RACK needs no further segments: there RTO restart does not help.
+    if connection.is(flag::SACK) || !is_short(connection) {
+        return arm_timeout(connection);
+    }
+    //= https://www.rfc-editor.org/rfc/rfc7765#section-4
+    //# (a)  RTO - T_earliest, if RTO - T_earliest > 0.
+    match rest_us(connection) {
+        0 => arm_timeout(connection),
+        us => arm(connection, Timer::Retransmit, us),
+    }
+}
+
+/// Too few segments are in flight and queued for as many duplicates as stand for a loss.
+//= https://www.rfc-editor.org/rfc/rfc7765#section-4
+//# The RECOMMENDED value of rrthresh is four
+fn is_short(connection: &Connection) -> bool {
+    connection.cells.from(connection.hot.head).take(SHORT_SEGMENTS).count() < SHORT_SEGMENTS
+}
+
+/// rrthresh of RFC 7765.
+const SHORT_SEGMENTS: usize = 4;
 
 /// Send a probe, or give the connection up.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4

@@ -10,11 +10,15 @@
 /// Lanes of the engine's host.
 const LANES: u8 = 1;
 
+/// It speaks IPv6.
+const IPV6: bool = false;
+
 mod congestion;
 mod data;
 mod driver;
 mod ecn;
 mod endings;
+mod loss;
 mod malformed;
 mod network;
 mod states;

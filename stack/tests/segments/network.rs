@@ -8,7 +8,8 @@ use stack::wire::tcp::Options;
 use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Tail, Verify, arp, ethernet, ipv4, udp};
 
 use crate::driver::{
-    MS, OUR_MAC, PEER, PEER_MAC, PEER_PORT, Peer, S, US, ip_frame, read, read_arp, read_ip, seg,
+    MS, OUR_MAC, PEER_MAC, PEER_PORT, PEER4 as PEER, Peer, S, US4 as US, ip_frame, read, read_arp, read_ip,
+    seg,
 };
 
 fn icmp(message: Message, data: &[u8]) -> Vec<u8> {
@@ -184,7 +185,7 @@ fn a_smaller_path_is_learnt() {
     let message =
         Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: 1000 };
     error(&mut peer, message, &frames[0].1);
-    assert_eq!((peer.tx(), peer.tx()), ("P. 1(960) ack 1".to_owned(), "P. 961(500) ack 1".to_owned()));
+    assert_eq!((peer.tx(), peer.tx()), (". 1(960) ack 1".to_owned(), "P. 961(500) ack 1".to_owned()));
 }
 
 fn arp_frame(operation: arp::Operation, sender: core::net::Ipv4Addr, target: core::net::Ipv4Addr) -> Vec<u8> {

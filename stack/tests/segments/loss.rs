@@ -1,0 +1,616 @@
+//! What is lost and how it is repaired, from both ends: SACK and D-SACK, RACK-TLP, rate reduction, F-RTO and undo.
+//! Segments are told by their numbers: number `n` begins at `1 + n · MSS`.
+
+use stack::config::Congestion;
+use stack::sim::Host;
+use stack::socket::{Event, Op, SocketOption, TcpInfo};
+use stack::wire::tcp::{Options, SackBlocks};
+
+use crate::driver::{IRS, In, MS, PEER, PEER_PORT, PORT, Peer, S, US, read, seg};
+
+const MSS: u32 = 1000;
+
+fn sack() -> Options {
+    Options { mss: Some(1000), sack_permitted: true, ..Options::NONE }
+}
+
+fn plain() -> Options {
+    Options { mss: Some(1000), ..Options::NONE }
+}
+
+/// A connection that the peer opened, whose handshake has taken `rtt_ms`; NewReno, for its figures are simple.
+fn opened(rtt_ms: u64, options: Options, adjust: fn(&mut Host)) -> Peer {
+    let mut peer = Peer::with(|host| {
+        host.config.tcp.congestion = Congestion::NewReno;
+        adjust(host);
+    });
+    peer.op(Op::listen_eager(core::net::SocketAddr::new(US.into(), PORT)));
+    assert_eq!(peer.event(), "listening");
+    assert_eq!(peer.answer(seg("S", 0, 0).options(options)), "S. 0(0) ack 1");
+    let stamp = peer.last.unwrap().options.timestamps;
+    peer.wait(rtt_ms * MS);
+    let mut ack = seg(".", 1, 1);
+    if let (Some((value, _)), Some((stamp, _))) = (options.timestamps, stamp) {
+        ack = ack.stamps(value, stamp);
+    }
+    peer.rx(ack);
+    assert_eq!(peer.event(), "accepted");
+    let stream = peer.stream();
+    peer.op(Op::set(stream, SocketOption::NoDelay(true)));
+    peer
+}
+
+fn send(peer: &mut Peer, segments: u32) {
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![7u8; (segments * MSS) as usize]));
+}
+
+/// An acknowledgement of everything before segment `next`, with these blocks, told by their segments.
+fn ack(peer: &Peer, next: u32, blocks: &[(u32, u32)]) -> In {
+    let mut ack = seg(".", 1, 1 + next * MSS);
+    let mut reported = SackBlocks::NONE;
+    for (first, behind) in blocks {
+        reported.push(peer.iss + (1 + first * MSS), peer.iss + (1 + behind * MSS));
+    }
+    ack.options.sack = reported;
+    ack
+}
+
+fn report(peer: &mut Peer, next: u32, blocks: &[(u32, u32)]) {
+    let ack = ack(peer, next, blocks);
+    peer.rx(ack);
+}
+
+/// Numbers of the segments with data sent since the last look, in order, and when each went, since `begun`.
+fn timed(peer: &mut Peer, begun: u64) -> Vec<(u32, u64)> {
+    let iss = peer.iss;
+    let frames = peer.frames();
+    let sent = frames.iter().filter_map(|(at, bytes)| Some((*at, read(bytes)?)));
+    sent.filter(|(_, (_, data))| !data.is_empty())
+        .map(|(at, (segment, _))| ((segment.seq.since(iss) - 1) / MSS, (at - begun) / MS))
+        .collect()
+}
+
+fn sent(peer: &mut Peer) -> Vec<u32> {
+    let begun = peer.now() % MS;
+    timed(peer, begun).into_iter().map(|(number, _)| number).collect()
+}
+
+/// What goes within `ms`, and when.
+fn within(peer: &mut Peer, ms: u64) -> Vec<(u32, u64)> {
+    let begun = peer.now();
+    peer.frames();
+    peer.wait(ms * MS);
+    timed(peer, begun)
+}
+
+fn info(peer: &mut Peer) -> TcpInfo {
+    let stream = peer.stream();
+    peer.op(Op::inspect(stream));
+    loop {
+        if let Some(Event::Info { info, .. }) = peer.app().events.pop_front() {
+            return info;
+        }
+    }
+}
+
+fn range(first: u32, behind: u32) -> Vec<u32> {
+    (first..behind).collect()
+}
+
+/// The blocks of the last segment the engine sent, relative.
+fn blocks(peer: &Peer) -> Vec<(u32, u32)> {
+    let blocks = peer.last.unwrap().options.sack;
+    blocks.as_slice().iter().map(|block| (block.left.since(IRS), block.right.since(IRS))).collect()
+}
+
+#[test]
+fn what_comes_twice_is_reported_once() {
+    // Shows RFC 2883's examples 1 to 4: a duplicate, a duplicate beside a block, a duplicate inside a block, and a
+    // segment of which half came before; each told in one acknowledgement, the first block of it.
+    //= https://www.rfc-editor.org/rfc/rfc2883#section-4
+    //= type=test
+    //# (2) Each duplicate contiguous sequence of data received is reported
+    //# in at most one D-SACK block.
+    //= https://www.rfc-editor.org/rfc/rfc2883#section-4
+    //= type=test
+    //# (4) If the D-SACK block reports a duplicate contiguous sequence from
+    //# a (possibly larger) block of data in the receiver's data queue above
+    //# the cumulative acknowledgement, then the second SACK block in that
+    let mut peer = opened(0, sack(), |_| {});
+    assert_eq!(peer.answer(seg(".", 1, 1).data(500)), ". 1(0) ack 501");
+    assert_eq!(peer.answer(seg(".", 501, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(peer.answer(seg(".", 1, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(blocks(&peer), [(1, 501)]);
+    assert_eq!(peer.answer(seg(".", 1501, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(blocks(&peer), [(1501, 2001)]);
+    assert_eq!(peer.answer(seg(".", 1, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(blocks(&peer), [(1, 501), (1501, 2001)]);
+    assert_eq!(peer.answer(seg(".", 3001, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(peer.answer(seg(".", 2001, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(peer.answer(seg(".", 1501, 1).data(500)), ". 1(0) ack 1001");
+    assert_eq!(blocks(&peer), [(1501, 2001), (1501, 2501), (3001, 3501)]);
+    assert_eq!(peer.answer(seg(".", 501, 1).data(1000)), ". 1(0) ack 2501");
+    assert_eq!(blocks(&peer), [(501, 1001), (3001, 3501)]);
+    assert_eq!(peer.answer(seg(".", 2501, 1).data(600)), ". 1(0) ack 3501");
+    assert_eq!(blocks(&peer), [(3001, 3101)]);
+    assert_eq!(peer.answer(seg(".", 3501, 1).data(100)), ". 1(0) ack 3601");
+    assert_eq!(blocks(&peer), []);
+    assert_eq!(peer.report().active, 0);
+}
+
+#[test]
+fn without_sack_no_duplicate_is_reported() {
+    // Shows that a peer which did not offer SACK gets no D-SACK block.
+    let mut peer = opened(0, plain(), |_| {});
+    assert_eq!(peer.answer(seg(".", 1, 1).data(500)), ". 1(0) ack 501");
+    assert_eq!(peer.answer(seg(".", 1, 1).data(500)), ". 1(0) ack 501");
+    assert_eq!(blocks(&peer), []);
+}
+
+#[test]
+fn two_duplicates_send_new_segments_and_the_third_the_lost_one() {
+    // Shows limited transmit, with SACK and without: one new segment for each of two duplicates, beyond the window.
+    //= https://www.rfc-editor.org/rfc/rfc3042#section-2
+    //= type=test
+    //# it SHOULD use the Limited Transmit algorithm, which calls for a TCP
+    //# sender to transmit new data upon the arrival of the first two
+    //# consecutive duplicate ACKs
+    for selective in [false, true] {
+        let mut peer = opened(100, if selective { sack() } else { plain() }, |_| {});
+        send(&mut peer, 20);
+        assert_eq!(sent(&mut peer), range(0, 10));
+        peer.wait(100 * MS);
+        for (count, due) in [(1, 10), (2, 11), (3, 0)] {
+            let reported = [(1, 1 + count)];
+            report(&mut peer, 0, if selective { &reported } else { &[] });
+            assert_eq!(sent(&mut peer), [due], "duplicate {count}, SACK {selective}");
+        }
+    }
+}
+
+#[test]
+fn a_reduction_is_spread_over_the_round_trip() {
+    // Shows rate reduction on the wire: of 14 segments the first is lost, and after limited transmit and the repair every
+    // other acknowledgement sends one, until half the window is in flight.
+    //= https://www.rfc-editor.org/rfc/rfc6937#section-3
+    //= type=test
+    //# sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out
+    let mut peer = opened(100, sack(), |host| host.config.tcp.initial_window = 14);
+    send(&mut peer, 60);
+    assert_eq!(sent(&mut peer), range(0, 14));
+    peer.wait(100 * MS);
+    let mut counts = Vec::new();
+    for behind in 2..=14 {
+        report(&mut peer, 0, &[(1, behind)]);
+        counts.push(sent(&mut peer).len());
+    }
+    assert_eq!(counts, [1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0]);
+    report(&mut peer, 16, &[]);
+    let info = info(&mut peer);
+    assert_eq!((info.cwnd, info.ssthresh), (7 * MSS, 7 * MSS));
+}
+
+#[test]
+fn several_losses_of_a_window_reduce_it_once() {
+    // Shows three losses in one window: each repaired once, in order, and the threshold halved once.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    assert_eq!(sent(&mut peer), range(0, 10));
+    peer.wait(100 * MS);
+    let mut again = Vec::new();
+    for blocks in [&[(1, 2)][..], &[(1, 3)], &[(4, 5), (1, 3)], &[(4, 6), (1, 3)], &[(7, 8), (4, 6), (1, 3)]]
+    {
+        report(&mut peer, 0, blocks);
+        again.extend(sent(&mut peer));
+    }
+    for behind in [9, 10] {
+        report(&mut peer, 0, &[(7, behind), (4, 6), (1, 3)]);
+        again.extend(sent(&mut peer));
+    }
+    assert_eq!(again, [0, 3, 6]);
+    peer.wait(100 * MS);
+    for next in [3, 6, 10] {
+        report(&mut peer, next, &[]);
+        assert_eq!(sent(&mut peer), []);
+    }
+    assert_eq!(info(&mut peer).ssthresh, 5 * MSS);
+}
+
+#[test]
+fn a_probe_asks_for_news_of_a_tail() {
+    // Shows the probe's time, two round trips after the last segment; that it is the highest segment, or a new one if
+    // there is; that there is one of it; and that the retransmission timer follows it.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
+    //= type=test
+    //# If such an unsent segment is not available, then the sender SHOULD
+    //# retransmit the highest-sequence segment sent so far and set
+    //# TLP.is_retrans to true.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
+    //= type=test
+    //# the sender MUST re-arm the RTO timer, not the PTO
+    //# timer, if the FlightSize is not zero.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 3);
+    assert_eq!(sent(&mut peer), range(0, 3));
+    assert_eq!(within(&mut peer, 600), [(2, 200), (0, 500)]);
+
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 12);
+    assert_eq!(sent(&mut peer), range(0, 10));
+    assert_eq!(within(&mut peer, 450), [(10, 200)]);
+    assert_eq!(info(&mut peer).cwnd, 10 * MSS);
+}
+
+#[test]
+fn a_probe_waits_for_what_may_delay_an_acknowledgement() {
+    // Shows that a single segment is probed no sooner than the retransmission timer would run out, for its
+    // acknowledgement may be delayed; that the window stays; that a timeout follows; and the floor of 2 ms.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
+    //= type=test
+    //# If Now() + PTO > TCP_RTO_expiration():
+    //# PTO = TCP_RTO_expiration() - Now()
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 1);
+    assert_eq!(within(&mut peer, 550), [(0, 300)]);
+    assert_eq!(info(&mut peer).cwnd, 10 * MSS);
+    peer.wait(100 * MS);
+    assert_eq!((sent(&mut peer), info(&mut peer).cwnd), (vec![0], MSS));
+
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp_ack_delay_us = 30_000);
+    send(&mut peer, 1);
+    assert_eq!(within(&mut peer, 290), [(0, 230)]);
+
+    let mut peer = opened(0, sack(), |_| {});
+    send(&mut peer, 3);
+    assert_eq!(within(&mut peer, 100), [(2, 2)]);
+}
+
+#[test]
+fn nothing_is_probed_without_sack_or_where_it_is_switched_off() {
+    // Shows that only the retransmission timer runs for a peer without SACK, and with the option off.
+    for (options, adjust) in
+        [(plain(), (|_| {}) as fn(&mut Host)), (sack(), |host| host.config.tcp.tlp = false)]
+    {
+        let mut peer = opened(100, options, adjust);
+        send(&mut peer, 3);
+        assert_eq!(within(&mut peer, 350), [(0, 300)]);
+    }
+}
+
+#[test]
+fn what_a_probe_has_repaired_counts_as_a_loss() {
+    // Shows the three ends of a probe that was sent again: acknowledged with D-SACK, or by a duplicate, nothing was lost;
+    // with neither, something was, and the window falls when the next segment is acknowledged.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.4.2
+    //= type=test
+    //# The sender then
+    //# SHOULD invoke a congestion control response equivalent to a fast
+    //# recovery.
+    for (answer, due) in [("dsack", 10), ("duplicate", 10), ("nothing", 5)] {
+        let mut peer = opened(100, sack(), |_| {});
+        send(&mut peer, 10);
+        peer.frames();
+        assert_eq!(within(&mut peer, 250), [(9, 200)]);
+        report(&mut peer, 10, if answer == "dsack" { &[(9, 10)] } else { &[] });
+        if answer == "duplicate" {
+            report(&mut peer, 10, &[]);
+        }
+        send(&mut peer, 1);
+        report(&mut peer, 11, &[]);
+        assert_eq!(info(&mut peer).cwnd, due * MSS, "{answer}");
+    }
+}
+
+#[test]
+fn a_probe_tells_of_the_whole_tail() {
+    // Shows RFC 8985's case of a flight of which only the head arrived: the answer to the probe shows that all before it
+    // were lost, and they are sent again without a timeout.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    report(&mut peer, 2, &[]);
+    assert_eq!(within(&mut peer, 250), [(9, 200)]);
+    peer.wait(51 * MS);
+    report(&mut peer, 2, &[(9, 10)]);
+    let mut again = sent(&mut peer);
+    for next in [3, 5, 8] {
+        peer.wait(100 * MS);
+        report(&mut peer, next, &[(9, 10)]);
+        again.extend(sent(&mut peer));
+    }
+    assert_eq!(again, range(2, 9));
+    assert_eq!(peer.report().counters.timeouts, 0);
+}
+
+#[test]
+fn a_lost_head_and_a_lost_tail_are_repaired_without_a_timer() {
+    // Shows RFC 8985 section 9.1's first example: of three segments, sent more than the reordering window apart, the
+    // first and the last are lost; the second's report brings the first back, and that one's the last.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
+    //= type=test
+    //# RACK considers that
+    //# segment lost if another segment that was sent later has been
+    //# delivered and the reordering window has passed.
+    let mut peer = opened(100, sack(), |_| {});
+    for _ in 0..3 {
+        send(&mut peer, 1);
+        peer.wait(30 * MS);
+    }
+    assert_eq!(sent(&mut peer), range(0, 3));
+    peer.wait(40 * MS);
+    report(&mut peer, 0, &[(1, 2)]);
+    assert_eq!(sent(&mut peer), [0]);
+    peer.wait(100 * MS);
+    report(&mut peer, 2, &[]);
+    assert_eq!(sent(&mut peer), [2]);
+}
+
+#[test]
+fn a_lost_retransmission_is_noticed() {
+    // Shows that a retransmission is taken for lost once one that was sent later has arrived, and goes again at once.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    for behind in 3..=5 {
+        report(&mut peer, 0, &[(2, behind)]);
+    }
+    assert_eq!(sent(&mut peer), [0]);
+    peer.wait(MS);
+    report(&mut peer, 0, &[(2, 7)]);
+    assert_eq!(sent(&mut peer), [1]);
+    peer.wait(100 * MS);
+    report(&mut peer, 0, &[(1, 10)]);
+    assert_eq!(sent(&mut peer), [0]);
+    report(&mut peer, 10, &[]);
+    assert_eq!((sent(&mut peer), peer.report().counters.timeouts), (vec![], 0));
+}
+
+#[test]
+fn a_segment_has_a_quarter_of_a_round_trip_to_be_overtaken() {
+    // Shows that fewer reports than stand for a loss send nothing again until a quarter of the least round trip has
+    // passed, that nothing goes if the segment comes in that time, and that no timeout is needed otherwise.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
+    //= type=test
+    //# it is RECOMMENDED that the
+    //# sender install a reordering timer.
+    for late in [20, 40] {
+        let mut peer = opened(100, sack(), |_| {});
+        send(&mut peer, 3);
+        peer.frames();
+        peer.wait(100 * MS);
+        report(&mut peer, 0, &[(1, 3)]);
+        let again = within(&mut peer, late);
+        report(&mut peer, 3, &[]);
+        assert_eq!(again, if late == 20 { vec![] } else { vec![(0, 25)] });
+    }
+}
+
+#[test]
+fn reordering_is_learnt() {
+    // Shows a segment 30 ms late, beyond a quarter of the round trip: the first time it goes again for nothing, and D-SACK
+    // gives the window back; from then on the same reordering costs nothing, and the next window is wider.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
+    //= type=test
+    //# The RACK.reo_wnd
+    //# increases linearly for every round trip in which the sender receives
+    //# some DSACK option
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    for behind in 2..=4 {
+        report(&mut peer, 0, &[(1, behind)]);
+    }
+    assert_eq!(sent(&mut peer), [0]);
+    peer.wait(30 * MS);
+    report(&mut peer, 10, &[]);
+    assert_eq!((info(&mut peer).cwnd, info(&mut peer).ssthresh), (5 * MSS, 5 * MSS));
+    peer.wait(70 * MS);
+    report(&mut peer, 10, &[(0, 1)]);
+    assert_eq!((info(&mut peer).cwnd, info(&mut peer).ssthresh), (10 * MSS, u32::MAX));
+    for round in 1..4 {
+        send(&mut peer, 10);
+        assert_eq!(sent(&mut peer).len(), 10);
+        peer.wait(100 * MS);
+        for behind in 2..=10 {
+            report(&mut peer, 10 * round, &[(10 * round + 1, 10 * round + behind)]);
+        }
+        assert_eq!(within(&mut peer, 30), []);
+        report(&mut peer, 10 * (round + 1), &[]);
+    }
+}
+
+#[test]
+fn a_timeout_for_nothing_is_taken_back() {
+    // Shows F-RTO with SACK and without: the acknowledgements were merely late, new segments go instead of old ones, the
+    // window comes back, and nothing but the first segment went twice.
+    //= https://www.rfc-editor.org/rfc/rfc5682#section-3.1
+    //= type=test
+    //# declare the timeout spurious and set SpuriousRecovery to
+    //# SPUR_TO.
+    for options in [sack(), plain()] {
+        let mut peer = opened(100, options, |host| host.config.tcp.tlp = false);
+        send(&mut peer, 20);
+        assert_eq!(sent(&mut peer), range(0, 10));
+        assert_eq!(within(&mut peer, 350), [(0, 300)]);
+        assert_eq!(info(&mut peer).cwnd, MSS);
+        report(&mut peer, 1, &[]);
+        assert_eq!(sent(&mut peer), [10, 11]);
+        report(&mut peer, 2, &[]);
+        assert_eq!((sent(&mut peer), info(&mut peer).cwnd), (vec![], 10 * MSS));
+        let mut rest = Vec::new();
+        for next in 3..=20 {
+            report(&mut peer, next, &[]);
+            rest.extend(sent(&mut peer));
+        }
+        assert_eq!(rest, range(12, 20));
+    }
+}
+
+#[test]
+fn a_timeout_for_a_reason_is_not_taken_back() {
+    // Shows F-RTO's other end: the answers to the new segments are duplicates, so the loss was real, and what is missing
+    // goes again in slow start, from no more than three segments on.
+    //= https://www.rfc-editor.org/rfc/rfc5682#section-3.1
+    //= type=test
+    //# set the congestion window to
+    //# no more than 3 * MSS and proceed with the conventional RTO
+    //# recovery, retransmitting unacknowledged segments.
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp = false);
+    send(&mut peer, 20);
+    peer.frames();
+    assert_eq!(within(&mut peer, 400), [(0, 300)]);
+    report(&mut peer, 1, &[]);
+    assert_eq!(sent(&mut peer), [10, 11]);
+    peer.wait(100 * MS);
+    report(&mut peer, 1, &[(10, 11)]);
+    assert_eq!(sent(&mut peer), [1]);
+    report(&mut peer, 1, &[(10, 12)]);
+    assert_eq!(sent(&mut peer), [2]);
+    assert!(info(&mut peer).cwnd <= 3 * MSS);
+    peer.wait(100 * MS);
+    report(&mut peer, 3, &[(10, 12)]);
+    assert_eq!(sent(&mut peer), [3, 4, 5]);
+}
+
+#[test]
+fn without_new_data_a_timeout_repairs_in_slow_start() {
+    // Shows that F-RTO does not wait where no new segment can ask: the next lost ones go.
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp = false);
+    send(&mut peer, 6);
+    peer.frames();
+    assert_eq!(within(&mut peer, 400), [(0, 300)]);
+    report(&mut peer, 1, &[]);
+    assert_eq!(sent(&mut peer), [1, 2]);
+    report(&mut peer, 3, &[]);
+    assert_eq!(sent(&mut peer), [3, 4, 5]);
+}
+
+#[test]
+fn timestamps_show_that_a_timeout_was_for_nothing() {
+    // Shows the Eifel detection: an acknowledgement that echoes the first transmission's time takes the timeout back at
+    // once; one that echoes the second's does not.
+    //= https://www.rfc-editor.org/rfc/rfc3522#section-3.2
+    //= type=test
+    //# If the value of the Timestamp Echo Reply field of the
+    //# acceptable ACK's Timestamps option is smaller than the
+    //# value of RetransmitTS, then proceed to step (5)
+    for original in [true, false] {
+        let options = Options { timestamps: Some((1000, 0)), mss: Some(1012), ..sack() };
+        let mut peer = opened(100, options, |host| host.config.tcp.tlp = false);
+        send(&mut peer, 10);
+        let first = peer.frames();
+        let stamp = |bytes: &[u8]| read(bytes).unwrap().0.options.timestamps.unwrap().0;
+        let first = stamp(&first[0].1);
+        peer.wait(350 * MS);
+        let second = stamp(&peer.frames()[0].1);
+        let ack = ack(&peer, 1, &[]).stamps(1100, if original { first } else { second });
+        peer.rx(ack);
+        let (again, info) = (sent(&mut peer), info(&mut peer));
+        if original {
+            assert_eq!((again, info.cwnd, info.ssthresh), (vec![], 10 * MSS, u32::MAX));
+        } else {
+            assert_eq!((again, info.cwnd, info.ssthresh), (vec![1, 2], 2 * MSS, 5 * MSS));
+        }
+    }
+}
+
+#[test]
+fn a_receiver_may_change_its_mind() {
+    // Shows reneging: what was reported and is thrown away after all goes again once the timer has run out.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 4);
+    peer.frames();
+    peer.wait(100 * MS);
+    report(&mut peer, 0, &[(1, 4)]);
+    assert_eq!(sent(&mut peer), [0]);
+    peer.wait(100 * MS);
+    report(&mut peer, 1, &[]);
+    assert_eq!(sent(&mut peer), []);
+    let again = within(&mut peer, 400);
+    assert_eq!(again.first().map(|(number, _)| *number), Some(1));
+    report(&mut peer, 2, &[]);
+    assert_eq!(sent(&mut peer), [2, 3]);
+}
+
+#[test]
+fn without_sack_a_partial_acknowledgement_brings_the_next() {
+    // Shows NewReno: two losses of one window are repaired one after the other, without a timeout, by one reduction.
+    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
+    //= type=test
+    //# If this ACK does *not* acknowledge all of the data up to and including
+    //# recover, then this is a partial ACK.  In this case, retransmit the first
+    //# unacknowledged segment.
+    let mut peer = opened(100, plain(), |_| {});
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    let mut again = Vec::new();
+    for _ in 0..8 {
+        report(&mut peer, 0, &[]);
+        again.extend(sent(&mut peer));
+    }
+    assert_eq!(again, [0]);
+    peer.wait(100 * MS);
+    report(&mut peer, 4, &[]);
+    assert_eq!(sent(&mut peer), [4]);
+    peer.wait(100 * MS);
+    report(&mut peer, 10, &[]);
+    assert_eq!((sent(&mut peer), info(&mut peer).ssthresh), (vec![], 5 * MSS));
+    assert_eq!(peer.report().counters.timeouts, 0);
+    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
+    //= type=test
+    //# the TCP sender first checks the value of recover to see if the
+    //# Cumulative Acknowledgment field covers more than recover.
+    send(&mut peer, 5);
+    peer.frames();
+    for _ in 0..4 {
+        report(&mut peer, 10, &[]);
+    }
+    assert_eq!(
+        sent(&mut peer),
+        [12, 13],
+        "duplicates of what went again for nothing bring new segments only"
+    );
+}
+
+#[test]
+fn without_sack_a_short_flight_waits_no_longer_than_its_timeout() {
+    // Shows RTO restart: the timer of a second segment counts from when it was sent, not from the first one's
+    // acknowledgement.
+    //= https://www.rfc-editor.org/rfc/rfc7765#section-4
+    //= type=test
+    //# (a)  RTO - T_earliest, if RTO - T_earliest > 0.
+    let mut peer = opened(100, plain(), |_| {});
+    send(&mut peer, 1);
+    peer.wait(50 * MS);
+    send(&mut peer, 1);
+    peer.wait(50 * MS);
+    report(&mut peer, 1, &[]);
+    let rto = u64::from(info(&mut peer).rto_us / 1000);
+    assert_eq!(within(&mut peer, 400), [(1, rto - 50)]);
+}
+
+#[test]
+fn a_connection_begins_small_if_its_syn_was_lost_twice() {
+    // Shows one segment as the initial window after two timeouts of the SYN, and ten after one.
+    //= https://www.rfc-editor.org/rfc/rfc6928#section-2
+    //= type=test
+    //# unless there have been more than
+    //# one SYN or SYN/ACK retransmissions or true loss detection has been
+    //# made.
+    for (seconds, due) in [(2, 10), (4, 1)] {
+        let mut peer = Peer::new();
+        peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+        assert_eq!(peer.tx(), "S 0(0)");
+        peer.wait(seconds * S);
+        peer.frames();
+        assert_eq!(peer.answer(seg("S.", 0, 1).options(sack())), ". 1(0) ack 1");
+        assert_eq!(peer.event(), "connected");
+        send(&mut peer, 20);
+        assert_eq!(sent(&mut peer).len(), due, "after {seconds} s");
+    }
+}
