@@ -229,6 +229,8 @@ impl Engine {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
         let congestion = self.congestion_of(half.listener);
         let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
+        let field = field | class;
         self.send_unpathed(&half.tuple, &segment, field);
     }
 

@@ -17,7 +17,7 @@ use crate::tcp::options;
 use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{State, flag};
-use crate::tcp::timers;
+use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
 /// The application's timers.
@@ -362,6 +362,7 @@ impl Engine {
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
             SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
+            SocketOption::Urgent => urgent::send(&mut connection),
             SocketOption::Stream(options) => options::change(&mut connection, options),
             SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }

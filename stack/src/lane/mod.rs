@@ -433,6 +433,7 @@ impl Lane {
             Event::Received { stream, data } => {
                 Event::Received { stream, data: received(stream.into(), data) }
             }
+            Event::Urgent { stream, ahead } => Event::Urgent { stream, ahead },
             Event::End { stream } => Event::End { stream },
             Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
                 Some(payload) => Event::Sent { stream, payload },

@@ -50,6 +50,14 @@ pub enum Event<D = Received, P = Payload> {
         /// The bytes.
         data: D,
     },
+    /// The peer has sent urgent data, or more of it. It is in line: the last of it lies `ahead` bytes behind what was
+    /// received before.
+    Urgent {
+        /// The connection.
+        stream: Stream,
+        /// Bytes to its end, counted from the next `Received`.
+        ahead: u32,
+    },
     /// The peer has sent its FIN. Sending goes on.
     End {
         /// The connection.

@@ -347,8 +347,6 @@ pub struct StreamOptions {
     pub syn_retries: u8,
     /// The IPv4 header's type of service, or the IPv6 header's traffic class; the two bits of ECN are TCP's own.
     pub traffic_class: u8,
-    /// The IPv4 header's time to live, or the IPv6 header's hop limit.
-    pub hop_limit: u8,
     /// Give the connection up once data stay unacknowledged this long (RFC 5482). Units: milliseconds.
     pub user_timeout_ms: u32,
     /// Bytes that may wait for the application: what the window is advertised from. Units: bytes.
@@ -387,6 +385,8 @@ pub enum SocketOption {
     ReceiveFrames(u32),
     /// How the stream finds out how much may be in flight. The window stays as it is.
     Congestion(Congestion),
+    /// What was sent so far ends with urgent data: said to the peer until it is acknowledged (RFC 9293 section 3.8.5).
+    Urgent,
     /// Everything a stream does otherwise than its lane's configuration; of a listener: what its connections begin with.
     Stream(StreamOptions),
     /// Of a listener: further connections that may be under way or wait to be accepted.
