@@ -321,7 +321,6 @@ fn options_have_linux_s_errors() {
         (tcp, libc::TCP_SYNCNT, 3, 3),
         (tcp, libc::TCP_USER_TIMEOUT, 30_000, 30_000),
         (ip, libc::IP_TOS, 0x13, 0x10),
-        (ip, libc::IP_TTL, 7, 7),
     ] {
         assert_eq!((set(level, name, &[value]), get(level, name)), (0, Ok(back)), "{level} {name}");
     }
@@ -334,7 +333,7 @@ fn options_have_linux_s_errors() {
         (tcp, libc::TCP_INFO, 0, libc::ENOPROTOOPT),
         (tcp, 999, 0, libc::ENOPROTOOPT),
         (socket, libc::SO_ERROR, 0, libc::ENOPROTOOPT),
-        (ip, libc::IP_TTL, 256, libc::EINVAL),
+        (ip, libc::IP_MTU_DISCOVER, 9, libc::EINVAL),
         (77, 1, 0, libc::ENOPROTOOPT),
     ] {
         assert_eq!(set(level, name, &[value]), error, "{level} {name} {value}");
@@ -530,4 +529,89 @@ fn settings_come_from_a_file_at_each_socket() {
     assert_eq!(syn("net.ipv4.tcp_timestamps=0\ntcp_sack=0\n"), [2, 4, 5, 180, 1, 3, 3, 8]);
     assert_eq!(syn("tcp_timestamps=0\ntcp_window_scaling=0\ntcp_sack=0"), [2, 4, 5, 180]);
     assert_eq!(syn("tcp_rmem=4096 131072 6291456\n")[19], 7);
+}
+
+#[test]
+fn the_type_of_service_is_in_each_packet() {
+    // Shows IP_TOS in the SYN-ACK, in data and in acknowledgements, and that ECN's bits are not the application's.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let listener = host.socket();
+    assert_eq!(host.set_option(listener, libc::IPPROTO_IP, libc::IP_TOS, &[0x2b]), Ok(0));
+    assert_eq!((host.bind(listener, LOCAL, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    peer.send(SYN, &[]);
+    assert_eq!(peer.expect(SYN | ACK).tos, 0x28);
+    peer.send(ACK, &[]);
+    let stream = host.accept(listener).unwrap();
+    assert_eq!(host.write(stream, b"x"), Ok(1));
+    assert_eq!(peer.expect(ACK | PSH).tos, 0x28);
+    assert_eq!(host.set_option(stream, libc::IPPROTO_IP, libc::IP_TOS, &[0x10]), Ok(0));
+    peer.send(ACK | PSH, b"y");
+    assert_eq!(peer.expect(ACK).tos, 0x10);
+}
+
+#[test]
+fn urgent_data_is_told_of_and_read_in_line_or_aside() {
+    // Shows MSG_OOB both ways, SO_OOBINLINE, SIOCATMARK, POLLPRI, and the urgent pointer behind the last urgent byte.
+    const SIOCATMARK: libc::c_ulong = 0x8905;
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.5
+    //= type=test
+    //# The urgent pointer MUST point to the sequence number of the octet
+    //# following the urgent data (MUST-62).
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let (_, stream) = peer.passive(&host);
+    host.set_nonblocking(stream);
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    peer.send_urgent(b"abc", 3);
+    assert_eq!(host.poll(stream, libc::POLLPRI | libc::POLLIN, 0), Ok(libc::POLLPRI | libc::POLLIN));
+    assert_eq!(host.ioctl(stream, SIOCATMARK), Ok(0));
+    assert_eq!(host.read(stream, 9).unwrap(), b"ab");
+    assert_eq!(host.ioctl(stream, SIOCATMARK), Ok(1));
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB).unwrap(), b"c");
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    assert_eq!(host.read(stream, 9), Err(libc::EAGAIN));
+    peer.send(ACK | PSH, b"de");
+    assert_eq!(host.read(stream, 9).unwrap(), b"de");
+    assert_eq!(host.set_option(stream, libc::SOL_SOCKET, libc::SO_OOBINLINE, &[1]), Ok(0));
+    peer.send_urgent(b"fgh", 2);
+    assert_eq!(host.read(stream, 9).unwrap(), b"f");
+    assert_eq!((host.ioctl(stream, SIOCATMARK), host.read(stream, 9).unwrap()), (Ok(1), b"gh".to_vec()));
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    assert_eq!(host.send(stream, b"xyz", libc::MSG_OOB), Ok(3));
+    let segment = loop {
+        let segment = peer.next();
+        if !segment.data.is_empty() {
+            break segment;
+        }
+    };
+    assert_eq!(
+        (&segment.data[..], segment.urgent, segment.flags & segment::URG),
+        (&b"xyz"[..], 3, segment::URG)
+    );
+    peer.send(ACK, &[]);
+    assert_eq!(host.write(stream, b"plain"), Ok(5));
+    assert_eq!(peer.expect(ACK | PSH).urgent, 0);
+}
+
+#[test]
+fn a_host_of_ipv6_is_reached_without_discovery() {
+    // Shows a handshake over IPv6 with the flags' addresses; what neighbours say to each other is not the caller's.
+    let host = Host::load("local=fd3d:0a0b:17d6::1/48,gw=fd3d:0a0b:17d6:8888::1,mtu=1500");
+    let listener = host.open(libc::AF_INET6, libc::SOCK_STREAM, 0).unwrap() as i32;
+    assert_eq!((host.bind_ipv6(listener, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    let syn =
+        segment::Segment { from: 40_000, to: 8080, seq: 7, flags: SYN, window: 1000, ..Default::default() };
+    let [local, remote] = ["fd3d:0a0b:17d6::1", "fd3d:fa7b:d17d::1"].map(|ip| ip.parse().unwrap());
+    host.inject(&syn.packet_ipv6(remote, local));
+    let (_, packet) = host.sniff().unwrap();
+    let tcp = &packet[40..];
+    assert_eq!((packet[0] >> 4, packet[6], tcp[13]), (6, 6, SYN | ACK));
+    assert_eq!(&tcp[20..24], [2, 4, 1440u16.to_be_bytes()[0], 1440u16.to_be_bytes()[1]]);
+    assert_eq!(segment::sum_ipv6(local, remote, tcp), 0, "the segment's sum");
+    assert_eq!((&packet[8..24], &packet[24..40]), (&local.octets()[..], &remote.octets()[..]));
+    let iss = u32::from_be_bytes(*tcp[4..].first_chunk().unwrap());
+    let ack = segment::Segment { seq: 8, ack: iss.wrapping_add(1), flags: ACK, ..syn };
+    host.inject(&ack.packet_ipv6(remote, local));
+    assert_eq!(host.poll(listener, libc::POLLIN, 0), Ok(libc::POLLIN));
 }

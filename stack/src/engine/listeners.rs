@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::{Birth, Kind};
-use super::packets::listening_for;
 use super::segments::Arrived;
+use super::udp::{equals_of, listening_for};
 use crate::config::Congestion;
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
@@ -48,9 +48,9 @@ impl Listeners {
         Listeners { by_address: HashMap::with_hasher(hash), states: Vec::new() }
     }
 
-    /// Something listens on exactly this address.
+    /// Something listens on exactly this address; every address of both versions is taken with every one of IPv4.
     pub fn is_taken(&self, address: SocketAddr) -> bool {
-        self.by_address.contains_key(&address)
+        equals_of(address).any(|address| self.by_address.contains_key(&address))
     }
 
     /// Somebody here listens for this destination.
@@ -229,6 +229,8 @@ impl Engine {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
         let congestion = self.congestion_of(half.listener);
         let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
+        let field = field | class;
         self.send_unpathed(&half.tuple, &segment, field);
     }
 
@@ -246,7 +248,7 @@ impl Engine {
         evicted.is_some()
     }
 
-    fn uncount_half_open(&mut self, listener: u32) {
+    pub(super) fn uncount_half_open(&mut self, listener: u32) {
         if let Some(state) = self.listeners.get_mut(listener) {
             state.half_open = state.half_open.saturating_sub(1);
         }

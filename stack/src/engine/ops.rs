@@ -17,7 +17,7 @@ use crate::tcp::options;
 use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{State, flag};
-use crate::tcp::timers;
+use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
 /// The application's timers.
@@ -95,6 +95,7 @@ impl Engine {
                 self.send_to(socket, to, payload, notify, queue, tag)
             }
             Action::Timer { at } => self.timer(at, queue, tag),
+            Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
@@ -361,6 +362,7 @@ impl Engine {
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
             SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
+            SocketOption::Urgent => urgent::send(&mut connection),
             SocketOption::Stream(options) => options::change(&mut connection, options),
             SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }

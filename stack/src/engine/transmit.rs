@@ -453,10 +453,15 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
-        let (local, remote) = (tuple.local.ip(), tuple.remote.ip());
-        let headers = if remote.is_ipv6() { 60 } else { 40 };
-        let mtu = self.mtu_to(local, remote, 0);
-        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        let headers = if tuple.remote.is_ipv6() { 60 } else { 40 };
+        self.mtu_of(tuple)
+            .saturating_sub(headers)
+            .clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// The largest IP packet of a connection. Units: bytes.
+    pub(super) fn mtu_of(&self, tuple: &Tuple) -> u16 {
+        self.mtu_to(tuple.local.ip(), tuple.remote.ip(), 0)
     }
 
     /// The largest packet of the way between two addresses; without one, of an interface.

@@ -10,6 +10,7 @@ use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
+use super::urgent;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 
@@ -50,6 +51,8 @@ pub struct Verdict {
     pub reset: bool,
     /// The connection is established now.
     pub connected: bool,
+    /// Urgent data that the application does not know of yet ends before this number.
+    pub urgent: Option<SeqNum>,
     /// The connection is over.
     pub end: Option<End>,
 }
@@ -122,7 +125,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     acknowledge(connection, segment, 0);
     establish(connection);
     // Text beside the SYN fits the window that our SYN offered.
-    connection.hot.rcv_adv += super::output::window_room(connection).min(u32::from(u16::MAX));
+    connection.hot.rcv_adv += super::options::window_room(connection).min(u32::from(u16::MAX));
     let accept = text(connection, segment.seq + 1, len);
     note_fin(connection, segment, segment.seq + 1 + len);
     Verdict { accept, connected: true, ..Verdict::default() }
@@ -233,6 +236,8 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     if verdict.end.is_some() {
         return verdict;
     }
+    // Sixth, the URG bit.
+    verdict.urgent = urgent::input(connection, segment);
     // Seventh, the segment text; a SYN takes the number before it.
     let start = segment.seq + u32::from(segment.flags.contains(Flags::SYN));
     if len > 0 && connection.hot.state.receives() {
@@ -299,6 +304,11 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
             return verdict;
         }
         timers::heard(connection);
+        let urgent = urgent::input(connection, segment);
+        if urgent.is_some() {
+            connection.set(flag::ACK_NOW);
+            return Verdict { urgent, ..Verdict::dropped(DropReason::TcpNotAcceptable) };
+        }
     }
     if len > 0 || segment.flags.contains(Flags::FIN) {
         if is_duplicate(connection, segment, len) {

@@ -1,6 +1,7 @@
 //! LISTEN, and SYN_RECEIVED by way of a listener: compact, bounded, and forgotten in time.
 //! A half-open connection that is acknowledged becomes a flow, and `input` takes over.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
@@ -282,6 +283,11 @@ impl HalfOpens {
         let before = self.entries.len();
         self.entries.retain(|_, entry| entry.listener != listener);
         before - self.entries.len()
+    }
+
+    /// Forget all of an address of ours. Returns the listener of each.
+    pub fn remove_local(&mut self, ip: IpAddr) -> Vec<u32> {
+        self.entries.extract_if(|tuple, _| tuple.local.ip() == ip).map(|(_, entry)| entry.listener).collect()
     }
 
     /// When `next_due` has something.

@@ -10,6 +10,7 @@
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | what was lost; how much may be in flight |
 //! | `ecn` | what was marked, and how both ends tell each other |
+//! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `info` | its figures, for those who ask |
@@ -41,5 +42,6 @@ pub mod time_wait;
 pub mod timers;
 pub mod tlp;
 pub mod undo;
+pub mod urgent;
 
 pub use crate::wire::tcp::SeqNum;

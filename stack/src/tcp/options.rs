@@ -1,7 +1,7 @@
 //! What a connection does otherwise than the lane's configuration says, and what changing it does.
 
 use super::send::mark;
-use super::state::{Connection, flag};
+use super::state::{Connection, decline, flag};
 use super::timers;
 use crate::config::TcpConfig;
 use crate::socket::{QuickAck, StreamOptions};
@@ -43,13 +43,42 @@ pub fn window_scale(options: &StreamOptions, config: &TcpConfig) -> u8 {
     u8::try_from(bits.saturating_sub(u16::BITS)).unwrap_or(0).min(14)
 }
 
-/// Frames the connection may hold: those that its bytes ask for, if they were set.
-pub fn frames_max(connection: &Connection) -> u16 {
-    let max = connection.cold.frames_max;
-    if connection.options.receive_bytes == 0 {
-        return max;
+/// The options concern each segment. Kept as a bit of the hot part, so that other flows do not look here.
+pub fn are_said(options: &StreamOptions) -> bool {
+    options.receive_bytes > 0 || options.traffic_class > 0
+}
+
+/// Something beside the hot and the cold part concerns each segment.
+pub fn is_said(connection: &Connection) -> bool {
+    connection.hot.decline & decline::OPTIONS != 0
+}
+
+/// The type of service of the connection's segments, without the bits of ECN.
+pub fn traffic_class(connection: &Connection) -> u8 {
+    if is_said(connection) { connection.options.traffic_class } else { 0 }
+}
+
+/// Bytes that may wait for the application, if that was set.
+fn bytes_max(connection: &Connection) -> Option<u32> {
+    let bytes = if is_said(connection) { connection.options.receive_bytes } else { 0 };
+    (bytes > 0).then_some(bytes)
+}
+
+/// Bytes the peer may have under way: what the frames we may still take stand for, within the bytes that were set.
+pub fn window_room(connection: &Connection) -> u32 {
+    let (held, each) = (connection.hot.held, u32::from(connection.cold.rcv_mss));
+    let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.frames_left);
+    match bytes_max(connection) {
+        None => frames * each,
+        Some(bytes) => (frames * each).min(bytes.saturating_sub(u32::from(held) * each)),
     }
-    let frames = connection.options.receive_bytes.div_ceil(u32::from(connection.cold.rcv_mss).max(1));
+}
+
+/// Frames the connection may hold: those that its bytes ask for, if they were set.
+fn frames_max(connection: &Connection) -> u16 {
+    let max = connection.cold.frames_max;
+    let Some(bytes) = bytes_max(connection) else { return max };
+    let frames = bytes.div_ceil(u32::from(connection.cold.rcv_mss).max(1));
     u16::try_from(frames)
         .unwrap_or(u16::MAX)
         .clamp(max.min(connection.config.receive_frames), connection.config.receive_frames_max)
@@ -57,10 +86,8 @@ pub fn frames_max(connection: &Connection) -> u16 {
 
 /// The whole receive buffer. Units: bytes.
 pub fn receive_bytes(connection: &Connection) -> u32 {
-    match connection.options.receive_bytes {
-        0 => u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss),
-        bytes => bytes,
-    }
+    let frames = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    bytes_max(connection).unwrap_or(frames)
 }
 
 /// SYNs sent again before a connect is given up.
@@ -131,4 +158,5 @@ fn apply(connection: &mut Connection) {
     if options.keepalive_idle_s > 0 {
         connection.cold.keepalive_idle_s = options.keepalive_idle_s;
     }
+    connection.refresh_decline();
 }

@@ -10,7 +10,7 @@ use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::undo::{self, Frto};
-use super::{prr, timers, tlp};
+use super::{prr, timers, tlp, urgent};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// One segment to send: a header, and where its payload begins in the send queue.
@@ -22,7 +22,7 @@ pub struct Emit {
     pub first: u32,
     /// Bytes of payload.
     pub len: u32,
-    /// The ECN field of its IP header.
+    /// Its IP header's type of service or traffic class; the two lowest bits are the ECN field.
     pub field: u8,
 }
 
@@ -45,6 +45,8 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     if let Some(emit) = &mut emit {
         connection.clear(flag::PROBE);
         ecn::stamp(connection, emit, nxt);
+        emit.field |= options::traffic_class(connection);
+        urgent::stamp(connection, emit);
     }
     emit
 }
@@ -423,19 +425,6 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
     u32::from(connection.hot.mss).saturating_sub(options).max(1)
 }
 
-/// Bytes the peer may have under way: what the frames we may still take stand for.
-pub fn window_room(connection: &Connection) -> u32 {
-    let held = connection.hot.held;
-    let most = options::frames_max(connection);
-    let frames = u32::from(most.saturating_sub(held));
-    let each = u32::from(connection.cold.rcv_mss);
-    let room = frames.min(connection.frames_left) * each;
-    match connection.options.receive_bytes {
-        0 => room,
-        bytes => room.min(bytes.saturating_sub(u32::from(held) * each)),
-    }
-}
-
 /// Least step by which the window's edge moves.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
@@ -448,7 +437,7 @@ fn window_step(connection: &Connection) -> u32 {
 fn window_edge(connection: &Connection) -> SeqNum {
     let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
     let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;
-    let edge = nxt + window_room(connection).min(limit);
+    let edge = nxt + options::window_room(connection).min(limit);
     if edge.gt(adv) && edge.since(adv) >= window_step(connection) { edge } else { adv }
 }
 
@@ -468,7 +457,7 @@ fn advertise(connection: &mut Connection) -> u16 {
 
 /// The window of a SYN is never scaled (RFC 7323 section 2.2).
 fn syn_window(connection: &mut Connection) -> u16 {
-    let field = u16::try_from(window_room(connection)).unwrap_or(u16::MAX);
+    let field = u16::try_from(options::window_room(connection)).unwrap_or(u16::MAX);
     if connection.hot.state == State::SynReceived {
         connection.hot.rcv_adv = connection.hot.rcv_adv.max(connection.hot.rcv_nxt + u32::from(field));
     }

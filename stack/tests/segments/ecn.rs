@@ -22,7 +22,7 @@ fn listening(adjust: impl FnOnce(&mut stack::sim::Host)) -> Peer {
         host.config.tcp.quick_acks = 0;
         adjust(host);
     });
-    peer.op(Op::listen_eager(core::net::SocketAddr::new(US.into(), PORT)));
+    peer.op(Op::listen_eager(core::net::SocketAddr::new(US, PORT)));
     assert_eq!(peer.event(), "listening");
     peer
 }
@@ -116,7 +116,7 @@ fn a_client_asks_where_it_should_and_knows_a_grant() {
     ] {
         let context = format!("{mode:?} {syn_ack}");
         let mut peer = Peer::with(|host| host.config.tcp.ecn = mode);
-        peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+        peer.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
         let syn = if mode == Ecn::Request { "SEW 0(0)" } else { "S 0(0)" };
         assert_eq!((peer.tx(), peer.field), (syn.to_owned(), NOT_ECT), "{context}");
         assert_eq!(peer.answer(seg(syn_ack, 0, 1).options(options())), ". 1(0) ack 1", "{context}");
@@ -136,7 +136,7 @@ fn a_syn_that_is_not_answered_goes_again_without_asking() {
     //# SYN retransmission timeout interval MAY resend the SYN and any
     //# subsequent SYN retransmissions with CWR and ECE cleared.
     let mut peer = Peer::with(|host| host.config.tcp.ecn = Ecn::Request);
-    peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+    peer.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
     assert_eq!(peer.tx(), "SEW 0(0)");
     peer.wait(1_100 * MS);
     assert_eq!(peer.tx(), "S 0(0)");
@@ -163,7 +163,7 @@ fn a_peer_that_stops_asking_is_granted_nothing() {
 fn two_that_open_at_once_agree_too() {
     // Shows a simultaneous open: both SYNs ask, our SYN-ACK grants.
     let mut peer = Peer::with(|host| host.config.tcp.ecn = Ecn::Request);
-    peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+    peer.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
     assert_eq!(peer.tx(), "SEW 0(0)");
     assert_eq!(peer.answer(seg("SEW", 0, 0).options(options())), "S.E 0(0) ack 1");
     peer.answer(seg(".", 1, 1));
@@ -378,7 +378,7 @@ fn dctcp_marks_its_control_segments_as_asked() {
             host.config.tcp.dctcp_ect_always = always;
         };
         let mut peer = Peer::with(dctcp);
-        peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+        peer.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
         assert_eq!((peer.tx().as_str(), peer.field), ("SEW 0(0)", ECT_0));
         let mut peer = listening(dctcp);
         assert_eq!(peer.answer(seg("SEW", 0, 0).options(options()).field(ECT_0)), "S.E 0(0) ack 1");

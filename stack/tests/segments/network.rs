@@ -8,7 +8,8 @@ use stack::wire::tcp::Options;
 use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Tail, Verify, arp, ethernet, ipv4, udp};
 
 use crate::driver::{
-    MS, OUR_MAC, PEER, PEER_MAC, PEER_PORT, Peer, S, US, ip_frame, read, read_arp, read_ip, seg,
+    MS, OUR_MAC, PEER_MAC, PEER_PORT, PEER4 as PEER, Peer, S, US4 as US, ip_frame, read, read_arp, read_ip,
+    seg,
 };
 
 fn icmp(message: Message, data: &[u8]) -> Vec<u8> {

@@ -13,12 +13,12 @@ fn peer_in(state: &str) -> Peer {
     match state {
         "CLOSED" => {}
         "LISTEN" => {
-            peer.op(Op::listen_eager(SocketAddr::new(US.into(), PORT)));
+            peer.op(Op::listen_eager(SocketAddr::new(US, PORT)));
             peer.event();
         }
         "SYN-SENT" => peer.connecting(),
         "SYN-RECEIVED by a listener" => {
-            peer.op(Op::listen_eager(SocketAddr::new(US.into(), PORT)));
+            peer.op(Op::listen_eager(SocketAddr::new(US, PORT)));
             peer.event();
             assert_eq!(peer.answer(seg("S", 0, 0)), "S. 0(0) ack 1");
         }
