@@ -125,7 +125,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     acknowledge(connection, segment, 0);
     establish(connection);
     // Text beside the SYN fits the window that our SYN offered.
-    connection.hot.rcv_adv += super::output::window_room(connection).min(u32::from(u16::MAX));
+    connection.hot.rcv_adv += options::window_room(connection).min(u32::from(u16::MAX));
     let accept = text(connection, segment.seq + 1, len);
     note_fin(connection, segment, segment.seq + 1 + len);
     Verdict { accept, connected: true, ..Verdict::default() }
