@@ -11,7 +11,7 @@ use super::receive::Parsed;
 use super::udp::Fate;
 use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
-use crate::ip::path_mtu::PATH_MTU_MIN;
+use crate::ip::path_mtu;
 use crate::ip::route::Class;
 use crate::socket::{LaneId, OpError};
 use crate::tcp::isn::Tuple;
@@ -376,7 +376,7 @@ impl Engine {
         match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => {
                 self.learn_path_mtu(error.quoted.remote, mtu);
-                self.lower_mtu(slot, mtu.max(PATH_MTU_MIN));
+                self.lower_mtu(slot, mtu.max(path_mtu::least(error.quoted.remote)));
             }
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
             //# most popular TCP implementations treat all ICMP "hard errors" received for

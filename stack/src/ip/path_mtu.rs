@@ -24,6 +24,18 @@ pub const AGE: Duration = Duration::from_mins(10);
 /// connections send dust. Units: bytes, with IP header.
 pub const PATH_MTU_MIN: u16 = 552;
 
+/// The least that every way of IPv6 takes (RFC 8200 section 5). Units: bytes, with IP header.
+pub const PATH_MTU_MIN_IPV6: u16 = 1280;
+
+/// The least path MTU that is believed of a destination. Units: bytes, with IP header.
+#[must_use]
+pub const fn least(destination: IpAddr) -> u16 {
+    match destination {
+        IpAddr::V4(_) => PATH_MTU_MIN,
+        IpAddr::V6(_) => PATH_MTU_MIN_IPV6,
+    }
+}
+
 /// What was learnt last of a destination.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -51,7 +63,7 @@ impl PathMtus {
 
     /// A router takes packets of `mtu` bytes at most to a destination. False if that is nothing new.
     pub fn learn(&mut self, destination: IpAddr, mtu: u16, now: Instant) -> bool {
-        let mtu = mtu.max(PATH_MTU_MIN);
+        let mtu = mtu.max(least(destination));
         //= https://www.rfc-editor.org/rfc/rfc1191#section-3
         //# A host MUST not increase its estimate of the Path MTU in response to
         //# the contents of a Datagram Too Big message.
@@ -133,7 +145,9 @@ mod tests {
         assert_eq!((mtus.of(host(1), at(899)), mtus.of(host(1), at(900))), (Some(1300), None));
         assert_eq!(mtus.of(host(2), at(0)), None);
         assert!(mtus.learn(host(1), 1450, at(900)) && mtus.learn(host(1), 68, at(901)));
-        assert_eq!(mtus.of(host(1), at(902)), Some(PATH_MTU_MIN));
+        assert_eq!(mtus.of(host(1), at(902)), Some(552));
+        let six = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+        assert!(mtus.learn(six, 600, at(903)) && mtus.of(six, at(903)) == Some(1280));
     }
 
     #[test]

@@ -127,14 +127,19 @@ impl Table {
         Ok(())
     }
 
-    /// Removes an address and the routes that send from it, or lead to a gateway that is then nobody's neighbour.
+    /// Removes an address and the routes that send from it, or through a gateway of its subnet that no other address
+    /// reaches.
     pub fn remove_address(&mut self, address: IpAddr) {
+        let gone = self.addresses.iter().find(|known| known.address == address).copied();
         self.addresses.retain(|known| known.address != address);
         self.deprecated.retain(|known| *known != address);
         let mut routes = core::mem::take(&mut self.routes);
         routes.retain(|route| {
-            let reached = route.gateway.is_none_or(|gateway| self.is_neighbour(route.interface, gateway));
-            reached && route.source != Some(address)
+            let lost = |gateway| {
+                let through = |gone: LocalAddress| in_prefix(gateway, gone.address, gone.prefix_len);
+                gone.is_some_and(through) && !self.is_neighbour(route.interface, gateway)
+            };
+            route.source != Some(address) && !route.gateway.is_some_and(lost)
         });
         self.routes = routes;
     }
@@ -466,10 +471,13 @@ mod tests {
         assert_eq!(hop(&table, "8.8.8.9"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
         table.remove_route(ip("8.8.8.8"), 32);
         assert_eq!(hop(&table, "8.8.8.8"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
+        // A router that is reached by other means, as those of IPv6 are by their own word.
+        table.add_route(route("2001:db9::", 32, Some("fe80::9"))).unwrap();
         table.remove_address(ip("10.0.0.1"));
         assert!(!table.is_local(ip("10.0.0.1")));
-        // Its gateway is no neighbour any more.
+        // Its gateway is no neighbour any more; the others are what they were.
         assert_eq!(hop(&table, "10.0.0.7"), None);
+        assert_eq!(hop(&table, "2001:db9::5"), Some((ip("fe80::9"), ip("2001:db8::1"))));
         assert!(table.remove_way(ip("8.8.0.0"), 16) && !table.remove_way(ip("8.8.0.0"), 16));
         assert_eq!(hop(&table, "8.8.8.8"), None);
     }

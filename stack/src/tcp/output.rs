@@ -251,6 +251,10 @@ pub(super) fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
 pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit> {
     let first = connection.hot.unsent;
     let seq = connection.hot.snd_nxt;
+    if connection.flight() == 0 {
+        // What the timer was to do while nothing was in flight it need not do any more.
+        connection.hot.retransmit_at = Ticks::OFF;
+    }
     let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
     let (mut seq_len, mut last) = (0, NONE);
     while let Some(cell) = connection.cells.get(index) {

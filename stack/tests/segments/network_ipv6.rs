@@ -389,7 +389,7 @@ fn errors_end_a_connect_and_no_connection() {
     complain(&mut peer, Message::PacketTooBig { mtu: 1279 }, &frames[0].1);
     assert_eq!(peer.tx(), "-");
     complain(&mut peer, Message::PacketTooBig { mtu: 1280 }, &frames[0].1);
-    assert_eq!((peer.tx(), peer.tx()), ("P. 1(1220) ack 1".to_owned(), "P. 1221(240) ack 1".to_owned()));
+    assert_eq!((peer.tx(), peer.tx()), (". 1(1220) ack 1".to_owned(), "P. 1221(240) ack 1".to_owned()));
 }
 
 #[test]
