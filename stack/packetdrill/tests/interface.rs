@@ -321,6 +321,7 @@ fn options_have_linux_s_errors() {
         (tcp, libc::TCP_SYNCNT, 3, 3),
         (tcp, libc::TCP_USER_TIMEOUT, 30_000, 30_000),
         (ip, libc::IP_TOS, 0x13, 0x10),
+        (ip, libc::IP_TTL, 7, 7),
     ] {
         assert_eq!((set(level, name, &[value]), get(level, name)), (0, Ok(back)), "{level} {name}");
     }
@@ -334,6 +335,7 @@ fn options_have_linux_s_errors() {
         (tcp, 999, 0, libc::ENOPROTOOPT),
         (socket, libc::SO_ERROR, 0, libc::ENOPROTOOPT),
         (ip, libc::IP_MTU_DISCOVER, 9, libc::EINVAL),
+        (ip, libc::IP_TTL, 256, libc::EINVAL),
         (77, 1, 0, libc::ENOPROTOOPT),
     ] {
         assert_eq!(set(level, name, &[value]), error, "{level} {name} {value}");

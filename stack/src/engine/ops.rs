@@ -50,7 +50,7 @@ pub struct Deferred {
     to: SocketAddr,
     from: Option<SocketAddr>,
     timeout: Duration,
-    options: StreamOptions,
+    options: Option<StreamOptions>,
     queue: u8,
     tag: Tag,
 }
@@ -83,8 +83,7 @@ impl Engine {
             }
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
             Action::Connect { to, from, timeout, lane: _, options } => {
-                let options = options.map_or_else(StreamOptions::default, |options| *options);
-                self.connect(to, from, timeout, options, queue, tag);
+                self.connect(to, from, timeout, options.map(|options| *options), queue, tag);
             }
             Action::Receive { stream } => self.receive_op(stream, queue, tag),
             Action::Send { stream, payload, notify, more } => {
@@ -155,16 +154,17 @@ impl Engine {
         to: SocketAddr,
         from: Option<SocketAddr>,
         timeout: Duration,
-        options: StreamOptions,
+        own_options: Option<StreamOptions>,
         queue: u8,
         tag: Tag,
     ) {
+        let options = own_options.unwrap_or_default();
         let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (to, from) = (plain(to), from.map(plain));
         let (tuple, path) = match self.choose_tuple(to, from) {
             Ok(chosen) => chosen,
             Err(_) if to.is_ipv6() && self.awaits_address() => {
-                return self.deferred.push(Deferred { to, from, timeout, options, queue, tag });
+                return self.deferred.push(Deferred { to, from, timeout, options: own_options, queue, tag });
             }
             Err(error) => return self.fail(None, error, queue, tag),
         };
@@ -199,6 +199,10 @@ impl Engine {
         }
         self.claim(&tuple, true);
         self.mark_dirty(slot);
+        if own_options.is_some() {
+            let stream = Stream(self.flows.id(slot));
+            self.complete(queue, tag, true, Event::Connecting { stream, local: tuple.local });
+        }
     }
 
     /// Both ends of a connection we open, and its path.

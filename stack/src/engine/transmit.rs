@@ -52,6 +52,8 @@ struct Form {
     each: u16,
     /// The ECN field of its IP header.
     field: u8,
+    /// Its time to live or hop limit; zero: the port's.
+    hop_limit: u8,
 }
 
 /// Next hops of living flows, each once.
@@ -197,9 +199,9 @@ impl Engine {
     fn send_bundle(&mut self, bundle: &mut Option<Bundle>) {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
-            let Bundle { frame, path, tuple, segment, field, .. } = bundle;
+            let Bundle { frame, path, tuple, segment, field, hop_limit, .. } = bundle;
             match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
-                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field }),
+                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field, hop_limit }),
                 None => self.counters.fail(DropReason::NoRoute),
             }
         }
@@ -295,17 +297,18 @@ impl Engine {
             return self.counters.fail(DropReason::NoRoute);
         };
         match self.ports[hop.interface].composer.header() {
-            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field }),
+            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field, hop_limit: 0 }),
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
     fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
-        let Form { each, field } = form;
+        let Form { each, field, hop_limit } = form;
         let port = &self.ports[hop.interface];
         let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
-        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, port.hop_limit) else {
+        let hop_limit = if hop_limit == 0 { port.hop_limit } else { hop_limit };
+        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
         match &mut header {

@@ -429,6 +429,7 @@ impl Lane {
         let event = match event {
             Event::Listening { listener, local } => Event::Listening { listener, local },
             Event::Accepted { listener, stream, peer } => Event::Accepted { listener, stream, peer },
+            Event::Connecting { stream, local } => Event::Connecting { stream, local },
             Event::Connected { stream, local } => Event::Connected { stream, local },
             Event::Received { stream, data } => {
                 Event::Received { stream, data: received(stream.into(), data) }

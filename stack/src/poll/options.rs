@@ -93,7 +93,7 @@ const SEND_MIN: u32 = 4608;
 /// See `SEND_MIN`.
 const RECEIVE_MIN: u32 = 2304;
 
-/// The time to live of every packet.
+/// The time to live of packets, unless the application sets it.
 const HOP_LIMIT: i32 = 64;
 
 /// What a socket was told.
@@ -412,6 +412,7 @@ impl Socket {
         };
         match name {
             name::IP_TOS => self.set_traffic_class(value),
+            name::IP_TTL => self.set_hop_limit(value, 1)?,
             name::IP_RECVERR => self.options.receive_errors = value != 0,
             name::IP_MTU_DISCOVER if (0..=5).contains(&value) => self.options.mtu_discover = value,
             name::IP_MTU_DISCOVER => return Err(Errno::Invalid),
@@ -425,6 +426,7 @@ impl Socket {
         match name {
             name::IPV6_TCLASS if (-1..=255).contains(&value) => self.set_traffic_class(value.max(0)),
             name::IPV6_TCLASS => return Err(Errno::Invalid),
+            name::IPV6_UNICAST_HOPS => self.set_hop_limit(value, 0)?,
             name::IPV6_RECVERR => self.options.receive_errors = value != 0,
             name::IPV6_MTU_DISCOVER if (0..=5).contains(&value) => self.options.mtu_discover = value,
             name::IPV6_V6ONLY if self.local.is_none() => self.options.only_v6 = value != 0,
@@ -441,10 +443,20 @@ impl Socket {
         self.options.stream.traffic_class = class & own;
     }
 
+    /// Minus one is the default.
+    fn set_hop_limit(&mut self, value: i32, least: i32) -> Result<(), Errno> {
+        if value != -1 && !(least..=255).contains(&value) {
+            return Err(Errno::Invalid);
+        }
+        self.options.stream.hop_limit = u8::try_from(value).unwrap_or(0);
+        Ok(())
+    }
+
     fn ip(&self, name: i32) -> Result<Vec<u8>, Errno> {
         let value = match name {
             name::IP_TOS => i32::from(self.options.stream.traffic_class),
-            name::IP_TTL => HOP_LIMIT,
+            name::IP_TTL if self.options.stream.hop_limit == 0 => HOP_LIMIT,
+            name::IP_TTL => i32::from(self.options.stream.hop_limit),
             name::IP_RECVERR => i32::from(self.options.receive_errors),
             name::IP_MTU_DISCOVER => self.options.mtu_discover,
             _ => return Err(Errno::NoOption),

@@ -272,6 +272,11 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             socket.local = Some(local);
             Readiness::NONE
         }
+        Event::Connecting { stream, local } => {
+            socket.stream = Some(stream);
+            socket.local = Some(local);
+            Readiness::NONE
+        }
         Event::Bound { socket: udp, local } => {
             socket.udp = Some(udp);
             socket.local = Some(local);

@@ -36,6 +36,13 @@ pub enum Event<D = Received, P = Payload> {
         /// The peer.
         peer: SocketAddr,
     },
+    /// A connection with options of its own is being opened: its handle, so that they can be changed meanwhile.
+    Connecting {
+        /// The connection.
+        stream: Stream,
+        /// Our end.
+        local: SocketAddr,
+    },
     /// A connection we opened is established.
     Connected {
         /// The connection.

@@ -39,7 +39,7 @@ pub enum Action<P = Payload> {
         timeout: Duration,
         /// The lane it is to live on; `None`: the one that is asked. Another one answers with `WrongLane`.
         lane: Option<LaneId>,
-        /// What the connection begins with; `None`: the defaults.
+        /// What the connection begins with; `None`: the defaults. With options of its own, `Connecting` comes first.
         options: Option<Box<StreamOptions>>,
     },
     /// Deliver what arrives. Multishot: `Received` …, `End`. Given again, it moves the direction to another queue and tag.
@@ -347,6 +347,8 @@ pub struct StreamOptions {
     pub syn_retries: u8,
     /// The IPv4 header's type of service, or the IPv6 header's traffic class; the two bits of ECN are TCP's own.
     pub traffic_class: u8,
+    /// The IPv4 header's time to live, or the IPv6 header's hop limit.
+    pub hop_limit: u8,
     /// Give the connection up once data stay unacknowledged this long (RFC 5482). Units: milliseconds.
     pub user_timeout_ms: u32,
     /// Bytes that may wait for the application: what the window is advertised from. Units: bytes.

@@ -45,7 +45,7 @@ pub fn window_scale(options: &StreamOptions, config: &TcpConfig) -> u8 {
 
 /// The options concern each segment. Kept as a bit of the hot part, so that other flows do not look here.
 pub fn are_said(options: &StreamOptions) -> bool {
-    options.receive_bytes > 0 || options.traffic_class > 0
+    options.receive_bytes > 0 || options.traffic_class > 0 || options.hop_limit > 0
 }
 
 /// Something beside the hot and the cold part concerns each segment.
@@ -56,6 +56,11 @@ pub fn is_said(connection: &Connection) -> bool {
 /// The type of service of the connection's segments, without the bits of ECN.
 pub fn traffic_class(connection: &Connection) -> u8 {
     if is_said(connection) { connection.options.traffic_class } else { 0 }
+}
+
+/// The time to live of the connection's segments; zero: the port's.
+pub fn hop_limit(connection: &Connection) -> u8 {
+    if is_said(connection) { connection.options.hop_limit } else { 0 }
 }
 
 /// Bytes that may wait for the application, if that was set.
@@ -129,6 +134,7 @@ fn uncork(connection: &mut Connection) {
     if let Some(cell) = connection.cells.get_mut(tail) {
         cell.marks &= !mark::MORE;
     }
+    super::urgent::push(connection);
 }
 
 /// Acknowledge at once for a while, or delay from here on.

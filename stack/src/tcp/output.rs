@@ -24,6 +24,8 @@ pub struct Emit {
     pub len: u32,
     /// Its IP header's type of service or traffic class; the two lowest bits are the ECN field.
     pub field: u8,
+    /// Its IP header's time to live or hop limit; zero: the port's.
+    pub hop_limit: u8,
 }
 
 /// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
@@ -46,6 +48,7 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
         connection.clear(flag::PROBE);
         ecn::stamp(connection, emit, nxt);
         emit.field |= options::traffic_class(connection);
+        emit.hop_limit = options::hop_limit(connection);
         urgent::stamp(connection, emit);
     }
     emit
@@ -197,7 +200,10 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     //# the sending TCP endpoint buffers all user data (regardless of the PSH
     //# bit) until the outstanding data has been acknowledged or until the TCP
     //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
-    let nagle = !connection.is(flag::NO_DELAY) && connection.flight() > 0 && !connection.is(flag::FIN_QUEUED);
+    let nagle = !connection.is(flag::NO_DELAY)
+        && connection.flight() > 0
+        && !connection.is(flag::FIN_QUEUED)
+        && !urgent::is_pushed(connection);
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
 
@@ -368,7 +374,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
             connection.settle();
         }
     }
-    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT }
+    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0 }
 }
 
 /// TSval and TSecr of a segment sent now.

@@ -417,7 +417,10 @@ impl Connection<'_> {
         if !self.config.fast_path {
             reasons |= decline::OFF;
         }
-        if super::options::are_said(self.options) || self.urgent.sending.is_some() {
+        if super::options::are_said(self.options)
+            || self.urgent.sending.is_some()
+            || self.urgent.pushed.is_some()
+        {
             reasons |= decline::OPTIONS;
         }
         self.hot.decline = reasons;

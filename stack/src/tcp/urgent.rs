@@ -5,13 +5,15 @@ use super::output::Emit;
 use super::state::{Connection, State};
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 
-/// What a connection knows of urgent data. Beside the cold part, for hardly any connection has some.
+/// What a connection knows of urgent data, and of data that may not wait. Beside the cold part, for hardly any connection has some.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Urgent {
     /// RCV.UP: the number behind the peer's urgent data, once it has sent some.
     pub received: Option<SeqNum>,
     /// SND.UP: the number behind ours, while it is not acknowledged.
     pub sending: Option<SeqNum>,
+    /// The number behind what goes without waiting for acknowledgements, though it fills no segment.
+    pub pushed: Option<SeqNum>,
 }
 
 /// The sixth check: the number behind urgent data that the application does not know of yet.
@@ -47,10 +49,29 @@ pub fn send(connection: &mut Connection) {
     }
 }
 
+/// What was queued so far waits no longer for more: neither to be uncorked nor for Nagle's algorithm.
+pub(super) fn push(connection: &mut Connection) {
+    let end = connection.queued_end();
+    if end.gt(connection.hot.snd_nxt) {
+        connection.urgent.pushed = Some(end);
+        connection.refresh_decline();
+    }
+}
+
+/// Everything that was queued is to go at once.
+pub(super) fn is_pushed(connection: &Connection) -> bool {
+    let said = super::options::is_said(connection);
+    said && connection.urgent.pushed.is_some_and(|end| connection.queued_end().le(end))
+}
+
 /// Say in a segment where the urgent data ends, as long as it is not acknowledged.
 pub(super) fn stamp(connection: &mut Connection, emit: &mut Emit) {
     if !super::options::is_said(connection) {
         return;
+    }
+    if connection.urgent.pushed.is_some_and(|end| end.le(connection.hot.snd_nxt)) {
+        connection.urgent.pushed = None;
+        connection.refresh_decline();
     }
     let Some(end) = connection.urgent.sending else { return };
     if end.le(connection.hot.snd_una) {
