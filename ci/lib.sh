@@ -89,6 +89,38 @@ install_packages() {
         fail "could not install ${missing[*]}: apt-get says why above; install them by hand and try again"
 }
 
+# Have nginx to run in namespaces of tests. Installing its package would start a service on port 80, now and with each
+# start of the machine, so without it the package is unpacked into the cache, once for each version.
+prepare_nginx() {
+    local version cache folder fresh
+    command -v nginx >/dev/null && return 0
+    install_packages libcrypt1 libpcre2-8-0 libssl3 zlib1g
+    version=$(nginx_version)
+    if [[ -z $version ]]; then
+        apt-get -q update >&2 || true
+        version=$(nginx_version)
+    fi
+    [[ -n $version ]] || fail "apt knows no package nginx"
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/corelane
+    folder=$cache/nginx_$version
+    if [[ ! -d $folder ]]; then
+        say "will download the Debian package nginx to $cache"
+        fresh=$(mktemp -d)
+        # For the user as whom apt downloads.
+        chmod 755 "$fresh"
+        mkdir -p "$cache"
+        (cd "$fresh" && apt-get -q download "nginx=$version" >&2) || fail "could not download nginx"
+        dpkg-deb -x "$fresh"/nginx_*.deb "$fresh/files"
+        # In one step: another test may be looking for it, or have put it there meanwhile.
+        cp -r "$fresh/files" "$folder.$$"
+        mv -T "$folder.$$" "$folder" 2>/dev/null || rm -rf "$folder.$$"
+        rm -rf "$fresh"
+    fi
+    PATH=$PATH:$folder/usr/sbin
+}
+
+nginx_version() { apt-cache show --no-all-versions nginx 2>/dev/null | awk '/^Version:/ { print $2; exit }'; }
+
 # The pinned toolchain where rustup has it, else Debian's. Sets has_clippy.
 choose_toolchain() {
     local pinned home

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use stack::config::Address;
-use stack::engine::LANES_MAX;
+use stack::engine::{INTERFACES_MAX, LANES_MAX};
 use stack::socket::SocketId;
 
-use crate::config::Config;
+use crate::config::{Config, Device, DeviceConfig};
 use crate::setup::SetupError;
 
 /// Least ops of a batch: what the main queue declares for one completion, and as much again.
@@ -69,12 +69,30 @@ pub(crate) fn check(config: &Config) -> Result<Shape, SetupError> {
             return Err(SetupError::Bound { name, value, most });
         }
     }
-    if config.addresses.is_empty() {
-        return Err(SetupError::NoAddress);
-    }
-    config.addresses.iter().try_for_each(check_address)?;
-    check_neighbours(config)?;
+    check_devices(config)?;
     Ok(shape)
+}
+
+fn check_devices(config: &Config) -> Result<(), SetupError> {
+    let devices = config.devices.len();
+    if !(1..=INTERFACES_MAX).contains(&devices) {
+        return Err(SetupError::Devices { devices });
+    }
+    let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+    for of in &config.devices {
+        if matches!(of.device, Device::Named(_)) && !names.insert(of.device.to_string()) {
+            return Err(SetupError::DeviceTwice { device: of.device.to_string() });
+        }
+        if of.addresses.is_empty() {
+            return Err(SetupError::NoAddress { device: of.device.to_string() });
+        }
+        of.addresses.iter().try_for_each(check_address)?;
+        if let Some(twice) = of.addresses.iter().find(|address| !addresses.insert(address.ip)) {
+            return Err(SetupError::AddressTwice { address: twice.ip });
+        }
+        check_neighbours(of)?;
+    }
+    Ok(())
 }
 
 fn check_address(address: &Address) -> Result<(), SetupError> {
@@ -86,7 +104,7 @@ fn check_address(address: &Address) -> Result<(), SetupError> {
     if good && prefix <= bits { Ok(()) } else { Err(SetupError::Address { address: ip, prefix }) }
 }
 
-fn check_neighbours(config: &Config) -> Result<(), SetupError> {
+fn check_neighbours(config: &DeviceConfig) -> Result<(), SetupError> {
     let mut seen = BTreeSet::new();
     for &(address, mac) in &config.neighbours {
         let on_subnet = config.addresses.iter().any(|ours| shares_subnet(ours, address));
@@ -121,7 +139,7 @@ fn shares_subnet(ours: &Address, other: IpAddr) -> bool {
 }
 
 /// What only the device's MTU tells.
-pub(crate) fn check_mtu(config: &Config, mtu: u16) -> Result<(), SetupError> {
+pub(crate) fn check_mtu(config: &DeviceConfig, mtu: u16) -> Result<(), SetupError> {
     let six = config.addresses.iter().any(|address| address.ip.is_ipv6());
     let least = if six { MTU_MIN.1 } else { MTU_MIN.0 };
     if mtu < least { Err(SetupError::Mtu { mtu, least }) } else { Ok(()) }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use drivers::DeviceNameError;
 use drivers::soft::FaultSpec;
-use stack::config::{Address, TcpConfig};
+use stack::config::{Address, Ipv6Config, TcpConfig};
 
 use crate::soft::Net;
 
@@ -20,6 +20,17 @@ pub enum Device {
     Named(drivers::Device),
     /// A network inside the process.
     Net(Net),
+}
+
+impl Device {
+    /// The device of a name, if it is no network inside the process.
+    #[cfg(feature = "dpdk")]
+    pub(crate) fn named(&self) -> Option<&drivers::Device> {
+        match self {
+            Device::Named(device) => Some(device),
+            Device::Net(_) => None,
+        }
+    }
 }
 
 impl From<drivers::Device> for Device {
@@ -60,15 +71,16 @@ pub enum Mode {
     RunToCompletion,
 }
 
-/// What a runtime is made of. All bounds are here.
+/// A device, and how its interface is configured.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// What it runs on.
+pub struct DeviceConfig {
+    /// The device.
     pub device: Device,
-    /// Its addresses and their subnets.
+    /// Our addresses on it, and their subnets.
     pub addresses: Vec<Address>,
-    /// The way to everything beyond its subnets.
-    pub gateway: Option<IpAddr>,
+    /// The way to everything beyond its subnets: one for each version of IP. Where several devices have one, a packet leaves by the device whose
+    /// address it is from, and by the first device's where that is open.
+    pub gateways: Vec<IpAddr>,
     /// Hosts on those subnets whose Ethernet addresses are known: they are never asked for, and never forgotten. What
     /// others say of them in ARP is not believed.
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
@@ -76,13 +88,38 @@ pub struct Config {
     pub mtu: Option<u16>,
     /// The 802.1Q VLAN that all frames are in; `None`: untagged.
     pub vlan: Option<u16>,
+    /// How it speaks IPv6, which it does once it has an address of it, or listens to routers.
+    pub ipv6: Ipv6Config,
+}
+
+impl DeviceConfig {
+    /// A device with one address, in a subnet of the usual size (24 bits, or 64 for IPv6).
+    pub fn new(device: impl Into<Device>, address: IpAddr) -> DeviceConfig {
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        DeviceConfig {
+            device: device.into(),
+            addresses: vec![Address { ip: address, prefix }],
+            gateways: Vec::new(),
+            neighbours: Vec::new(),
+            mtu: None,
+            vlan: None,
+            ipv6: Ipv6Config::default(),
+        }
+    }
+}
+
+/// What a runtime is made of. All bounds are here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it runs on: at least one device, and each lane has a queue pair of every one.
+    pub devices: Vec<DeviceConfig>,
     /// Lanes; `None`: one for each thread.
     pub lanes: Option<u16>,
     /// Threads, each of which runs its share of the lanes in turn; `None`: one for each core named, else for each lane.
     pub threads: Option<u16>,
     /// Cores the threads are pinned to, one for each. Empty: wherever the system runs them.
     pub cores: Vec<u16>,
-    /// Queue pairs of the device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
+    /// Queue pairs of each device; `None`: one for each lane, or as many as it has. Lanes beyond them receive and send
     /// by way of the others.
     pub queues: Option<u16>,
     /// Where the application runs.
@@ -103,15 +140,16 @@ pub struct Config {
     pub block_bytes: usize,
     /// How long streams may take to end once the runtime was told to stop.
     pub stop_within: Duration,
-    /// Frames of a lane to receive into.
+    /// Frames of a lane to receive into, for each device.
     pub receive_frames: usize,
-    /// Frames of a lane for headers and control, and as many to attach payload with.
+    /// Frames of a lane for headers and control, and as many to attach payload with, for each device.
     pub control_frames: usize,
     /// Descriptors of each ring.
     pub descriptors: u16,
-    /// A bad network in front of the device, for tests.
+    /// A bad network in front of every device, for tests.
     pub faults: Option<FaultSpec>,
-    /// Write everything the device receives and sends to this file, as pcapng.
+    /// Write everything the device receives and sends to this file, as pcapng. Devices beyond the first have files of
+    /// their own: their number, from 2 on, goes before the last dot.
     pub capture: Option<PathBuf>,
     /// TCP's settings.
     pub tcp: TcpConfig,
@@ -126,16 +164,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// One lane with one address, in a subnet of the usual size (24 bits, or 64 for IPv6), and defaults.
+    /// One lane on one device with one address, in a subnet of the usual size (24 bits, or 64 for IPv6), and defaults.
     pub fn new(device: impl Into<Device>, address: IpAddr) -> Config {
-        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        Config::on(vec![DeviceConfig::new(device, address)])
+    }
+
+    /// One lane on these devices, and defaults.
+    pub fn on(devices: Vec<DeviceConfig>) -> Config {
         Config {
-            device: device.into(),
-            addresses: vec![Address { ip: address, prefix }],
-            gateway: None,
-            neighbours: Vec::new(),
-            mtu: None,
-            vlan: None,
+            devices,
             lanes: None,
             threads: None,
             cores: Vec::new(),

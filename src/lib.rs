@@ -46,16 +46,16 @@ pub use stack::socket::{
 };
 pub use stack::time::Instant;
 
-pub use crate::config::{Config, Device, Mode};
+pub use crate::config::{Config, Device, DeviceConfig, Mode};
 pub use crate::provenance::{PROVENANCE, Provenance};
-pub use crate::runtime::{Runtime, Stopper};
+pub use crate::runtime::{OpenDevice, Runtime, Stopper};
 pub use crate::setup::{RunError, SetupError};
 
 /// What an application needs: `use corelane::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Block, Bytes, Completion, Config, Device, Event, Instant, Lane, LaneError, LaneId, LaneSet,
-        LaneWaker, Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region, Runtime,
-        SocketId, SocketOption, Stopper, Stream, Tag, Udp,
+        Block, Bytes, Completion, Config, Device, DeviceConfig, Event, Instant, Lane, LaneError, LaneId,
+        LaneSet, LaneWaker, Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region,
+        Runtime, SocketId, SocketOption, Stopper, Stream, Tag, Udp,
     };
 }

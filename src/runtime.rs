@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 #[cfg(feature = "dpdk")]
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +16,10 @@ use drivers::clock::Clock;
 use drivers::soft::with_faults;
 use drivers::{
     Bell, Capture, Control, DeviceStatistics, Link, OpenOptions, Opened, Pools, Queue, QueueParts, Region,
+    RssTable,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
-use stack::config::{Address, EngineConfig, Gateway};
+use stack::config::{Address, EngineConfig, Gateway, InterfaceConfig};
 use stack::engine::{Engine, Interface};
 use stack::lane::{Departed, Lane, LaneError, LaneOptions, LaneSet};
 use stack::links::{Links, RING_MESSAGES, Ring};
@@ -27,19 +29,46 @@ use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
 use stack::socket::LaneId;
 
 use crate::check::{Shape, check, check_mtu};
-use crate::config::{Config, Device, Mode};
+use crate::config::{Config, Device, DeviceConfig, Mode};
 use crate::setup::{RunError, SetupError};
 
 /// Devices, memory and lanes, claimed and not running yet.
 pub struct Runtime {
     config: Config,
     shape: Shape,
+    devices: Vec<OpenDevice>,
+    threads: Vec<ThreadParts>,
+    stopper: Stopper,
+}
+
+/// A device of a runtime.
+pub struct OpenDevice {
     name: String,
     mac: [u8; 6],
-    threads: Vec<ThreadParts>,
     capture: Option<Capture>,
     control: Box<dyn Control>,
-    stopper: Stopper,
+}
+
+impl OpenDevice {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// State of its link.
+    pub fn link(&self) -> Link {
+        self.control.link()
+    }
+
+    /// Its own counters.
+    pub fn statistics(&self) -> DeviceStatistics {
+        self.control.statistics()
+    }
 }
 
 /// What one thread is made of.
@@ -53,9 +82,14 @@ struct LaneParts {
     id: LaneId,
     blocks: Region,
     engine: EngineConfig,
+    ports: Vec<PortParts>,
+    links: Links,
+}
+
+/// What one lane has of one device.
+struct PortParts {
     interface: Interface,
     queue: Option<Box<dyn Queue>>,
-    links: Links,
     pools: Pools,
 }
 
@@ -65,30 +99,35 @@ impl Runtime {
     /// Errors: see [`SetupError`]; what was claimed is given back.
     pub fn new(config: Config) -> Result<Runtime, SetupError> {
         let shape = check(&config)?;
-        let Opened { name, mac, mtu, capabilities, queues, queueless, rss, control } = open(&config, shape)?;
-        check_mtu(&config, mtu)?;
-        let capture = config.capture.as_ref().map(|path| control.capture(path)).transpose()?;
-        // Where a lane has no queue, none is where RSS says.
-        let rss = rss.filter(|_| queueless.is_empty() && shape.lanes > 1);
-        let engine = EngineConfig { rss, lanes: shape.lanes, ..engine_config(&config)? };
-        let interface = Interface { mac, mtu, vlan: config.vlan, capabilities };
+        // Before there are threads of DPDK's or the application's that it would interrupt.
+        #[cfg(feature = "dpdk")]
+        drivers::dpdk::refuse_tap_signal();
+        let mut engine = EngineConfig { lanes: shape.lanes, ..engine_config(&config)? };
+        let (mut devices, mut queues) = (Vec::new(), Vec::new());
+        let mut ports: Vec<Vec<PortParts>> = (0..shape.lanes).map(|_| Vec::new()).collect();
+        for (number, of) in config.devices.iter().enumerate() {
+            let opened = open(&config, of, shape)?;
+            check_mtu(of, opened.mtu)?;
+            queues.push(opened.queues.len());
+            let Apart { device, rss, parts } = take_apart(opened, &config, number)?;
+            devices.push(device);
+            engine.interfaces[number].rss = rss.filter(|_| shape.lanes > 1);
+            ports.iter_mut().zip(parts).for_each(|(ports, parts)| ports.push(parts));
+        }
         let bells: Vec<Bell> = (0..shape.threads).map(|_| Bell::default()).collect();
         let of_lanes: Vec<Bell> = bells.iter().cycle().take(usize::from(shape.lanes)).cloned().collect();
-        let links = Links::mesh(&of_lanes, queues.len(), ring)?;
-        let queues = queues.into_iter().map(|QueueParts { queue, pools }| (Some(queue), pools));
-        let parts = queues.chain(queueless.into_iter().map(|pools| (None, pools)));
+        let links = Links::mesh(&of_lanes, &queues, ring)?;
         let thread = |index: u8| ThreadParts {
             core: config.cores.get(usize::from(index)).copied(),
             lanes: Vec::new(),
         };
         let mut threads: Vec<ThreadParts> = (0..shape.threads).map(thread).collect();
-        for ((index, (queue, pools)), links) in (0..).zip(parts).zip(links) {
+        for ((index, ports), links) in (0..).zip(ports).zip(links) {
             let blocks = Region::new(config.blocks, config.block_bytes);
-            let id = LaneId(index);
-            let lane = LaneParts { id, blocks, engine: engine.clone(), interface, queue, links, pools };
+            let lane = LaneParts { id: LaneId(index), blocks, engine: engine.clone(), ports, links };
             threads[usize::from(index) % usize::from(shape.threads)].lanes.push(lane);
         }
-        Ok(Runtime { name, mac, shape, threads, capture, control, stopper: Stopper::default(), config })
+        Ok(Runtime { shape, devices, threads, stopper: Stopper::default(), config })
     }
 
     /// Ends the runtime, from any thread.
@@ -96,29 +135,14 @@ impl Runtime {
         self.stopper.clone()
     }
 
-    /// The device's name.
-    pub fn device(&self) -> &str {
-        &self.name
-    }
-
-    /// The device's Ethernet address.
-    pub fn mac(&self) -> [u8; 6] {
-        self.mac
+    /// Its devices, in the order of the configuration.
+    pub fn devices(&self) -> &[OpenDevice] {
+        &self.devices
     }
 
     /// How many lanes there will be.
     pub fn lanes(&self) -> usize {
         usize::from(self.shape.lanes)
-    }
-
-    /// State of the device's link.
-    pub fn link(&self) -> Link {
-        self.control.link()
-    }
-
-    /// The device's own counters.
-    pub fn statistics(&self) -> DeviceStatistics {
-        self.control.statistics()
     }
 
     /// Run `app` once for each lane on its thread, and return when all have ended: the first error, if any.
@@ -150,14 +174,13 @@ impl Runtime {
     where
         A: Fn(LaneSet) -> Result<(), LaneError> + Sync,
     {
-        let Runtime { config, name, threads: parts, capture, control, stopper, .. } = self;
+        let Runtime { config, devices, threads: parts, stopper, .. } = self;
         let Mode::RunToCompletion = config.mode;
         // All lanes' clocks begin at the same moment.
         let clock = Clock::new();
         let (over, bell) = (AtomicBool::new(false), Bell::default());
         let result = thread::scope(|scope| {
-            let watched = &control;
-            let watch = || watch_link(&name, &**watched, &over, &bell);
+            let watch = || watch_links(&devices, &over, &bell);
             let mut first = thread::Builder::new()
                 .name("link".into())
                 .spawn_scoped(scope, watch)
@@ -191,38 +214,46 @@ impl Runtime {
             bell.ring();
             first
         });
-        if let Some(capture) = capture
-            && capture.dropped() > 0
+        for (name, capture) in
+            devices.iter().filter_map(|device| Some((&device.name, device.capture.as_ref()?)))
         {
-            tracing::warn!("the capture lacks {} frames: its disk was too slow", capture.dropped());
+            if capture.dropped() > 0 {
+                tracing::warn!(
+                    "the capture of {name} lacks {} frames: its disk was too slow",
+                    capture.dropped()
+                );
+            }
         }
-        // The device outlives every lane.
-        drop(control);
+        // The devices outlive every lane.
+        drop(devices);
         result
     }
 }
 
-/// How often the link is looked at: some drivers tell of no change by themselves.
+/// How often the links are looked at: some drivers tell of no change by themselves.
 const LINK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Say when the link goes down and comes back. Connections outlive it: what is lost meanwhile is sent again.
-fn watch_link(device: &str, control: &dyn Control, over: &AtomicBool, bell: &Bell) {
-    let (mut link, mut gone) = (control.link(), false);
+/// Say when a link goes down and comes back. Connections outlive it: what is lost meanwhile is sent again.
+fn watch_links(devices: &[OpenDevice], over: &AtomicBool, bell: &Bell) {
+    let mut seen: Vec<(Link, bool)> = devices.iter().map(|device| (device.link(), false)).collect();
     while !over.load(Ordering::Acquire) {
         bell.sleep(LINK_INTERVAL);
-        if !gone && control.is_gone() {
-            gone = true;
-            tracing::error!(
-                "{device} has been taken away: nothing comes any more; start again once it is back"
-            );
+        for (device, (link, gone)) in devices.iter().zip(&mut seen) {
+            let name = &device.name;
+            if !*gone && device.control.is_gone() {
+                *gone = true;
+                tracing::error!(
+                    "{name} has been taken away: nothing comes any more; start again once it is back"
+                );
+            }
+            let now = device.link();
+            match (link.up, now.up) {
+                (true, false) => tracing::warn!("the link of {name} is down: connections wait for it"),
+                (false, true) => tracing::warn!("the link of {name} is up"),
+                _ => {}
+            }
+            *link = now;
         }
-        let now = control.link();
-        match (link.up, now.up) {
-            (true, false) => tracing::warn!("the link of {device} is down: connections wait for it"),
-            (false, true) => tracing::warn!("the link of {device} is up"),
-            _ => {}
-        }
-        link = now;
     }
 }
 
@@ -244,6 +275,11 @@ where
     #[cfg(feature = "dpdk")]
     let _known = drivers::dpdk::register_thread();
     let first = lanes.first().map_or(LaneId(0), |lane| lane.id);
+    // This thread ends after all others.
+    #[cfg(feature = "dpdk")]
+    if first == LaneId(0) {
+        drivers::dpdk::take_tap_signal();
+    }
     let started: Result<Vec<Lane>, RunError> =
         lanes.into_iter().map(|parts| start_lane(parts, config, clock, stopper)).collect();
     let mut lanes = started?;
@@ -271,12 +307,17 @@ fn hand_over(departed: &mut [Box<dyn Crossing>]) {
 }
 
 fn start_lane(parts: LaneParts, config: &Config, clock: Clock, stopper: &Stopper) -> Result<Lane, RunError> {
-    let LaneParts { id, blocks, engine, interface, queue, links, pools } = parts;
+    let LaneParts { id, blocks, engine, ports, links } = parts;
     let time = TimeSource::Real(clock);
-    let engine = Engine::new(id, engine, interface, pools, time.now()).map_err(SetupError::from)?;
+    let (mut queues, mut interfaces) = (Vec::new(), Vec::new());
+    for PortParts { interface, queue, pools } in ports {
+        queues.push(queue);
+        interfaces.push((interface, pools));
+    }
+    let engine = Engine::new(id, engine, interfaces, time.now()).map_err(SetupError::from)?;
     let idle = if config.poll { Idle::Poll } else { Idle::Yield };
     let told = stopper.0.told.clone();
-    let run = LaneRun::new(engine, queue, links, time, told, config.stop_within, idle);
+    let run = LaneRun::new(engine, queues, links, time, told, config.stop_within, idle);
     let lane = Lane::new(id, lane_options(config), blocks, Box::new(RunToCompletion::new(run)));
     stopper.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(lane.waker());
     Ok(lane)
@@ -315,7 +356,7 @@ fn lane_options(config: &Config) -> LaneOptions {
     }
 }
 
-fn open(config: &Config, shape: Shape) -> Result<Opened, SetupError> {
+fn open(config: &Config, of: &DeviceConfig, shape: Shape) -> Result<Opened, SetupError> {
     let options = OpenOptions {
         queues: config.queues.unwrap_or(shape.lanes.into()),
         lanes: shape.lanes.into(),
@@ -323,13 +364,13 @@ fn open(config: &Config, shape: Shape) -> Result<Opened, SetupError> {
         receive_frames: config.receive_frames,
         control_frames: config.control_frames,
         descriptors: config.descriptors,
-        mtu: config.mtu,
+        mtu: of.mtu,
         promiscuous: false,
     };
-    let opened = match &config.device {
+    let opened = match &of.device {
         Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken)?,
         Device::Named(device) => {
-            start_dpdk(config, device)?;
+            start_dpdk(config)?;
             drivers::open(device, &options)?
         }
     };
@@ -339,9 +380,43 @@ fn open(config: &Config, shape: Shape) -> Result<Opened, SetupError> {
     })
 }
 
+/// What comes of an opened device: the side that is nobody's, how it steers, and what each lane has of it.
+struct Apart {
+    device: OpenDevice,
+    rss: Option<Arc<RssTable>>,
+    parts: Vec<PortParts>,
+}
+
+/// Give everybody what is his of an opened device.
+fn take_apart(opened: Opened, config: &Config, number: usize) -> Result<Apart, SetupError> {
+    let Opened { name, mac, mtu, capabilities, queues, queueless, rss, control } = opened;
+    let file = config.capture.as_ref().map(|path| capture_file(path, number));
+    let capture = file.map(|path| control.capture(&path)).transpose()?;
+    // Where a lane has no queue, none is where RSS says.
+    let rss = rss.filter(|_| queueless.is_empty());
+    let vlan = config.devices.get(number).and_then(|of| of.vlan);
+    let interface = Interface { mac, mtu, vlan, capabilities };
+    let queues = queues.into_iter().map(|QueueParts { queue, pools }| (Some(queue), pools));
+    let parts = queues.chain(queueless.into_iter().map(|pools| (None, pools)));
+    let parts = parts.map(|(queue, pools)| PortParts { interface, queue, pools }).collect();
+    Ok(Apart { device: OpenDevice { name, mac, capture, control }, rss, parts })
+}
+
+/// The file that a device is captured to, by its place among the devices.
+fn capture_file(path: &Path, number: usize) -> PathBuf {
+    if number == 0 {
+        return path.to_owned();
+    }
+    let number = (number + 1).to_string();
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) => path.with_extension(format!("{number}.{extension}")),
+        None => path.with_extension(number),
+    }
+}
+
 /// Start DPDK as the configuration says, unless it runs in this process already.
 #[cfg(feature = "dpdk")]
-fn start_dpdk(config: &Config, device: &drivers::Device) -> Result<(), SetupError> {
+fn start_dpdk(config: &Config) -> Result<(), SetupError> {
     use drivers::dpdk::{Eal, EalOptions};
     if Eal::running().is_some() {
         return Ok(());
@@ -350,28 +425,35 @@ fn start_dpdk(config: &Config, device: &drivers::Device) -> Result<(), SetupErro
         no_huge_mib: config.no_huge_mib,
         raw: config.eal.clone(),
         verbose: config.verbose,
-        ..EalOptions::for_devices([device])
+        ..EalOptions::for_devices(config.devices.iter().filter_map(|of| of.device.named()))
     };
     Eal::init(&options)?;
     Ok(())
 }
 
 #[cfg(not(feature = "dpdk"))]
-fn start_dpdk(_config: &Config, _device: &drivers::Device) -> Result<(), SetupError> {
+fn start_dpdk(_config: &Config) -> Result<(), SetupError> {
     Ok(())
 }
 
 fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
-    let first = config.addresses.first().ok_or(SetupError::NoAddress)?;
-    let gateways = config.gateway.map(|gateway| Gateway { destination: everything(gateway), gateway });
+    let interface = |of: &DeviceConfig| InterfaceConfig {
+        addresses: of.addresses.clone(),
+        gateways: of
+            .gateways
+            .iter()
+            .map(|&gateway| Gateway { destination: everything(gateway), gateway })
+            .collect(),
+        neighbours: of.neighbours.clone(),
+        rss: None,
+        ipv6: of.ipv6,
+    };
     Ok(EngineConfig {
-        addresses: config.addresses.clone(),
-        gateways: gateways.into_iter().collect(),
-        neighbours: config.neighbours.clone(),
+        interfaces: config.devices.iter().map(interface).collect(),
         sockets: config.sockets,
         secret: secret()?,
         tcp: config.tcp,
-        ..EngineConfig::new(first.ip, first.prefix)
+        ..EngineConfig::default()
     })
 }
 
@@ -454,9 +536,9 @@ mod tests {
         assert!(refusal(|config| config.ops = 1).contains("raise `ops`"));
         assert!(refusal(|config| config.sends_per_stream = 10).contains("4096 frames"));
         assert!(refusal(|config| config.sockets = 0).contains("`sockets` cannot be 0"));
-        assert!(refusal(|config| config.addresses.clear()).contains("`addresses`"));
-        assert!(refusal(|config| config.addresses = vec![one]).contains("unicast"));
-        assert!(refusal(|config| config.mtu = Some(100)).contains("at least 576"));
+        assert!(refusal(|config| config.devices[0].addresses.clear()).contains("`addresses`"));
+        assert!(refusal(|config| config.devices[0].addresses = vec![one]).contains("unicast"));
+        assert!(refusal(|config| config.devices[0].mtu = Some(100)).contains("at least 576"));
         for (ip, mac, remedy) in [
             ([10, 0, 0, 2], [1, 0, 0x5e, 0, 0, 1], "one station"),
             ([10, 0, 0, 2], [0; 6], "one station"),
@@ -466,7 +548,7 @@ mod tests {
             ([10, 0, 0, 9], [2; 6], "named twice"),
         ] {
             let known = (IpAddr::from([10, 0, 0, 9]), [2; 6]);
-            let text = refusal(|config| config.neighbours = vec![known, (ip.into(), mac)]);
+            let text = refusal(|config| config.devices[0].neighbours = vec![known, (ip.into(), mac)]);
             assert!(text.contains("cannot be a neighbour at") && text.contains(remedy), "{text}");
         }
         assert_eq!(refusal(|_| ()), "");
@@ -538,15 +620,14 @@ mod tests {
             [(IpAddr::from([10, 0, 0, 1]), [2, 0, 0, 0, 0, 1]), ([10, 0, 0, 2].into(), [2, 0, 0, 0, 0, 2])];
         let [server, client] = [0, 1].map(|host: usize| {
             let mut config = config(&net);
-            config.addresses = vec![Address { ip: stations[host].0, prefix: 24 }];
-            config.neighbours = if known { vec![stations[1 - host]] } else { Vec::new() };
+            config.devices[0].addresses = vec![Address { ip: stations[host].0, prefix: 24 }];
+            config.devices[0].neighbours = if known { vec![stations[1 - host]] } else { Vec::new() };
             let mut runtime = Runtime::new(config).expect("a wire has two ends");
-            assert_eq!(runtime.mac(), stations[host].1);
-            let lane = runtime.threads[0].lanes.pop().expect("one lane");
+            assert_eq!(runtime.devices()[0].mac(), stations[host].1);
+            let lane = &mut runtime.threads[0].lanes[0];
             let [requests, others] = counts.each_ref().map(Arc::clone);
-            let queue = lane.queue.expect("a lane of its own has a queue");
-            let queue = Box::new(Watched { queue, requests, others });
-            runtime.threads[0].lanes.push(LaneParts { queue: Some(queue), ..lane });
+            let queue = lane.ports[0].queue.take().expect("a lane of its own has a queue");
+            lane.ports[0].queue = Some(Box::new(Watched { queue, requests, others }));
             runtime
         });
         let (address, listening) = (SocketAddr::new(stations[0].0, 7), Barrier::new(2));
@@ -591,7 +672,8 @@ mod tests {
     #[test]
     fn stopping_closes_the_listener_and_ends_the_loop() {
         // Shows that a loop which knows nothing of stopping ends once another thread says so.
-        let runtime = Runtime::new(config(&Net::default())).ok().filter(|runtime| runtime.link().up);
+        let runtime =
+            Runtime::new(config(&Net::default())).ok().filter(|runtime| runtime.devices()[0].link().up);
         let stopper = runtime.as_ref().map(Runtime::stopper);
         let result = runtime.map(|runtime| {
             runtime.run(|mut lane| {

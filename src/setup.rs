@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use stack::engine::LANES_MAX;
+use stack::engine::{INTERFACES_MAX, LANES_MAX};
 use thiserror::Error;
 
 /// Why there is no runtime. One line: the cause, then the remedy.
@@ -74,9 +74,32 @@ pub enum SetupError {
         /// Threads asked for.
         threads: usize,
     },
-    /// No address.
-    #[error("no address is given: add at least one to `addresses`")]
-    NoAddress,
+    /// No device, or too many.
+    #[error("{devices} devices were named and a runtime has 1 to {INTERFACES_MAX}: change `devices`")]
+    Devices {
+        /// Devices named.
+        devices: usize,
+    },
+    /// One device twice.
+    #[error("`{device}` is named twice: name each device once, with all its addresses")]
+    DeviceTwice {
+        /// Its name.
+        device: String,
+    },
+    /// A device without an address.
+    #[error(
+        "no address is given for `{device}`: add at least one to its `addresses`, or leave the device out"
+    )]
+    NoAddress {
+        /// The device.
+        device: String,
+    },
+    /// One address twice.
+    #[error("{address} is given twice: give each address once, to one device")]
+    AddressTwice {
+        /// The address.
+        address: IpAddr,
+    },
     /// An address that cannot be a host's.
     #[error("{address}/{prefix} cannot be a host's address: give a unicast address and its prefix length")]
     Address {

@@ -13,6 +13,7 @@
 //! | [`tls`] | TLS in memory, for either side |
 //! | [`configuration`] | files of options, checked whole |
 //! | [`doctor`] | whether a host is ready, and what mends it |
+//! | [`devices`] | which device an option is for |
 //! | [`options`] | the command line all programs share |
 //! | [`service`] | servers and clients in steps, on all lanes of a thread |
 //! | [`reports`] | what lanes count, printed and written |
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod configuration;
+pub mod devices;
 pub mod doctor;
 pub mod echo;
 pub mod files;

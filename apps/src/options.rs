@@ -2,28 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use corelane::{Address, Config, Device, FaultSpec};
+use corelane::{Config, Device, DeviceConfig, FaultSpec};
 
-/// An address with the length of its prefix, as `10.77.0.2/24`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AddressArgument(pub Address);
-
-impl FromStr for AddressArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no address with a prefix length: write it as 10.77.0.2/24");
-        let (ip, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
-        let prefix = prefix.parse().map_err(|_| wrong())?;
-        let most = if ip.is_ipv4() { 32 } else { 128 };
-        if prefix > most { Err(wrong()) } else { Ok(AddressArgument(Address { ip, prefix })) }
-    }
-}
+use crate::devices::{AddressArgument, Misfit, MtuArgument, Of, Said, VlanArgument};
 
 /// A time such as `5s`, `250ms` or `2` (seconds).
 ///
@@ -43,25 +27,31 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Options of every program that runs a lane.
 #[derive(Clone, Debug, Args)]
 pub struct LaneArguments {
-    /// Device: tap:NAME, af_packet:IFACE, pcap:IN,OUT, null, ring, vdev:TEXT, or a PCI address (0000:01:00.0)
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Device,
+    /// Device: tap:NAME, af_packet:IFACE, pcap:IN,OUT, null, ring, vdev:TEXT, or a PCI address (0000:01:00.0); may be
+    /// given several times
+    #[arg(long, value_name = "DEVICE", required = true)]
+    pub device: Vec<Device>,
 
-    /// Address of the lane and its prefix length, such as 10.77.0.2/24; may be given several times
-    #[arg(long, value_name = "ADDR/PREFIX", required = true)]
-    pub address: Vec<AddressArgument>,
+    /// Address of the lane and its prefix length, such as 10.77.0.2/24 or fd77::2/64; may be given several times. With several devices
+    /// it says whose it is: 10.77.0.2/24@tap:lane0
+    #[arg(long, value_name = "ADDR/PREFIX[@DEVICE]", required = true)]
+    pub address: Vec<Of<AddressArgument>>,
 
-    /// Default gateway
+    /// Default gateway, of the device in whose subnet it is; one for each device and version of IP
     #[arg(long, value_name = "ADDR")]
-    pub gateway: Option<IpAddr>,
+    pub gateway: Vec<IpAddr>,
 
-    /// Largest IP packet [default: the device's]
-    #[arg(long, value_name = "BYTES")]
-    pub mtu: Option<u16>,
+    /// Take addresses, prefixes and default routers of IPv6 from what routers on the link advertise
+    #[arg(long)]
+    pub slaac: bool,
 
-    /// 802.1Q VLAN that all frames are in [default: untagged]
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
-    pub vlan: Option<u16>,
+    /// Largest IP packet, of every device or the one named [default: the device's]
+    #[arg(long, value_name = "BYTES[@DEVICE]")]
+    pub mtu: Vec<Of<MtuArgument>>,
+
+    /// 802.1Q VLAN that all frames are in, of every device or the one named [default: untagged]
+    #[arg(long, value_name = "ID[@DEVICE]")]
+    pub vlan: Vec<Of<VlanArgument>>,
 
     /// Most connections
     #[arg(long, value_name = "N", default_value_t = 65_536)]
@@ -71,7 +61,7 @@ pub struct LaneArguments {
     #[arg(long, value_name = "MB", num_args = 0..=1, default_missing_value = "256")]
     pub no_huge: Option<u32>,
 
-    /// Frames to receive into
+    /// Frames to receive into, of each device
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub receive_frames: usize,
 
@@ -84,7 +74,8 @@ pub struct LaneArguments {
     #[arg(long, value_name = "SPEC")]
     pub faults: Option<FaultSpec>,
 
-    /// Write everything the device receives and sends to this file, as pcapng
+    /// Write everything the device receives and sends to this file, as pcapng; what a second device does goes to
+    /// FILE with a 2 before its last dot, and so on
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
 
@@ -100,7 +91,7 @@ pub struct LaneArguments {
     #[arg(long, value_name = "N")]
     pub threads: Option<u16>,
 
-    /// Queue pairs of the device [default: one for each lane, or as many as it has]
+    /// Queue pairs of each device [default: one for each lane, or as many as it has]
     #[arg(long, value_name = "N")]
     pub queues: Option<u16>,
 
@@ -122,14 +113,27 @@ pub struct LaneArguments {
 }
 
 impl LaneArguments {
+    /// The devices these options ask for, each with what is its own.
+    ///
+    /// Errors: something is for no device, or for several.
+    pub fn devices(&self) -> Result<Vec<DeviceConfig>, Misfit> {
+        let LaneArguments { device, address, gateway, mtu, vlan, .. } = self;
+        let said = Said { devices: device, addresses: address, gateways: gateway, mtus: mtu, vlans: vlan };
+        let mut devices = said.of_each()?;
+        devices.iter_mut().for_each(|device| device.ipv6.routers = self.slaac);
+        Ok(devices)
+    }
+
+    /// The names of the devices, as one.
+    pub fn device_names(&self) -> String {
+        self.device.iter().map(Device::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The configuration these options ask for. `eal` are DPDK's own arguments.
-    pub fn config(&self, eal: Vec<String>) -> Config {
-        let addresses: Vec<Address> = self.address.iter().map(|address| address.0).collect();
-        Config {
-            addresses,
-            gateway: self.gateway,
-            mtu: self.mtu,
-            vlan: self.vlan,
+    ///
+    /// Errors: see `devices`.
+    pub fn config(&self, eal: Vec<String>) -> Result<Config, Misfit> {
+        Ok(Config {
             capture: self.capture.clone(),
             lanes: self.lanes,
             threads: self.threads,
@@ -144,13 +148,13 @@ impl LaneArguments {
             eal,
             poll: self.poll,
             verbose: self.verbose,
-            ..Config::new(self.device.clone(), self.listen(0).ip())
-        }
+            ..Config::on(self.devices()?)
+        })
     }
 
     /// Where to listen: the first address.
     pub fn listen(&self, port: u16) -> SocketAddr {
-        let first = self.address.first().map(|address| address.0.ip);
+        let first = self.address.first().map(|address| address.value.0.ip);
         SocketAddr::new(first.unwrap_or(IpAddr::from([0, 0, 0, 0])), port)
     }
 }
@@ -171,6 +175,7 @@ pub fn split_arguments(arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use corelane::Address;
 
     use super::*;
 
@@ -189,9 +194,9 @@ mod tests {
         // Shows the required ones, the defaults, and an optional value left out.
         let lane =
             parse("x --device tap:t0 --address 10.0.0.2/16 --no-huge --core 1 --stop-within 250ms").unwrap();
-        let config = lane.config(vec!["-v".into()]);
-        assert_eq!(config.device.to_string(), "tap:t0");
-        assert_eq!(config.addresses, [Address { ip: [10, 0, 0, 2].into(), prefix: 16 }]);
+        let config = lane.config(vec!["-v".into()]).unwrap();
+        assert_eq!(config.devices[0].device.to_string(), "tap:t0");
+        assert_eq!(config.devices[0].addresses, [Address { ip: [10, 0, 0, 2].into(), prefix: 16 }]);
         assert_eq!(
             (config.no_huge_mib, config.cores, config.eal),
             (Some(256), vec![1], vec!["-v".to_owned()])

@@ -1,8 +1,9 @@
 //! From options to a running program: signals, reports, one line for each error. What it serves is passed in.
 
 use std::collections::HashMap;
+use std::env;
 use std::error::Error;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,13 +61,17 @@ pub fn main_with_file<O: Parser>(
 pub fn log(verbose: bool) {
     let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
     // A second call, which only tests could make, changes nothing.
-    let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .try_init();
     tracing::info!("corelane {PROVENANCE}");
 }
 
 /// Run `app` on each thread's lanes until SIGINT or SIGTERM, and report their counters at the end and on SIGUSR1.
 ///
-/// `ready` is the line that says so, given the first lane's address and the device; nothing is said for none.
+/// `ready` is the line that says so, given the first lane's address and the devices; nothing is said for none.
 pub fn run_lanes<A>(
     runtime: Runtime,
     arguments: &LaneArguments,
@@ -78,7 +83,7 @@ where
 {
     let asked = Arc::new(Asked::default());
     handle_signals(runtime.stopper(), Arc::clone(&asked))?;
-    let device = arguments.device.to_string();
+    let device = arguments.device_names();
     let ready = move |local| ready(local, &device);
     let (reporter, notes) = Reporter::start(runtime.lanes(), arguments.json_report.clone(), ready)?;
     let result = runtime.run_sets(|mut set| {

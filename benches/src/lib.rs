@@ -24,7 +24,7 @@ pub fn echo_on_lanes(bytes: u64, chunk: usize, window: usize, astray: bool) -> u
     exchange(bytes, chunk, window, |host| {
         let spread = Spread::Rss(table(u16::from(astray)).expect("one entry is a table"));
         let mut host = host.with_lanes(2, 2, spread);
-        host.config.rss = table(0);
+        host.config.interfaces[0].rss = table(0);
         host
     })
 }

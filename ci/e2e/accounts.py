@@ -119,6 +119,8 @@ class SmallPool(Case):
 class Rest(Case):
     """What stays a while after a run, and then goes."""
 
+    long = 62
+
     def test_after_a_minute(self):
         """After ab and wrk, and a minute later, all counts are those of the start: TIME-WAIT and timers too."""
         server = self.httpd()

@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 
-from harness import KIB, MIB, Case, make_file, run, until
+from harness import KIB, MIB, Case, alone, make_file, run, until
 
 # Severities as tshark writes them into its fields.
 WARNING = 0x0060_0000
@@ -96,9 +96,11 @@ class Capture:
         self.assertEqual(found, [], "what tshark warns of in the server's frames")
 
 
+@alone
 class Tap(Capture, Case):
     link = "tap"
 
 
+@alone
 class AfPacket(Capture, Case):
     link = "veth"

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import harness
-from harness import KIB, Network, Program, make_file, run, until
+from harness import KIB, Network, Program, make_file, run, start_nginx, until
 
 ROUNDS, SECONDS = 3, 4
 CONNECTIONS = (1, 64, 1000)
@@ -30,14 +30,7 @@ class Nginx:
 
     def __init__(self, network, folder, site):
         run("ip", "-n", network.host.name, "address", "add", f"{network.address}/24", "dev", network.host.name)
-        configuration = folder / "nginx.conf"
-        configuration.write_text(
-            f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user root;\n"
-            "worker_rlimit_nofile 10000; events { worker_connections 8192; }\n"
-            "http { access_log off; sendfile on; tcp_nopush on; open_file_cache max=100; keepalive_requests 1000000000;\n"
-            f"server {{ listen {network.address}:80 backlog=4096; root {site}; }} }}\n"
-        )
-        self.process = network.host.start("nginx", "-p", folder, "-c", configuration, stderr=subprocess.DEVNULL)
+        self.process = start_nginx(network.host, folder, site, 8192, "sendfile on; tcp_nopush on;")
         until(lambda: network.client.run("curl", "-so", "/dev/null", self.url(network), check=False).returncode == 0, 10, "nginx")
 
     def url(self, network, path="/"):

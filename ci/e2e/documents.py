@@ -15,10 +15,11 @@ class Readme(Case):
 
     def test_options(self):
         """Each option in the README is in the help of one of our programs or commands."""
-        commands = [harness.programs / name for name in ("httpd", "echo", "loadgen")]
-        commands += [REPOSITORY / "ci" / name for name in ("lab", "serve", "test")]
-        helps = "".join(subprocess.run([name, "--help"], capture_output=True, text=True).stdout for name in commands)
-        known = set(re.findall(r"--[a-z][a-z-]+", helps)) | {"--release"}  # cargo's
+        commands = [[harness.programs / name] for name in ("httpd", "echo", "loadgen")]
+        commands += [[harness.programs / "corelane", "doctor"]]
+        commands += [[REPOSITORY / "ci" / name] for name in ("lab", "serve", "test")]
+        helps = "".join(subprocess.run([*words, "--help"], capture_output=True, text=True).stdout for words in commands)
+        known = set(re.findall(r"--[a-z][a-z-]+", helps)) | {"--example", "--release", "--tool"}  # cargo's and valgrind's
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (REPOSITORY / "README.md").read_text()))
         self.assertGreater(len(named), 5)
         self.assertEqual(named - known, set(), "options that there are not")

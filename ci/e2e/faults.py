@@ -11,6 +11,7 @@ SEEDS = (7, 8, 9) if FULL else (7,)
 class Faults(Case):
     """The faults are ours, seeded, between the lane and its port, in both directions."""
 
+    long = 33
     seconds = 3 * SECONDS_MAX * len(SEEDS)
 
     def spec(self, loss, seed):

@@ -40,6 +40,12 @@ numbers = itertools.count(1)
 programs = scratch = None
 
 
+def alone(test):
+    """Marks a test, or all of a class, that measures or loads the machine: it runs when no other does."""
+    test.alone = True
+    return test
+
+
 def die_with_parent():
     """Runs in a child before it executes: it gets a SIGKILL when the test runner goes, however that goes."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -167,6 +173,21 @@ class Network:
         self.host.delete()
 
 
+def start_nginx(namespace, folder, site, connections, more=""):
+    """nginx with one worker in a namespace, on port 80. Its files, which a package would make places for, are in `folder`."""
+    configuration = folder / "nginx.conf"
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    configuration.write_text(
+        f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user root;\n"
+        f"worker_rlimit_nofile {connections + 10_000}; events {{ worker_connections {connections}; }}\n"
+        f"http {{ {' '.join(f'{part}_temp_path {folder}/{part};' for part in parts)}\n"
+        "access_log off; keepalive_requests 1000000000; open_file_cache max=100;\n"
+        f"server {{ listen 80 backlog=4096; root {site}; {more} }} }}\n"
+    )
+    words = ("nginx", "-e", folder / "nginx.log", "-p", folder, "-c", configuration)
+    return namespace.start(*words, stderr=subprocess.DEVNULL)
+
+
 # ---- our programs ------------------------------------------------------------------------------
 
 Thread = collections.namedtuple("Thread", "name cpus sleeps seconds")
@@ -178,8 +199,8 @@ def lanes_of(report):
 
 
 def no_huge_words(options):
-    """Options of a program without huge pages: several lanes need more memory than what one has by itself."""
-    return ["--no-huge", *([1024] if "--lanes" in options else [])]
+    """Options of a program without huge pages: several lanes or devices need more memory than what one has by itself."""
+    return ["--no-huge", *([1024] if "--lanes" in options or "--device" in options else [])]
 
 
 class Program:
@@ -195,7 +216,10 @@ class Program:
         self.report_file = folder / f"report{next(numbers)}.json"
         self.error_file = folder / f"errors{next(numbers)}.txt"
         # `eal` are words for DPDK itself.
-        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device, "--address", f"{network.address}/24"]
+        # With a second device among the options, each address says whose it is.
+        whose = f"@{network.device}" if "--device" in options else ""
+        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device]
+        command += ["--address", f"{network.address}/24{whose}"]
         command += ["--json-report", self.report_file, *options]
         command += ["--root", root] if root else []
         command += ["--port", port] if port else []
@@ -320,6 +344,7 @@ class Program:
         status = self.end()
         assert status == 0, f"{self.name} ended with {status}: {self.errors()}"
         assert "panicked" not in self.errors(), self.errors()
+        assert "\x1b" not in self.errors(), f"a terminal's colours in a file: {self.errors()}"
         report = self._read_report()
         assert report, f"{self.name} left no report"
         left = {name: report[name] for name in self.COUNTS if report[name]}

@@ -14,6 +14,8 @@ GET = b"GET / HTTP/1.1\r\nHost: e2e\r\n\r\n"
 class Http(Case):
     """Requests that no browser sends."""
 
+    long = 17
+
     def answer(self, server, request, end=True, seconds=10):
         """Sends, ends our direction, and returns all that came back; a reset counts as the end."""
         connection = self.connect(server, timeout=seconds)

@@ -11,7 +11,7 @@ import shlex
 import socket
 import time
 
-from harness import KIB, MIB, Case, lanes_of, make_file, run
+from harness import KIB, MIB, Case, alone, lanes_of, make_file, run
 from loadgen import CONNECTIONS, Loader, Nginx
 
 # Frames of many sources reach both queues.
@@ -42,6 +42,7 @@ class TwoLanes:
     def two(self, *options):
         return self.httpd(*self.options, *options)
 
+    @alone
     def test_wrk(self):
         """wrk with 1,000 connections meets no error, each lane accepts at least a quarter, and each gives all back."""
         server = self.two()
@@ -141,6 +142,7 @@ class TwoLanes:
             self.assertTrue(poll.poll(5000), f"no answer to {source} in 5 s")
             self.assertEqual(datagram.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), errno.ECONNREFUSED)
 
+    @alone
     def test_idle(self):
         """Two idle lanes use less than 2 % of a core each, and answer at once afterwards."""
         server = self.two()
@@ -194,6 +196,7 @@ class OneThread(TwoLanes, Case):
     options = ("--lanes", 2, "--threads", 1)
 
 
+@alone
 class Client(Case):
     """loadgen with two lanes, from which nginx answers the kernel's way: replies come to the queue that last sent."""
 

@@ -4,7 +4,7 @@ import re
 import select
 import socket
 
-from harness import FULL, Case
+from harness import FULL, Case, alone
 
 
 class Load:
@@ -20,8 +20,10 @@ class Load:
         requests = int(re.search(r"(\d+) requests in", text).group(1))
         self.assertNotRegex(text, "Socket errors|Non-2xx")
         self.assertGreater(requests, connections, text)
+        lanes, others = (sum(t.seconds for t in server.threads() if t.name.startswith("lane") == of) for of in (True, False))
         micros = (server.processor_seconds() - before) / requests * 1e6
-        self.note(f"wrk, {connections} connections: {rate:.0f} requests/s, {micros:.1f} us of the server's processor each")
+        self.note(f"wrk, {connections} connections: {rate:.0f} requests/s, {micros:.1f} us of the server's processor each, {others / (lanes + others):.1%} of it not in lanes")
+        self.assertLess(others, lanes / 5, "processor seconds of threads that are no lanes")
         return rate
 
     def test_wrk_64(self):
@@ -53,10 +55,12 @@ class Load:
         self.note(f"ab, a connection each, 100 at a time: {figures['Requests per second']} requests/s")
 
 
+@alone
 class AfPacket(Load, Case):
     link = "veth"
 
 
+@alone
 class Tap(Load, Case):
     link = "tap"
 

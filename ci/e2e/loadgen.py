@@ -2,13 +2,12 @@
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import time
 
 import harness
-from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, no_huge_words, run, until
+from harness import HUGE_PAGES, MIB, Case, Transfer, alone, make_file, no_huge_words, run, start_nginx, until
 
 CONNECTIONS = 10_000
 
@@ -52,22 +51,14 @@ class Nginx:
     """nginx with one worker on the kernel's side of a network, over HTTP on 80 and HTTPS on 443."""
 
     def __init__(self, case, network):
-        if not shutil.which("nginx"):
-            # Installing it would start it on this machine's port 80, which is for the user to decide.
-            case.skipTest("there is no nginx here; apt-get install nginx-light")
         folder, self.network = case.folder, network
         self.certificate = folder / "cert.pem"
         make_certificate(folder)
-        configuration = folder / "nginx.conf"
-        configuration.write_text(
-            f"daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user root;\n"
-            "worker_rlimit_nofile 30000; events { worker_connections 20000; }\n"
-            "http { access_log off; keepalive_requests 1000000000; open_file_cache max=100;\n"
-            f"server {{ listen 80 backlog=4096; listen 443 ssl backlog=4096; root {case.site};\n"
-            f"ssl_certificate {self.certificate}; ssl_certificate_key {folder}/key.pem;\n"
-            "location = /status { stub_status; } } }\n"
+        more = (
+            f"listen 443 ssl backlog=4096; ssl_certificate {self.certificate}; ssl_certificate_key {folder}/key.pem;"
+            " location = /status { stub_status; }"
         )
-        self.process = network.client.start("nginx", "-p", folder, "-c", configuration, stderr=subprocess.DEVNULL)
+        self.process = start_nginx(network.client, folder, case.site, 20_000, more)
         case.addCleanup(self.kill)
         until(lambda: self.counts(), 10, "nginx")
 
@@ -82,6 +73,7 @@ class Nginx:
         self.process.wait()
 
 
+@alone
 class Tap(Case):
     link = "tap"
 
@@ -178,6 +170,7 @@ class Tap(Case):
         self.assertRegex(loader.errors, r"^loadgen: \d+ errors")
 
 
+@alone
 class AfPacket(Case):
     link = "veth"
 

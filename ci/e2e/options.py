@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from harness import KIB, MIB, Case, Namespace, make_file, run
+from harness import KIB, MIB, Case, Namespace, alone, make_file, run
 
 
 class Gateway:
@@ -91,6 +91,7 @@ class Core(Case):
         mine = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Cpus_allowed_list"))
         self.assertEqual(self.httpd().lane().cpus, mine.split("\t")[1])
 
+    @alone
     def test_poll(self):
         """With --poll an idle lane never sleeps; without it, it sleeps most of the time."""
         polling, sleeping = self.httpd("--poll"), self.httpd()
@@ -141,6 +142,7 @@ class Eal(Case):
         self.addCleanup(remove)
         return prefix
 
+    @alone
     def test_memory_and_prefix(self):
         """DPDK gets --no-huge, -m and --file-prefix: it says so itself, and has just that memory."""
         sha256 = make_file(self.site / "file", MIB)

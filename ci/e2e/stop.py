@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import HUGE_PAGES, MIB, Case, Transfer, make_file, until
+from harness import HUGE_PAGES, MIB, Case, Transfer, alone, make_file, until
 
 SIZE = 10 * MIB
 DOWNLOADS = 6
@@ -36,6 +36,7 @@ def tcp_counts(network):
 class Ends:
     """The same on each kind of link."""
 
+    long = 22
     options = ("--lanes", 2)
 
     def load(self, server, connections=200):
@@ -169,6 +170,7 @@ class Ends:
     def huge_files(self):
         return set(os.listdir("/dev/hugepages")) if Path("/dev/hugepages").is_dir() else set()
 
+    @alone
     def test_kill_huge_pages(self):
         """SIGKILL with huge pages leaves no file in them; under a file prefix, the next start of it takes over."""
         if not HUGE_PAGES:

@@ -1,7 +1,18 @@
 /* Bodies of shim.h, and the layout that the Rust mbuf header relies on. */
+/* For sem_clockwait. */
+#define _GNU_SOURCE
+/* For the making of interrupt handles. */
+#define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
+#include <errno.h>
+#include <semaphore.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_interrupts.h>
 
 #if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
 #error "Corelane needs DPDK 22.11 or later: install the package libdpdk-dev of Debian 12 or later"
@@ -333,6 +344,51 @@ int corelane_port_is_removed(uint16_t port)
 	if (port >= RTE_MAX_ETHPORTS)
 		return 1;
 	return __atomic_load_n(&removed[port], __ATOMIC_RELAXED) || rte_eth_dev_is_removed(port) == 1;
+}
+
+struct settling {
+	int fd;
+	sem_t done;
+};
+
+static void on_settled(void *argument)
+{
+	struct settling *settling = argument;
+	uint64_t count;
+
+	/* Once is enough: the next event of this descriptor could meet another of the same number. */
+	if (read(settling->fd, &count, sizeof(count)) == sizeof(count))
+		sem_post(&settling->done);
+}
+
+/* A new descriptor makes the thread fetch events anew, so that the first call it brings comes after all
+ * that was fetched before. */
+int corelane_events_settle(void)
+{
+	struct rte_intr_handle *handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+	struct settling settling = {.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)};
+	struct timespec until;
+	int status = -ENOMEM;
+
+	if (handle != NULL && settling.fd >= 0 && sem_init(&settling.done, 0, 0) == 0) {
+		rte_intr_fd_set(handle, settling.fd);
+		rte_intr_type_set(handle, RTE_INTR_HANDLE_EXT);
+		status = rte_intr_callback_register(handle, on_settled, &settling);
+		if (status == 0) {
+			clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_sec++;
+			while ((status = sem_clockwait(&settling.done, CLOCK_MONOTONIC, &until)) != 0 && errno == EINTR)
+				;
+			if (status != 0)
+				status = -errno;
+			rte_intr_callback_unregister_sync(handle, on_settled, &settling);
+		}
+		sem_destroy(&settling.done);
+	}
+	if (settling.fd >= 0)
+		close(settling.fd);
+	rte_intr_instance_free(handle);
+	return status;
 }
 
 const char *corelane_compiled_version(void)

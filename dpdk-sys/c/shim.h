@@ -135,6 +135,10 @@ void corelane_port_watch(uint16_t port);
 void corelane_port_unwatch(uint16_t port);
 int corelane_port_is_removed(uint16_t port);
 
+/* Returns when DPDK's interrupt thread has dealt with every event that it had fetched before this call,
+ * or after a second. Not to be called on that thread. Returns 0, or a negative errno. */
+int corelane_events_settle(void);
+
 /* The version that these functions were compiled for. */
 const char *corelane_compiled_version(void);
 

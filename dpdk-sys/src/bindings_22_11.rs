@@ -649,5 +649,6 @@ unsafe extern "C" {
     pub fn corelane_port_watch(port: u16);
     pub fn corelane_port_unwatch(port: u16);
     pub fn corelane_port_is_removed(port: u16) -> ::core::ffi::c_int;
+    pub fn corelane_events_settle() -> ::core::ffi::c_int;
     pub fn corelane_compiled_version() -> *const ::core::ffi::c_char;
 }

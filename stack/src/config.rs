@@ -20,6 +20,15 @@ pub enum Congestion {
 }
 
 impl Congestion {
+    /// The algorithm's name, which is Linux's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Congestion::Cubic => "cubic",
+            Congestion::Dctcp => "dctcp",
+            Congestion::NewReno => "reno",
+        }
+    }
+
     /// The algorithm that people call so, by Linux's names and ours.
     pub fn by_name(name: &str) -> Option<Congestion> {
         match name {
@@ -180,15 +189,68 @@ pub struct Gateway {
     pub gateway: IpAddr,
 }
 
-/// What a lane's engine is made with.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EngineConfig {
-    /// Our addresses, on the one interface.
+/// How an interface makes the second half of its IPv6 addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Identifiers {
+    /// From its Ethernet address (RFC 4291 appendix A): the same wherever it is.
+    #[default]
+    Station,
+    /// From this secret, another for each prefix (RFC 7217): with the same secret the same after each start.
+    Opaque([u64; 2]),
+}
+
+/// How an interface speaks IPv6. It does so once it has an address of IPv6, or listens to routers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipv6Config {
+    /// How often a new address is asked for before it is ours; zero: it is ours at once.
+    pub duplicate_transmits: u8,
+    /// Routers' advertisements are heard: default routes, prefixes and addresses in them.
+    pub routers: bool,
+    /// How addresses are made.
+    pub identifiers: Identifiers,
+}
+
+impl Default for Ipv6Config {
+    fn default() -> Self {
+        Ipv6Config { duplicate_transmits: 1, routers: false, identifiers: Identifiers::Station }
+    }
+}
+
+/// What an interface is configured with; what its port can do is [`crate::engine::Interface`]'s.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceConfig {
+    /// Our addresses on it. It answers for no others, though packets for all of ours are taken from it.
     pub addresses: Vec<Address>,
-    /// Routes through gateways.
+    /// Routes through gateways on its subnets.
     pub gateways: Vec<Gateway>,
     /// Neighbours that are known beforehand and never age: address and Ethernet address.
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
+    /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
+    pub rss: Option<Arc<RssTable>>,
+    /// How it speaks IPv6.
+    pub ipv6: Ipv6Config,
+}
+
+impl InterfaceConfig {
+    /// An IPv6 address is on a subnet of this interface, or on the link itself.
+    pub fn reaches(&self, host: IpAddr) -> bool {
+        let IpAddr::V6(host) = host else { return false };
+        let shares = |address: &Address| match address.ip {
+            IpAddr::V6(ours) => {
+                let beyond = 128_u32.saturating_sub(address.prefix.into());
+                (u128::from(ours) ^ u128::from(host)).checked_shr(beyond).unwrap_or(0) == 0
+            }
+            IpAddr::V4(_) => false,
+        };
+        host.is_unicast_link_local() || self.addresses.iter().any(shares)
+    }
+}
+
+/// What a lane's engine is made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineConfig {
+    /// The interfaces, at least one and at most [`crate::engine::INTERFACES_MAX`]. Each has a port.
+    pub interfaces: Vec<InterfaceConfig>,
     /// Most sockets: listeners, streams and UDP sockets together.
     pub sockets: usize,
     /// Most half-open connections of all listeners.
@@ -203,8 +265,6 @@ pub struct EngineConfig {
     pub datagrams_max: usize,
     /// Lanes of this runtime: at most [`crate::engine::LANES_MAX`].
     pub lanes: u8,
-    /// How the port's RSS spreads connections over the lanes; `None`: the lanes do it themselves.
-    pub rss: Option<Arc<RssTable>>,
     /// Secret of this runtime: sequence numbers, ports, hashes. All lanes have the same.
     pub secret: [u64; 4],
     /// TCP's settings.
@@ -212,12 +272,19 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// One address in a subnet, and defaults.
+    /// One interface with one address in a subnet, and defaults.
     pub fn new(ip: IpAddr, prefix: u8) -> EngineConfig {
+        let addresses = vec![Address { ip, prefix }];
+        let interface = InterfaceConfig { addresses, ..InterfaceConfig::default() };
+        EngineConfig { interfaces: vec![interface], ..EngineConfig::default() }
+    }
+}
+
+impl Default for EngineConfig {
+    /// The bounds of a lane without an interface.
+    fn default() -> EngineConfig {
         EngineConfig {
-            addresses: vec![Address { ip, prefix }],
-            gateways: Vec::new(),
-            neighbours: Vec::new(),
+            interfaces: Vec::new(),
             sockets: 65_536,
             half_open_max: 4096,
             time_wait_max: 262_144,
@@ -225,7 +292,6 @@ impl EngineConfig {
             transmit_backlog_max: 4096,
             datagrams_max: 256,
             lanes: 1,
-            rss: None,
             secret: [0; 4],
             tcp: TcpConfig::default(),
         }

@@ -211,7 +211,7 @@ impl Rests {
 }
 
 impl PoolReport {
-    fn add(&mut self, other: PoolReport) {
+    pub(crate) fn add(&mut self, other: PoolReport) {
         self.available += other.available;
         self.capacity += other.capacity;
     }

@@ -2,7 +2,7 @@
 //!
 //! # The shape
 //!
-//! A *lane* is one thread's share of a machine: a NIC queue pair, its pools of frames, and an [`engine::Engine`] with
+//! A *lane* is one thread's share of a machine: a queue pair of each NIC, its pools of frames, and an [`engine::Engine`] with
 //! its own flows, timers, neighbours, routes and sockets. Lanes share nothing in the common case. A lane takes turns,
 //! and in each turn it carries every packet from the NIC through TCP to the application and back, in batches.
 //!
@@ -17,6 +17,7 @@
 //! | [`run`] | the loop of one lane; alone it touches a port and a clock |
 //! | [`links`] | the rings between lanes |
 //! | [`lane`] | the application's end: batches, completion queues, lent payloads |
+//! | [`poll`] | the readiness view of a lane: BSD sockets, options, `epoll`'s sets |
 //! | [`mode`] | how batches cross between the application and the engine |
 //! | [`socket`] | the vocabulary of the API: handles, ops, completions, memory |
 //! | [`engine`] | flows, listeners, neighbours, routes, timers, counters; alone it touches frames |
@@ -62,9 +63,20 @@
 //! own and the payload behind it by reference, and leaves the frame for the port; what the port does not take waits,
 //! bounded, for the next turn.
 //!
+//! # Ports
+//!
+//! A lane has a port for each interface: capabilities, pools, neighbours and waiting frames of its own, found by the
+//! interface's number, so that one port costs no more than before there were several. A path is an interface and a next
+//! hop. Receiving, the host is weak, as Linux is: a packet for any of its addresses is taken whichever port it came by,
+//! for an address may be reached by several ways. Only ARP is strict, and answers for an interface's own addresses
+//! alone, so that nobody is told of a way that the operator did not lay. Sending, the host is as strong as its routes
+//! let it be: among the ways to a destination those over the source address's own interface come first, so that a
+//! router sees both halves of a conversation, and only where there is none does another interface serve.
+//!
 //! # Between lanes
 //!
-//! Every connection has a *home* on which all lanes agree: the lane of the queue to which the port's RSS steers it, as
+//! Every connection has a *home* on which all lanes agree: the lane of the queue to which the RSS of its local address's
+//! port steers it, as
 //! its key and table were read back, or, where nothing can be read or there are fewer queues than lanes, the one that a
 //! keyed hash names. Connections we open take ports whose home is here. Which lane a frame really came to decides
 //! nothing: a segment that finds no flow, no half-open connection and no TIME_WAIT goes to its home over a ring
@@ -107,6 +119,7 @@ pub mod ip;
 pub mod lane;
 pub mod links;
 pub mod mode;
+pub mod poll;
 pub mod run;
 pub mod sim;
 pub mod socket;

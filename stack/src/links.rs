@@ -8,11 +8,12 @@ use rte_ring::{Consumer, Producer};
 
 use crate::engine::{Engine, Message};
 use crate::socket::LaneId;
+use crate::wire::DropReason;
 
 /// Messages that a ring between two lanes holds: a few turns' worth of bursts.
 pub const RING_MESSAGES: usize = 1024;
 
-/// Frames of a lane without a queue that wait here for the port. Beyond it they wait in the ring, then over there.
+/// Frames of lanes without a queue that wait here for a port. Beyond it they wait in the ring, then over there.
 const RELAYED_MAX: usize = 1024;
 
 /// The ends of a ring between two lanes.
@@ -22,12 +23,13 @@ pub type Ring = (Producer<Message>, Consumer<Message>);
 pub struct Links {
     me: LaneId,
     peers: Vec<Peer>,
-    via: Option<usize>,
+    /// Of each interface, by whom to send where there is no queue.
+    via: Vec<Option<usize>>,
     bell: Bell,
     ended: Arc<Ended>,
     messages: Vec<Message>,
-    /// Frames to send for lanes that have no queue.
-    pub relayed: Vec<Frame>,
+    /// Of each interface, frames to send for lanes that have no queue there.
+    relayed: Vec<Vec<Frame>>,
 }
 
 struct Peer {
@@ -53,16 +55,18 @@ impl Links {
     }
 
     fn one_of(me: LaneId, bell: Bell, ended: Arc<Ended>) -> Links {
-        Links { me, peers: Vec::new(), via: None, bell, ended, messages: Vec::new(), relayed: Vec::new() }
+        let (via, relayed) = (Vec::new(), Vec::new());
+        Links { me, peers: Vec::new(), via, bell, ended, messages: Vec::new(), relayed }
     }
 
     /// A ring from each lane to each other, made by `ring`. The bells belong to the lanes in order: those of one thread
-    /// share one. Lanes beyond the first `queues` send by way of these in turn.
+    /// share one. `queues` says of each interface how many lanes have a queue there, the first ones; the others send by
+    /// way of these in turn.
     ///
     /// Errors: what `ring` returns.
     pub fn mesh<E>(
         bells: &[Bell],
-        queues: usize,
+        queues: &[usize],
         mut ring: impl FnMut(LaneId, LaneId) -> Result<Ring, E>,
     ) -> Result<Vec<Links>, E> {
         let lanes: Vec<LaneId> = (0..).map(LaneId).take(bells.len()).collect();
@@ -83,9 +87,14 @@ impl Links {
                 links[usize::from(b.0)].peers.push(peer(a, to_a, from_a));
             }
         }
-        for (index, links) in links.iter_mut().enumerate().skip(queues) {
-            let via = LaneId(u8::try_from(index % queues.max(1)).unwrap_or(0));
-            links.via = links.peers.iter().position(|peer| peer.lane == via);
+        for (index, links) in links.iter_mut().enumerate() {
+            let via = |&queues: &usize| {
+                let via = LaneId(u8::try_from(index % queues.max(1)).unwrap_or(0));
+                let peer = links.peers.iter().position(|peer| peer.lane == via);
+                peer.filter(|_| index >= queues)
+            };
+            links.via = queues.iter().map(via).collect();
+            links.relayed.resize_with(queues.len(), Vec::new);
         }
         Ok(links)
     }
@@ -99,10 +108,16 @@ impl Links {
     pub fn hear(&mut self, engine: &mut Engine) -> bool {
         let mut heard = false;
         for peer in &mut self.peers {
-            let room = RELAYED_MAX.saturating_sub(self.relayed.len()).min(RING_MESSAGES);
+            // A port that takes nothing must not keep from us what is for another: what is still to come for it goes.
+            let waiting = self.relayed.iter().map(Vec::len).min().unwrap_or(0);
+            let room = RELAYED_MAX.saturating_sub(waiting).min(RING_MESSAGES);
             heard |= peer.from.dequeue_burst(&mut self.messages, room) > 0;
             for message in self.messages.drain(..) {
-                self.relayed.extend(engine.receive_message(peer.lane, message));
+                let Some((interface, frame)) = engine.receive_message(peer.lane, message) else { continue };
+                match self.relayed.get_mut(usize::from(interface)) {
+                    Some(relayed) if relayed.len() < 2 * RELAYED_MAX => relayed.push(frame),
+                    _ => engine.count_unsent(DropReason::LaneRingFull),
+                }
             }
         }
         heard
@@ -124,11 +139,22 @@ impl Links {
         told
     }
 
+    /// Frames to send by an interface for lanes that have no queue there.
+    pub fn relayed(&mut self, interface: u8) -> Option<&mut Vec<Frame>> {
+        self.relayed.get_mut(usize::from(interface))
+    }
+
+    /// Give up what was to be sent for others.
+    pub fn clear_relayed(&mut self) {
+        self.relayed.iter_mut().for_each(Vec::clear);
+    }
+
     /// Send frames by way of a lane that has a queue, if this one has none. Returns how many went.
-    pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> usize {
-        let Some(peer) = self.via.and_then(|via| self.peers.get_mut(via)) else { return 0 };
+    pub fn transmit(&mut self, interface: u8, frames: &mut Vec<Frame>) -> usize {
+        let via = self.via.get(usize::from(interface)).copied().flatten();
+        let Some(peer) = via.and_then(|via| self.peers.get_mut(via)) else { return 0 };
         let count = frames.len().min(peer.to.room());
-        self.messages.extend(frames.drain(..count).map(Message::Transmit));
+        self.messages.extend(frames.drain(..count).map(|frame| Message::Transmit { frame, interface }));
         let sent = peer.to.enqueue_burst(&mut self.messages);
         // Only this end fills the ring, so the room was there.
         debug_assert!(sent == count && self.messages.is_empty());
@@ -158,7 +184,7 @@ impl Links {
             return true;
         }
         let me = 1 << self.me.0;
-        if self.relayed.is_empty()
+        if self.relayed.iter().all(Vec::is_empty)
             && self.peers.iter().all(|peer| peer.from.count() == 0)
             && self.ended.drained.fetch_or(me, Ordering::AcqRel) & me == 0
         {

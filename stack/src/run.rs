@@ -74,13 +74,14 @@ const DOZE_TURNS: u32 = YIELDS + 256;
 /// The longest sleep of all: latency after idling is at most this and the scheduler's wake-up.
 const DOZE_MAX: Duration = Duration::from_millis(4);
 
-/// A burst may follow a burst within a turn, up to this many frames: applications get their turn too.
+/// A burst may follow a burst within a turn, up to this many frames of each port: applications get their turn too.
 const FRAMES_A_TURN: usize = 4 * BURST_MAX;
 
-/// One lane: an engine and its queue pair.
+/// One lane: an engine and its queue pairs.
 pub struct LaneRun {
     engine: Engine,
-    queue: Option<Box<dyn Queue>>,
+    /// One for each interface of the engine's.
+    queues: Vec<Option<Box<dyn Queue>>>,
     links: Links,
     time: TimeSource,
     stop: StopFlag,
@@ -92,10 +93,11 @@ pub struct LaneRun {
 }
 
 impl LaneRun {
-    /// A lane that polls `queue` for `engine`. Without one it receives and sends by way of other lanes.
+    /// A lane that polls `queues` for `engine`, one for each of its interfaces in their order. Where there is none, it
+    /// receives and sends by way of other lanes.
     pub fn new(
         engine: Engine,
-        queue: Option<Box<dyn Queue>>,
+        queues: Vec<Option<Box<dyn Queue>>>,
         links: Links,
         time: TimeSource,
         stop: StopFlag,
@@ -104,7 +106,7 @@ impl LaneRun {
     ) -> LaneRun {
         let frames = Vec::with_capacity(FRAMES_A_TURN);
         let rests = Rests::default();
-        LaneRun { engine, queue, links, time, stop, stop_within, idle, idle_turns: 0, rests, frames }
+        LaneRun { engine, queues, links, time, stop, stop_within, idle, idle_turns: 0, rests, frames }
     }
 
     /// One turn: what the application asked, output, transmit; then receive, timers, and what to tell it.
@@ -126,8 +128,11 @@ impl LaneRun {
             // A timer alone does not shorten sleeps: what comes from the port tells what will come.
             self.idle_turns = 0;
         }
-        if !busy && let Some(queue) = &mut self.queue {
-            queue.reclaim();
+        if !busy {
+            self.queues.iter_mut().flatten().for_each(|queue| queue.reclaim());
+        }
+        if self.engine.is_overdue() {
+            self.links.clear_relayed();
         }
         let running = !self.engine.is_stopped();
         if !running && self.links.end() {
@@ -141,31 +146,35 @@ impl LaneRun {
     fn speak(&mut self) -> bool {
         let busy = self.engine.output();
         let (links, now) = (&mut self.links, self.engine.now().0);
-        let sent = match &mut self.queue {
-            Some(queue) => {
-                let relayed =
-                    if links.relayed.is_empty() { 0 } else { queue.transmit(now, &mut links.relayed) };
-                self.engine.transmit(|frames| queue.transmit(now, frames)) + relayed
-            }
-            None => self.engine.transmit(|frames| links.transmit(frames)),
-        };
+        let mut sent = 0;
+        for (interface, queue) in (0..).zip(&mut self.queues) {
+            sent += match queue {
+                Some(queue) => {
+                    let relayed = links.relayed(interface).filter(|frames| !frames.is_empty());
+                    let relayed = relayed.map_or(0, |frames| queue.transmit(now, frames));
+                    self.engine.transmit(interface, |frames| queue.transmit(now, frames)) + relayed
+                }
+                None => self.engine.transmit(interface, |frames| links.transmit(interface, frames)),
+            };
+        }
         sent > 0 || busy
     }
 
     fn listen(&mut self) -> bool {
         let heard = self.links.hear(&mut self.engine);
-        let Some(queue) = &mut self.queue else { return heard };
         let now = self.engine.now().0;
-        let mut received = 0;
-        while received < FRAMES_A_TURN {
-            let count = queue.receive(now, &mut self.frames, BURST_MAX);
-            received += count;
-            self.engine.receive(&mut self.frames);
-            if count < BURST_MAX {
-                break;
+        let mut received = false;
+        for (interface, queue) in (0..).zip(&mut self.queues) {
+            let Some(queue) = queue else { continue };
+            let mut left = FRAMES_A_TURN / BURST_MAX;
+            while left > 0 {
+                let count = queue.receive(now, &mut self.frames, BURST_MAX);
+                received |= count > 0;
+                self.engine.receive(interface, &mut self.frames);
+                left = if count < BURST_MAX { 0 } else { left - 1 };
             }
         }
-        received > 0 || heard
+        received || heard
     }
 
     /// Nothing is to be done before `until`: let others have the core.
@@ -205,7 +214,7 @@ impl LaneRun {
 
     /// When the lane next has something to do without being asked.
     pub fn next_event(&self) -> Option<Instant> {
-        let frame = self.queue.as_ref().and_then(|queue| queue.next_event()).map(Instant);
+        let frame = self.queues.iter().flatten().filter_map(|queue| queue.next_event()).min().map(Instant);
         [frame, self.engine.next_deadline()].into_iter().flatten().min()
     }
 

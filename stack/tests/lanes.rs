@@ -9,10 +9,11 @@ mod common;
 
 use core::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Case, SECOND, lossy, rough, seeds, server, transfer};
-use drivers::soft::{FaultSpec, Faults, Spread};
-use drivers::{RssTable, RssTypes, symmetric_key};
+use drivers::soft::{FaultSpec, Faults, Faulty, Spread};
+use drivers::{Frame, Pool, Queue, RssTable, RssTypes, symmetric_key};
 use stack::counters::Report;
 use stack::lane::Lane;
 use stack::sim::{App, Host, HostId, Trace, World};
@@ -47,6 +48,19 @@ fn every_fault_and_the_wrong_lane_cost_no_byte() {
         if seed <= 3 {
             assert_eq!(outcome, transfer(&case, &Trace::new()), "SIM_SEED={seed}");
         }
+    }
+}
+
+#[test]
+fn every_fault_and_the_wrong_lane_over_ipv6() {
+    // Shows the same over IPv6, whose neighbours are asked for by both lanes and answer to either.
+    for seed in seeds(20) {
+        let case = case(100_000, rough(seed), |host| {
+            *host = core::mem::replace(host, Host::new(1)).over_ipv6();
+            two_lanes(host, 2);
+        });
+        let outcome = transfer(&case, &Trace::new());
+        assert!(outcome.exact, "SIM_SEED={seed}: {outcome:?}");
     }
 }
 
@@ -219,7 +233,7 @@ fn a_port_that_steers_otherwise_costs_time_and_no_connection() {
     // one lane only: the lanes bring the frames home themselves.
     let lies = |host: Host| {
         let mut host = host.with_lanes(2, 2, rss());
-        host.config.rss = Some(table(vec![1, 1, 0, 1]));
+        host.config.interfaces[0].rss = Some(table(vec![1, 1, 0, 1]));
         host
     };
     let dice = |host: Host| host.with_lanes(2, 2, Spread::Random(3));
@@ -280,6 +294,65 @@ fn lanes_stop_together() {
             "lane {:?}: {report}",
             LaneId(report.lane.0)
         );
+    }
+}
+
+/// A port that takes nothing once it is cut: DPDK's memif without its peer, a NIC without a link.
+struct Cut {
+    inner: Box<dyn Queue>,
+    cut: Arc<AtomicBool>,
+}
+
+impl Queue for Cut {
+    fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        self.inner.receive(now, frames, max)
+    }
+
+    fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+        if self.cut.load(Ordering::Relaxed) { 0 } else { self.inner.transmit(now, frames) }
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.inner.next_event()
+    }
+
+    fn transmit_pool(&self) -> Option<(usize, usize)> {
+        self.inner.transmit_pool()
+    }
+}
+
+#[test]
+fn lanes_stop_in_time_without_a_link() {
+    // Shows a server that is told to stop while its port takes nothing: with one lane, with two, and with two of which
+    // one sends by way of the other, all end within their time, and keep no frame.
+    let shapes: [fn(Host) -> Host; 3] = [
+        |host| host,
+        |host| host.with_lanes(2, 2, Spread::Random(9)),
+        |host| host.with_lanes(2, 1, Spread::Random(9)),
+    ];
+    for shape in shapes {
+        let cut = Arc::new(AtomicBool::new(false));
+        let hosts = [Host::new(1), Host::new(2)].map(shape);
+        let apps = [Node::server(&[0, 1]), Node::client(60)];
+        let mut world = World::pair(hosts, apps, |id, inner| {
+            if id == CLIENT {
+                return inner;
+            }
+            let inner = Box::new(Faulty::new(inner, &clean(1), Pool::heap(256, 2048)));
+            Box::new(Cut { inner, cut: Arc::clone(&cut) })
+        });
+        assert!(world.run_until(Instant(100 * SECOND), |apps| apps[1].sum(|share| share.echoed) >= 20));
+        cut.store(true, Ordering::Relaxed);
+        // Long enough for answers that nobody takes.
+        let limit = Instant(world.now().0 + SECOND);
+        world.run_until(limit, |_| false);
+        assert!(
+            world.reports(SERVER).iter().any(|report| report.control.available < report.control.capacity)
+        );
+        world.stop(SERVER);
+        let limit = Instant(world.now().0 + 6 * SECOND);
+        world.run_until(limit, |_| false);
+        assert_eq!(world.leftovers(SERVER, 0), "");
     }
 }
 

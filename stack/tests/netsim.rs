@@ -48,6 +48,34 @@ fn every_fault_at_once_costs_no_byte() {
     }
 }
 
+/// Give a host an address of IPv6 instead of its own.
+fn over_ipv6(host: &mut Host) {
+    *host = core::mem::replace(host, Host::new(1)).over_ipv6();
+}
+
+#[test]
+fn every_fault_at_once_over_ipv6() {
+    // Shows the same over IPv6, on a wire and on a NIC that cuts and sums, and that the fast path changes no byte there
+    // either.
+    for seed in seeds(30) {
+        let plain = Case { adjust: over_ipv6, ..case(100_000, rough(seed)) };
+        let slow: fn(&mut Host) = |host| {
+            over_ipv6(host);
+            host.config.tcp.fast_path = false;
+        };
+        let nic: fn(&mut Host) = |host| {
+            over_ipv6(host);
+            host.nic = Some(16);
+        };
+        let outcome = transfer(&plain, &traced());
+        assert!(outcome.exact && outcome.fast > 0, "SIM_SEED={seed}: {outcome:?}");
+        let without = transfer(&Case { adjust: slow, ..plain.clone() }, &traced());
+        assert_eq!(Outcome { fast: 0, ..outcome }, without, "SIM_SEED={seed}");
+        let cut = transfer(&Case { adjust: nic, ..plain }, &traced());
+        assert!(cut.exact && cut.bundled > 0, "SIM_SEED={seed}: {cut:?}");
+    }
+}
+
 #[test]
 fn a_third_of_all_frames_lost() {
     // Shows 256 KiB over 30 % loss each way, 200 seeds: exact or ended by the stack's own time-out, 10 % at most.

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
     program::log(options.lane.verbose);
-    let runtime = Runtime::new(options.lane.config(eal))?;
+    let runtime = Runtime::new(options.lane.config(eal)?)?;
     let address = options.lane.listen(options.port);
     let ready = |local, device: &str| format!("echo: listening at {local} on {device}");
     program::run_lanes(runtime, &options.lane, ready, |set, watch| echo_all(set, address, watch))

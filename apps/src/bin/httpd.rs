@@ -34,7 +34,7 @@ fn run(options: Options, origins: Origins, eal: Vec<String>) -> Result<(), Progr
         // Whoever rotates logs says so to all alike: without a log it means nothing, and ends nothing.
         signal_hook::flag::register(SIGHUP, Arc::default())?;
     }
-    let runtime = Runtime::new(options.lane.config(eal))?;
+    let runtime = Runtime::new(options.lane.config(eal)?)?;
     // The chunk cache takes memory that the device reads, which is there only now.
     let site = FilesOptions { listing: options.listing, ..FilesOptions::default() };
     let files = Files::start(&root, site).map_err(|error| unreadable(&root, &error))?;

@@ -19,7 +19,7 @@ fn run(options: Options, eal: Vec<String>) -> Result<(), ProgramError> {
     program::log(options.lane.verbose);
     // Looked at before any device is touched: what can be told at once is told at once.
     let plan = options.plan()?;
-    let runtime = Runtime::new(options.config(&plan, eal))?;
+    let runtime = Runtime::new(options.config(&plan, eal)?)?;
     let lanes = runtime.lanes();
     let progress: Vec<Arc<Progress>> = (0..lanes).map(|_| Arc::default()).collect();
     let found = Mutex::new(vec![Results::default(); lanes]);

@@ -1,7 +1,7 @@
 //! The options of the program `httpd`, and whether they fit together: checked whole, before anything is touched.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use corelane::Address;
 
 use super::{Doors, Limits, Secure, ServerOptions, Timeouts};
 use crate::configuration::{Mistakes, Origins};
+use crate::devices::Misfit;
 use crate::options::{LaneArguments, duration};
 use crate::tls::{TlsSetupError, server_config};
 
@@ -173,10 +174,14 @@ impl Checker<'_> {
 
     fn addresses(&mut self, lane: &LaneArguments) {
         let mut seen = BTreeSet::new();
-        for Address { ip, prefix } in lane.address.iter().map(|address| address.0) {
+        for Address { ip, prefix } in lane.address.iter().map(|address| address.value.0) {
             match ip {
-                IpAddr::V6(_) => self
-                    .wrong("address", format!("{ip} is of IPv6, which is not supported; give one of IPv4")),
+                IpAddr::V6(v6) => {
+                    let mapped = v6.to_ipv4_mapped().is_some();
+                    if v6.is_unspecified() || v6.is_multicast() || v6.is_loopback() || mapped {
+                        self.wrong("address", format!("{ip} cannot be a host's; give a unicast address"));
+                    }
+                }
                 IpAddr::V4(v4)
                     if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() =>
                 {
@@ -194,14 +199,11 @@ impl Checker<'_> {
                 self.wrong("address", format!("{ip} is given twice; remove one"));
             }
         }
-        let Some(gateway) = lane.gateway else { return };
-        if seen.contains(&gateway) {
+        for gateway in lane.gateway.iter().filter(|gateway| seen.contains(*gateway)) {
             self.wrong("gateway", format!("{gateway} is an address of our own; give the router's"));
-        } else if !lane.address.iter().any(|address| is_in(gateway, address.0)) {
-            self.wrong(
-                "gateway",
-                format!("{gateway} is in no subnet of --address; give one that is reached directly"),
-            );
+        }
+        if let Err(Misfit { key, text }) = lane.devices() {
+            self.wrong(key, text);
         }
     }
 
@@ -210,7 +212,7 @@ impl Checker<'_> {
         if let (Some(port), false) = (port, listen.is_empty()) {
             self.wrong("port", format!("{port} is given beside --listen; write it there, and remove this"));
         }
-        let own = |ip: IpAddr| options.lane.address.iter().any(|address| address.0.ip == ip);
+        let own = |ip: IpAddr| options.lane.address.iter().any(|address| address.value.0.ip == ip);
         let mut seen = BTreeSet::new();
         let all = listen
             .iter()
@@ -221,18 +223,17 @@ impl Checker<'_> {
             if door.port() == 0 {
                 self.wrong(key, format!("{door} has no port; give one from 1 to 65535"));
             }
-            if door.is_ipv6() {
+            if !door.ip().is_unspecified() && !own(door.ip()) {
                 self.wrong(
                     key,
-                    format!("{door} is of IPv6, which is not supported; give an address of IPv4"),
-                );
-            } else if !door.ip().is_unspecified() && !own(door.ip()) {
-                self.wrong(
-                    key,
-                    format!("{} is not among --address; add it there, or listen at 0.0.0.0", door.ip()),
+                    format!("{} is not among --address; add it there, or listen at [::]", door.ip()),
                 );
             }
-            if !seen.insert(*door) {
+            // IPv6's unspecified address stands for every one of both versions.
+            let all = |ip: IpAddr| SocketAddr::new(ip, door.port());
+            let both = [all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())];
+            let twice = both.contains(door) && both.iter().any(|known| seen.contains(known));
+            if !seen.insert(*door) || twice {
                 self.wrong(key, format!("{door} is listened at twice; remove one"));
             }
         }
@@ -269,7 +270,7 @@ impl Checker<'_> {
                 self.wrong(key, format!("it cannot be {value}; choose a number from 1 to {most}"));
             }
         }
-        if let Some(mtu) = lane.mtu.filter(|&mtu| mtu < 576) {
+        if let Some(mtu) = lane.mtu.iter().map(|mtu| mtu.value.0).find(|&mtu| mtu < 576) {
             self.wrong("mtu", format!("{mtu} is less than every IPv4 host takes; choose at least 576"));
         }
         if lane.no_huge == Some(0) {
@@ -341,17 +342,10 @@ fn is_edge(bits: u32, prefix: u8) -> bool {
     bits & mask == 0 || bits & mask == mask
 }
 
-fn is_in(ip: IpAddr, subnet: Address) -> bool {
-    let (IpAddr::V4(ip), IpAddr::V4(own)) = (ip, subnet.ip) else { return false };
-    let beyond = u32::MAX.checked_shr(u32::from(subnet.prefix)).unwrap_or(0);
-    (ip.to_bits() | beyond) == (own.to_bits() | beyond)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
+    use crate::devices::is_in;
 
     #[test]
     fn subnets_have_edges_and_an_inside() {

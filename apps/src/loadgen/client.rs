@@ -456,7 +456,7 @@ impl Client {
         slot.began = self.now;
         let tag = slot.tag(index);
         let op = Op::connect(self.plan.to).tag(tag);
-        let action = Action::Connect { to: self.plan.to, from: source, timeout, lane: None };
+        let action = Action::Connect { to: self.plan.to, from: source, timeout, lane: None, options: None };
         self.connecting += 1;
         self.submit(lane, Op { action, ..op });
     }

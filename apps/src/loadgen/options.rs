@@ -1,12 +1,14 @@
 //! The command line of `loadgen`: checked whole before any device is touched. What is done is `plan.rs`'s.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use corelane::{Address, Config};
+use corelane::{Address, Config, DeviceConfig};
 
 use super::{Exchange, Pace, Pin, Plan, Scheme, SourceRange, Spread, Target, Tls, addresses};
+use crate::devices::{Misfit, is_in};
 use crate::options::LaneArguments;
 use crate::tls::{SYSTEM_ROOTS, Trust, client_config};
 
@@ -137,7 +139,16 @@ impl Options {
     ///
     /// Errors: options contradict each other, or name what is not there; one line with the remedy.
     pub fn plan(&self) -> Result<Plan, String> {
-        let to = self.target.resolve(&self.resolve)?;
+        let ours = &self.lane.address;
+        let speaks = |ip: IpAddr| ours.iter().any(|ours| ours.value.0.ip.is_ipv4() == ip.is_ipv4());
+        let to = self.target.resolve(&self.resolve, speaks)?;
+        if !speaks(to.ip()) {
+            let version = if to.is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(format!(
+                "{} is of {version}, and no --address is; add one, or name another",
+                to.ip()
+            ));
+        }
         let exchange = match (self.target.scheme, self.ping) {
             (Scheme::Tcp, bytes) => {
                 Exchange::ping(usize::try_from(bytes.unwrap_or(64)).unwrap_or(usize::MAX))
@@ -205,15 +216,23 @@ impl Options {
     }
 
     /// The configuration these options ask for: the lane's, with the source addresses on its interface.
-    pub fn config(&self, plan: &Plan, eal: Vec<String>) -> Config {
-        let mut config = self.lane.config(eal);
-        let prefix = config.addresses.first().map_or(24, |address| address.prefix);
+    ///
+    /// Errors: the lane's devices and addresses do not fit together.
+    pub fn config(&self, plan: &Plan, eal: Vec<String>) -> Result<Config, Misfit> {
+        let mut config = self.lane.config(eal)?;
         for &ip in &plan.sources {
-            if !config.addresses.iter().any(|address| address.ip == ip) {
-                config.addresses.push(Address { ip, prefix });
+            if config.devices.iter().flat_map(|of| &of.addresses).any(|address| address.ip == ip) {
+                continue;
             }
+            // On the device in whose subnet it is, else on the first.
+            let near = |of: &DeviceConfig| of.addresses.iter().any(|ours| is_in(ip, *ours));
+            let at = config.devices.iter().position(near).unwrap_or(0);
+            let addresses = &mut config.devices[at].addresses;
+            let same = addresses.iter().find(|ours| ours.ip.is_ipv4() == ip.is_ipv4());
+            let prefix = same.map_or(if ip.is_ipv4() { 24 } else { 64 }, |address| address.prefix);
+            addresses.push(Address { ip, prefix });
         }
-        config
+        Ok(config)
     }
 }
 
@@ -247,8 +266,9 @@ mod tests {
             (all.duration, all.timeout),
             (Some(Duration::from_millis(120_250)), Duration::from_secs(3))
         );
-        let config = options.config(&all, Vec::new());
-        let addresses: Vec<String> = config.addresses.iter().map(|address| address.ip.to_string()).collect();
+        let config = options.config(&all, Vec::new()).unwrap();
+        let addresses: Vec<String> =
+            config.devices[0].addresses.iter().map(|address| address.ip.to_string()).collect();
         assert_eq!(addresses, ["10.77.0.1", "10.77.0.10", "10.77.0.11", "10.77.0.12"]);
         let counted = plan("-n 5 --close http://10.77.0.2/x").unwrap();
         assert_eq!((counted.duration, counted.requests, counted.close), (None, Some(5), true));

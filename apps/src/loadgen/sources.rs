@@ -1,6 +1,6 @@
 //! Where connections come from: ranges of addresses, for 28,000 ports towards one server are not enough.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Most addresses of all ranges together: 28 million connections towards one server.
@@ -9,8 +9,8 @@ pub const SOURCES_MAX: usize = 1024;
 /// Addresses from first to last, both of them included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SourceRange {
-    first: Ipv4Addr,
-    last: Ipv4Addr,
+    first: IpAddr,
+    last: IpAddr,
 }
 
 impl FromStr for SourceRange {
@@ -21,10 +21,10 @@ impl FromStr for SourceRange {
             format!("`{text}` is no range of addresses: write it as 10.77.0.100-10.77.0.200, or one address")
         };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let first: Ipv4Addr = first.trim().parse().map_err(|_| wrong())?;
-        let last: Ipv4Addr = last.trim().parse().map_err(|_| wrong())?;
+        let first: IpAddr = first.trim().parse().map_err(|_| wrong())?;
+        let last: IpAddr = last.trim().parse().map_err(|_| wrong())?;
         let range = SourceRange { first, last };
-        if last < first {
+        if last < first || first.is_ipv4() != last.is_ipv4() {
             return Err(wrong());
         }
         if range.count() > SOURCES_MAX {
@@ -36,12 +36,23 @@ impl FromStr for SourceRange {
 
 impl SourceRange {
     fn count(&self) -> usize {
-        let count = u64::from(u32::from(self.last)) - u64::from(u32::from(self.first)) + 1;
+        let count = (number(self.last) - number(self.first)).saturating_add(1);
         usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        (u32::from(self.first)..=u32::from(self.last)).map(|word| IpAddr::V4(word.into()))
+        let four = self.first.is_ipv4();
+        (number(self.first)..=number(self.last)).map(move |word| match u32::try_from(word) {
+            Ok(word) if four => IpAddr::V4(word.into()),
+            _ => IpAddr::V6(word.into()),
+        })
+    }
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => ip.into(),
     }
 }
 
@@ -82,13 +93,22 @@ mod tests {
         assert_eq!(text(&["10.0.0.9"]), "10.0.0.9");
         assert_eq!(text(&["10.0.0.1-10.0.0.2", "10.0.0.2-10.0.0.3"]), "10.0.0.1 10.0.0.2 10.0.0.3");
         assert_eq!(text(&["255.255.255.255"]), "255.255.255.255");
+        assert_eq!(text(&["fd00::ffff-fd00::1:0"]), "fd00::ffff fd00::1:0");
         assert_eq!(text(&[]), "");
     }
 
     #[test]
     fn what_is_no_range_is_refused() {
         // Shows text that is none, a range that goes backwards, and ranges with more addresses than are taken.
-        for text in ["", "10.0.0.1-", "10.0.0.2-10.0.0.1", "10.0.0.1/24", "::1", "10.0.0.0-10.0.4.0"] {
+        for text in [
+            "",
+            "10.0.0.1-",
+            "10.0.0.2-10.0.0.1",
+            "10.0.0.1/24",
+            "10.0.0.1-::1",
+            "10.0.0.0-10.0.4.0",
+            "::1-1::",
+        ] {
             assert!(range(text).is_err(), "{text}");
         }
         assert_eq!(range("0.0.0.0-255.255.255.255").unwrap_err().matches("4294967296").count(), 1);

@@ -120,8 +120,10 @@ impl Target {
     /// Where it is: by `pins` first, as an address, else as the system's resolver has it, before DPDK has the ports
     /// that the resolver may need.
     ///
-    /// Errors: nobody knows the name, or not as an IPv4 address, which is all that the stack speaks.
-    pub fn resolve(&self, pins: &[Pin]) -> Result<SocketAddr, String> {
+    /// Of a name's addresses the first of a version that `speaks` knows is taken.
+    ///
+    /// Errors: nobody knows the name, or not as an address of such a version.
+    pub fn resolve(&self, pins: &[Pin], speaks: impl Fn(IpAddr) -> bool) -> Result<SocketAddr, String> {
         let pinned = pins.iter().find(|pin| pin.name.eq_ignore_ascii_case(&self.host)).map(|pin| pin.address);
         if let Some(ip) = pinned.or_else(|| self.host.parse().ok()) {
             return Ok(SocketAddr::new(ip, self.port));
@@ -131,8 +133,12 @@ impl Target {
         let found = found.map_err(|error| {
             format!("cannot resolve `{host}` ({error}); write its address, or give --resolve {host}:ADDR")
         })?;
-        let four = found.into_iter().find(SocketAddr::is_ipv4);
-        four.ok_or_else(|| format!("`{host}` has no IPv4 address; give one with --resolve {host}:ADDR"))
+        let fitting = found.into_iter().find(|found| speaks(found.ip()));
+        fitting.ok_or_else(|| {
+            format!(
+                "`{host}` has no address of the version of --address; give one with --resolve {host}:ADDR"
+            )
+        })
     }
 }
 
@@ -214,7 +220,8 @@ mod tests {
     fn names_have_the_addresses_they_are_given() {
         // Shows that a pin wins, that an address needs no resolver, and what a name without any gets.
         let pins = ["Example.org:10.0.0.9".parse::<Pin>().unwrap()];
-        let resolve = |text: &str| target(text).resolve(&pins).map(|address| address.to_string());
+        let resolve =
+            |text: &str| target(text).resolve(&pins, |ip| ip.is_ipv4()).map(|address| address.to_string());
         assert_eq!(resolve("http://example.ORG/"), Ok("10.0.0.9:80".to_owned()));
         assert_eq!(resolve("10.0.0.1:7"), Ok("10.0.0.1:7".to_owned()));
         assert!(resolve("http://no.such.invalid/").unwrap_err().contains("--resolve no.such.invalid:ADDR"));

@@ -11,6 +11,7 @@
 //! | `control.rs`, `kernel.rs` | statistics and link; the kernel's interface below |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
 //! | `gate.rs` | keeping bursts out of memory that DPDK's own thread takes away |
+//! | `signals.rs` | which thread takes the signal that tells TAP's driver of frames |
 //! | `pool.rs` | pools of mbufs; memory for regions; threads that DPDK knows |
 //!
 //! The layout of frames is `mbuf.rs`'s, one level up; the C side's offsets are checked against it here.
@@ -36,6 +37,7 @@ mod port;
 mod probe;
 mod queue;
 mod rss;
+mod signals;
 mod surroundings;
 
 pub use control::PortControl;
@@ -44,6 +46,7 @@ pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
 pub use port::{Configured, Port, Started};
 pub use queue::PortQueue;
+pub use signals::{refuse_tap_signal, take_tap_signal};
 
 /// Opens a device on DPDK and starts it.
 pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {

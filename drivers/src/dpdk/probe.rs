@@ -20,6 +20,8 @@ pub(super) struct OwnedPort {
     device: Option<NonNull<ffi::rte_device>>,
     /// Libraries below its driver print to this process's standard streams.
     prints: bool,
+    /// DPDK's own thread reads from the port's sockets, and waits if there is nothing.
+    awaits: bool,
 }
 
 // SAFETY: the device is touched only by the drop, under `CONTROL`.
@@ -210,7 +212,7 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
     if let Some(id) = find(&name) {
         // The EAL opened a NIC as it started; a virtual device would be somebody else's.
         return match device {
-            Device::Pci(_) => Ok(OwnedPort { id, device: None, prints: false }),
+            Device::Pci(_) => Ok(OwnedPort { id, device: None, prints: false, awaits: false }),
             _ => Err(failed("it is open already".to_owned())),
         };
     }
@@ -224,7 +226,10 @@ pub(super) fn probe(device: &Device, queues: u16) -> Result<OwnedPort, SetupErro
         return Err(failed(chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status))));
     }
     match find(&name) {
-        Some(id) => Ok(OwnedPort { id, device: None, prints: prints(device) }),
+        Some(id) => {
+            let awaits = Traits::of(device).unmaps_at_will;
+            Ok(OwnedPort { id, device: None, prints: prints(device), awaits })
+        }
         None => Err(failed("it is no network device".to_owned())),
     }
 }
@@ -275,6 +280,12 @@ impl Drop for OwnedPort {
         unsafe { ffi::corelane_port_unwatch(self.id) };
         // SAFETY: it is stopped, and its queues have gone with their last owner.
         unsafe { ffi::rte_eth_dev_close(self.id) };
+        if self.awaits {
+            // The next port opened may get the number of a socket just closed, and DPDK's thread may still have an
+            // event of the old one to deal with: it would wait for a message on the new one, for ever.
+            // SAFETY: the EAL is up, and this thread is none of DPDK's.
+            unsafe { ffi::corelane_events_settle() };
+        }
         if let Some(device) = self.device {
             // SAFETY: the device belongs to the port just closed, and nobody else removes it.
             unsafe { ffi::rte_dev_remove(device.as_ptr()) };

@@ -73,6 +73,9 @@ impl Nic {
 
 const FIN_PSH: u8 = 0x09;
 
+/// Bytes of IPv6's header.
+const IPV6_BYTES: usize = 40;
+
 /// Cuts a frame as Intel's NICs do: headers are repeated, the sequence number and IP's identification go on, FIN and
 /// PSH are left to the last.
 fn cut(bytes: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
@@ -86,10 +89,16 @@ fn cut(bytes: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
     let (mut offset, mut packets) = (0, Vec::with_capacity(parts.len()));
     for (number, part) in (0_u16..).zip(&parts) {
         let mut packet = [front, part].concat();
-        let length = u16::try_from(packet.len() - link).unwrap_or(u16::MAX);
-        packet[link + 2..link + 4].copy_from_slice(&length.to_be_bytes());
-        let identification = word(link + 4).wrapping_add(number);
-        packet[link + 4..link + 6].copy_from_slice(&identification.to_be_bytes());
+        if offload.ipv6 {
+            // Its length leaves the header out, and it has no identification.
+            let length = u16::try_from(packet.len() - link - IPV6_BYTES).unwrap_or(u16::MAX);
+            packet[link + 4..link + 6].copy_from_slice(&length.to_be_bytes());
+        } else {
+            let length = u16::try_from(packet.len() - link).unwrap_or(u16::MAX);
+            packet[link + 2..link + 4].copy_from_slice(&length.to_be_bytes());
+            let identification = word(link + 4).wrapping_add(number);
+            packet[link + 4..link + 6].copy_from_slice(&identification.to_be_bytes());
+        }
         packet[tcp + 4..tcp + 8].copy_from_slice(&first.wrapping_add(offset).to_be_bytes());
         if usize::from(number) + 1 < parts.len() {
             packet[tcp + 13] &= !FIN_PSH;
@@ -237,6 +246,42 @@ mod tests {
             assert_eq!(sum(&packet[14..34]), 0xffff);
             let pseudo = u32::from(sum(&packet[26..34])) + 6 + packet.len() as u32 - 34;
             assert_eq!(fold(u32::from(sum(&packet[34..])) + pseudo), 0xffff);
+        }
+    }
+
+    #[test]
+    fn a_frame_of_ipv6_is_cut_too() {
+        // Shows lengths without the header, sequence numbers and the checksum over IPv6's pseudo-header.
+        let pool = Pool::heap(16, 2048);
+        let mut bytes = vec![0; 74];
+        bytes[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+        bytes[20] = 6;
+        bytes[22..54].iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        bytes[66..68].copy_from_slice(&[0x50, 0x10]);
+        let pseudo = fold(u32::from(sum(&bytes[22..54])) + 6);
+        bytes[70..72].copy_from_slice(&pseudo.to_be_bytes());
+        bytes.extend(0..250);
+        let mut frame = pool.take().expect("a frame");
+        frame.append(bytes.len()).expect("room").copy_from_slice(&bytes);
+        frame.set_offload(Offload {
+            ipv6: true,
+            checksums: Checksums { ipv4: false, transport: Some(Transport::Tcp) },
+            link_bytes: 14,
+            network_bytes: 40,
+            transport_bytes: 20,
+            segment_bytes: 100,
+        });
+        let (near, mut far) = pipe(16, 1500);
+        let mut nic = Nic::new(Box::new(near), Pool::heap(16, 2048));
+        assert_eq!(nic.transmit(0, &mut vec![frame]), 1);
+        let mut frames = Vec::new();
+        far.receive(0, &mut frames, 16);
+        let packets: Vec<&[u8]> = frames.iter().map(Frame::bytes).collect();
+        assert_eq!(packets.iter().map(|packet| packet[19]).collect::<Vec<_>>(), [120, 120, 70]);
+        assert_eq!(packets.iter().map(|packet| packet[61]).collect::<Vec<_>>(), [0, 100, 200]);
+        for packet in packets {
+            let pseudo = u32::from(sum(&packet[22..54])) + 6 + packet.len() as u32 - 54;
+            assert_eq!(fold(u32::from(sum(&packet[54..])) + pseudo), 0xffff);
         }
     }
 

@@ -76,20 +76,26 @@ impl Shared {
     }
 }
 
-/// The hash of a frame that holds a whole datagram of TCP or UDP over IPv4, with or without a VLAN tag.
+/// The hash of a frame that holds a whole datagram of TCP or UDP, with or without a VLAN tag; over IPv6 one without
+/// extension headers, as NICs have it.
 fn hash(table: &RssTable, bytes: &[u8]) -> Option<u32> {
     let link = if bytes.get(12..14)? == [0x81, 0] { 18 } else { 14 };
     let ip = bytes.get(link..)?;
+    if bytes.get(link - 2..link)? == [0x86, 0xdd] {
+        let transport = transport(*ip.get(6)?)?;
+        let end = |address: usize, port: usize| {
+            let address: [u8; 16] = ip.get(address..address + 16)?.try_into().ok()?;
+            let port: [u8; 2] = ip.get(40 + port..42 + port)?.try_into().ok()?;
+            Some((address, u16::from_be_bytes(port)).into())
+        };
+        return table.hash(transport, end(8, 0)?, end(24, 2)?);
+    }
     let (first, fragment) = (*ip.first()?, ip.get(6..8)?);
     let whole = fragment[0] & 0x3f == 0 && fragment[1] == 0;
     if bytes.get(link - 2..link)? != [8, 0] || first >> 4 != 4 || !whole {
         return None;
     }
-    let transport = match ip.get(9)? {
-        6 => Transport::Tcp,
-        17 => Transport::Udp,
-        _ => return None,
-    };
+    let transport = transport(*ip.get(9)?)?;
     let ports = ip.get(usize::from(first & 15) * 4..)?;
     let end = |address: usize, port: usize| {
         let address: [u8; 4] = ip.get(address..address + 4)?.try_into().ok()?;
@@ -97,6 +103,14 @@ fn hash(table: &RssTable, bytes: &[u8]) -> Option<u32> {
         Some((address, u16::from_be_bytes(port)).into())
     };
     table.hash(transport, end(12, 0)?, end(16, 2)?)
+}
+
+fn transport(protocol: u8) -> Option<Transport> {
+    match protocol {
+        6 => Some(Transport::Tcp),
+        17 => Some(Transport::Udp),
+        _ => None,
+    }
 }
 
 impl SpreadEnd {

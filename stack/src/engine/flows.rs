@@ -1,13 +1,14 @@
 //! The slots of sockets, and the parts of connections. What is done to them is the other files' business.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::buffer::Waiting;
 use crate::config::{Congestion, TcpConfig};
-use crate::socket::{LaneId, OpError, SocketId};
+use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
 use crate::tcp::congestion::Controls;
 use crate::tcp::history::History;
-use crate::tcp::isn::Tuple;
+use crate::tcp::isn::{FlowKey, Secret, Tuple};
+use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
 use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
@@ -33,9 +34,14 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Flows {
     lane: LaneId,
+    secret: Secret,
     hot: Vec<Hot>,
+    /// The ends of streams over IPv6, by slot; no longer than the last of them.
+    ends: Vec<Ends>,
     kinds: Vec<Kind>,
     cold: Vec<Cold>,
+    /// What each stream does otherwise than the configuration says, beside its cold part.
+    options: Vec<StreamOptions>,
     free_cold: Vec<u32>,
     free: Vec<u32>,
     max: usize,
@@ -62,6 +68,13 @@ pub struct Flows {
     pub now: Now,
 }
 
+/// The two ends of a stream over IPv6, of which the hot part has but a hash.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    remote: Ipv6Addr,
+    local: Ipv6Addr,
+}
+
 /// What a new connection begins with.
 #[derive(Clone, Copy, Debug)]
 pub struct Birth {
@@ -81,17 +94,29 @@ pub struct Birth {
     pub tag: u64,
     /// Slot of the listener it came by, or `NONE`.
     pub listener: u32,
+    /// What it does otherwise than the configuration says.
+    pub options: StreamOptions,
     /// The state it begins in.
     pub state: State,
 }
 
 impl Flows {
-    pub fn new(lane: LaneId, max: usize, cells_max: usize, config: TcpConfig, now: Instant) -> Flows {
+    pub fn new(
+        lane: LaneId,
+        secret: Secret,
+        max: usize,
+        cells_max: usize,
+        config: TcpConfig,
+        now: Instant,
+    ) -> Flows {
         Flows {
             lane,
+            secret,
+            ends: Vec::new(),
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
+            options: Vec::new(),
             free_cold: Vec::new(),
             free: Vec::new(),
             max,
@@ -234,16 +259,19 @@ impl Flows {
         let cold = match self.free_cold.pop() {
             Some(index) => {
                 self.cold[index as usize] = cold_part;
+                self.options[index as usize] = StreamOptions::default();
                 index
             }
             None => {
                 self.cold.push(cold_part);
+                self.options.push(StreamOptions::default());
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
+        self.note_ends(slot, &birth.tuple);
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         *hot = Hot {
-            key: key_of(&birth.tuple),
+            key: self.secret.addresses(&birth.tuple),
             remote_port: birth.tuple.remote.port(),
             local_port: birth.tuple.local.port(),
             snd_una: birth.iss,
@@ -265,6 +293,19 @@ impl Flows {
             armed_at: hot.armed_at,
             ..blank_hot()
         };
+        if let Some(mut connection) = self.connection(slot) {
+            options::begin(&mut connection, birth.options);
+        }
+    }
+
+    fn note_ends(&mut self, slot: u32, tuple: &Tuple) {
+        let (IpAddr::V6(local), IpAddr::V6(remote)) = (tuple.local.ip(), tuple.remote.ip()) else { return };
+        let at = slot as usize;
+        if self.ends.len() <= at {
+            let none = Ends { remote: Ipv6Addr::UNSPECIFIED, local: Ipv6Addr::UNSPECIFIED };
+            self.ends.resize(at + 1, none);
+        }
+        self.ends[at] = Ends { remote, local };
     }
 
     /// The hot part of a slot.
@@ -294,9 +335,11 @@ impl Flows {
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(hot.cold as usize)?;
+        let options = self.options.get_mut(hot.cold as usize)?;
         Some(Connection {
             hot,
             cold,
+            options,
             actives: &mut self.actives,
             controls: &mut self.controls,
             cells: &mut self.cells,
@@ -312,16 +355,29 @@ impl Flows {
     /// The two ends of a stream.
     pub fn tuple(&self, slot: u32) -> Option<Tuple> {
         let hot = self.hot.get(slot as usize)?;
-        Some(tuple_of(hot.key, hot.local_port, hot.remote_port))
+        let (local, remote) = if hot.is_ipv6() {
+            let ends = self.ends.get(slot as usize)?;
+            (IpAddr::V6(ends.local), IpAddr::V6(ends.remote))
+        } else {
+            #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
+            let (remote, local) = ((hot.key >> 32) as u32, hot.key as u32);
+            (IpAddr::V4(local.into()), IpAddr::V4(remote.into()))
+        };
+        Some(Tuple {
+            local: SocketAddr::new(local, hot.local_port),
+            remote: SocketAddr::new(remote, hot.remote_port),
+        })
     }
 
     /// The slot is this tuple's stream.
     #[inline]
-    pub fn is_tuple(&self, slot: u32, key: u64, ports: u32) -> bool {
+    pub fn is_tuple(&self, slot: u32, key: &FlowKey, tuple: &Tuple) -> bool {
         self.hot.get(slot as usize).is_some_and(|hot| {
-            hot.key == key
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
+            hot.key == key.addresses
+                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == key.ports
                 && hot.state != State::Closed
+                // A word of IPv4 is the addresses; one of IPv6 is as good as unique, and yet.
+                && (!hot.is_ipv6() || self.tuple(slot).as_ref() == Some(tuple))
         })
     }
 
@@ -413,25 +469,4 @@ fn blank_hot() -> Hot {
         ecn: 0,
         queue: 0,
     }
-}
-
-/// Remote and local IPv4 address in one word. Streams over IPv6 are refused where they begin.
-pub fn key_of(tuple: &Tuple) -> u64 {
-    let word = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => u64::from(u32::from(ip)),
-        IpAddr::V6(_) => 0,
-    };
-    word(tuple.remote.ip()) << 32 | word(tuple.local.ip())
-}
-
-/// The ports in one word, as `is_tuple` compares them.
-pub fn ports_of(tuple: &Tuple) -> u32 {
-    u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port())
-}
-
-fn tuple_of(key: u64, local_port: u16, remote_port: u16) -> Tuple {
-    #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
-    let (remote, local) = ((key >> 32) as u32, key as u32);
-    let end = |ip: u32, port| SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), port);
-    Tuple { local: end(local, local_port), remote: end(remote, remote_port) }
 }

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use drivers::{Extent, Frame};
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
 use crate::tcp::congestion::Control;
 use crate::tcp::history::History;
 use crate::tcp::isn::Tuple;
@@ -24,6 +24,7 @@ pub struct Frozen {
     tuple: Tuple,
     hot: Hot,
     cold: Cold,
+    options: StreamOptions,
     loss: LossState,
     control: Option<Control>,
     sends: Vec<FrozenSend>,
@@ -93,6 +94,7 @@ impl Engine {
                 tuple,
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
+                options: *connection.options,
                 loss: *connection.loss(),
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
@@ -135,13 +137,13 @@ impl Engine {
         let ranges: Option<Vec<_>> =
             frozen.ranges.iter().map(|(start, bytes)| Some((*start, self.frame_of(bytes)?))).collect();
         let ranges = ranges.ok_or(OpError::NoRoom)?;
-        let path = self.paths.take(&self.routes, tuple.remote.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &tuple).ok_or(OpError::Unreachable)?;
         let Some(slot) = self.flows.take(Kind::Stream) else {
             self.paths.release(path);
             return Err(OpError::NoRoom);
         };
         self.begin_thawed(slot, frozen, path, queue, tag);
-        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
+        let hash = self.secret.flow_key(&tuple).hash;
         if !self.queue_thawed(slot, frozen) || !self.table.insert(hash, slot) {
             if let Some(mut connection) = self.flows.connection(slot) {
                 connection.queue(|cells, queue, _| cells.clear(queue, |_, _| {}));
@@ -157,7 +159,7 @@ impl Engine {
 
     /// Fill the slot with the state's values, on this engine's clock.
     fn begin_thawed(&mut self, slot: u32, frozen: &Frozen, path: u16, queue: u8, tag: Tag) {
-        let Frozen { tuple, hot, cold, at, .. } = frozen;
+        let Frozen { tuple, hot, cold, options, at, .. } = frozen;
         let birth = Birth {
             tuple: *tuple,
             iss: cold.iss,
@@ -167,6 +169,7 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
+            options: *options,
             state: hot.state,
         };
         self.flows.begin(slot, &birth);
@@ -179,6 +182,7 @@ impl Engine {
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
         *connection.hot = Hot {
+            key: connection.hot.key,
             generation: connection.hot.generation,
             cold: connection.hot.cold,
             control: NONE,
@@ -273,9 +277,9 @@ impl Engine {
         connection.refresh_decline();
     }
 
-    /// Bytes in a frame of the receive pool.
+    /// Bytes in a frame of the first port's receive pool.
     fn frame_of(&self, bytes: &[u8]) -> Option<Frame> {
-        let mut frame = self.composer.pools().receive.take()?;
+        let mut frame = self.ports[0].composer.pools().receive.take()?;
         frame.append(bytes.len())?.copy_from_slice(bytes);
         Some(frame)
     }

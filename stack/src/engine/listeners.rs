@@ -1,19 +1,22 @@
 //! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
+use super::packets::listening_for;
 use super::segments::Arrived;
+use crate::config::Congestion;
 use crate::ip::KeyedHash;
-use crate::socket::{Event, ListenOptions, Listener, Reason, Stream, Tag};
+use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
+use crate::tcp::options::mss_bound;
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::time_wait::Waiting;
@@ -57,8 +60,7 @@ impl Listeners {
 
     /// The listener for a destination: of that very address, else of every address.
     fn find(&self, local: SocketAddr) -> Option<u32> {
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 
     fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {
@@ -85,6 +87,7 @@ impl Engine {
         queue: u8,
         tag: Tag,
     ) {
+        let options = ListenOptions { backlog: options.backlog.max(1), ..options };
         let state = ListenerState { address, options, queue, tag, half_open: 0, unoffered: VecDeque::new() };
         if self.listeners.states.len() <= slot as usize {
             self.listeners.states.resize_with(slot as usize + 1, || None);
@@ -112,6 +115,17 @@ impl Engine {
         let socket = self.flows.id(slot);
         self.complete(state.queue, state.tag, false, Event::Closed { socket, reason, unsent: 0 });
         self.flows.release(slot);
+    }
+
+    /// Change what a listener does; false if that is no option of a listener.
+    pub(super) fn set_listener_option(&mut self, slot: u32, option: SocketOption) -> bool {
+        let Some(state) = self.listeners.get_mut(slot) else { return false };
+        match option {
+            SocketOption::Stream(options) => state.options.stream = options,
+            SocketOption::Backlog(backlog) => state.options.backlog = backlog,
+            _ => return false,
+        }
+        true
     }
 
     /// Close every listener.
@@ -184,8 +198,9 @@ impl Engine {
 
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
-        let backlog = state.options.backlog as usize;
-        let full = state.half_open as usize + state.unoffered.len() >= backlog.max(1);
+        let (backlog, mss_max) = (state.options.backlog as usize, mss_bound(&state.options.stream));
+        let congestion = self.congestion_of(slot);
+        let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
             self.counters.drop(DropReason::TcpBacklogFull);
             return;
@@ -196,14 +211,9 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_to(arrived.tuple.remote.ip()),
+            adv_mss: self.mss_of(&arrived.tuple).min(mss_max),
             window: self.first_window(),
-            ecn: ecn::grants(
-                self.flows.config.ecn,
-                self.flows.config.congestion,
-                &arrived.segment,
-                arrived.field,
-            ),
+            ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         if self.half_opens.insert(half, &self.flows.config, &now)
@@ -216,9 +226,15 @@ impl Engine {
 
     fn send_syn_ack(&mut self, half: &HalfOpen) {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
-        let field =
-            if half.ecn { ecn::control_field(self.flows.config.congestion) } else { ecn::codepoint::NOT_ECT };
+        let congestion = self.congestion_of(half.listener);
+        let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
         self.send_unpathed(&half.tuple, &segment, field);
+    }
+
+    /// What a listener's connections begin with.
+    fn congestion_of(&self, listener: u32) -> Congestion {
+        let chosen = self.listeners.get(listener).and_then(|state| state.options.stream.congestion);
+        chosen.unwrap_or(self.flows.config.congestion)
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -268,7 +284,8 @@ impl Engine {
     /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment.
     fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
-        let Some(path) = self.paths.take(&self.routes, half.tuple.remote.ip()) else {
+        let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
+        let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return;
         };
@@ -287,6 +304,7 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: half.listener,
+            options,
             state: State::SynReceived,
         };
         self.flows.begin(slot, &birth);
@@ -309,8 +327,7 @@ impl Engine {
             }
             queued
         });
-        let hash = self.secret.flow_hash(key_of(&half.tuple), ports_of(&half.tuple));
-        if !begun || !self.table.insert(hash, slot) {
+        if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
@@ -401,9 +418,7 @@ impl Engine {
 
     /// A flow's tuple is free: no flow, no half-open connection, no listener's.
     pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
-        let (key, ports) = (key_of(tuple), ports_of(tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports).is_none()
+        self.find_flow(&self.secret.flow_key(tuple), tuple).is_none()
             && self.half_opens.get(tuple).is_none()
             && self.time_waits.get(tuple).is_none()
     }

@@ -5,21 +5,21 @@
 //! that finds nothing on the lane it came to goes to its home, so a NIC that steers otherwise costs time and nothing
 //! else; connections that live elsewhere (their port was asked for, or only one lane listens) are claimed at their home.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{key_of, ports_of};
+use super::packets::listening_for;
 use super::receive::Parsed;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
 use crate::socket::LaneId;
 use crate::tcp::isn::{Secret, Tuple};
-use crate::wire::{DropReason, arp};
+use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
 /// Most lanes of a runtime: the sets of lanes in the tables are words of as many bits.
 pub const LANES_MAX: u8 = 64;
@@ -31,6 +31,8 @@ pub enum Message {
     Frame {
         /// As it came from the port.
         frame: Frame,
+        /// By which interface.
+        interface: u8,
         /// Lanes it has left.
         hops: u8,
     },
@@ -38,17 +40,33 @@ pub enum Message {
     Datagram {
         /// From the IP header on.
         frame: Frame,
+        /// The interface by which its last piece came.
+        interface: u8,
         /// Lanes it has left.
         hops: u8,
     },
-    /// Send this: I have no queue.
-    Transmit(Frame),
+    /// Send this: I have no queue there.
+    Transmit {
+        /// The frame.
+        frame: Frame,
+        /// By which interface.
+        interface: u8,
+    },
     /// An ARP packet that concerns all of us.
     Neighbour {
         /// The packet.
         packet: arp::Packet,
+        /// The interface it came by.
+        interface: u8,
         /// It changed something where it came, so its sender is to be known here too.
         good: bool,
+    },
+    /// A message of neighbour discovery, which concerns all of us.
+    Discovery {
+        /// A copy of the frame.
+        frame: Frame,
+        /// The interface it came by.
+        interface: u8,
     },
     /// A connection that is at home with you lives with me from now on, or no longer.
     Claim {
@@ -78,7 +96,8 @@ pub enum Message {
 struct Homes {
     me: LaneId,
     lanes: u8,
-    rss: Option<Arc<RssTable>>,
+    /// Of each interface.
+    rss: Vec<Option<Arc<RssTable>>>,
 }
 
 /// A lane's part in the mesh.
@@ -107,15 +126,19 @@ const HOPS_MAX: u8 = 3;
 const COMPARED_MAX: u32 = 4096;
 
 impl Homes {
-    fn of(&self, secret: &Secret, tuple: &Tuple) -> LaneId {
+    /// The home of a connection whose local address is on `interface`: by that one its frames come as a rule.
+    fn of(&self, secret: &Secret, interface: u8, tuple: &Tuple) -> LaneId {
         let queue = self
-            .rss
-            .as_ref()
+            .table(interface)
             .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
         match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
             Some(queue) => LaneId(queue),
-            None => self.pick(secret.flow_hash(key_of(tuple), ports_of(tuple))),
+            None => self.pick(secret.flow_key(tuple).hash),
         }
+    }
+
+    fn table(&self, interface: u8) -> Option<&Arc<RssTable>> {
+        self.rss.get(usize::from(interface))?.as_ref()
     }
 
     fn pick(&self, hash: u32) -> LaneId {
@@ -141,8 +164,8 @@ fn member(set: u64, hash: u32) -> Option<LaneId> {
 }
 
 impl Mesh {
-    /// The part of lane `me` of `lanes`, on a port that steers by `rss`.
-    pub fn new(me: LaneId, lanes: u8, rss: Option<Arc<RssTable>>, hash: KeyedHash) -> Mesh {
+    /// The part of lane `me` of `lanes`, on ports that steer by `rss`.
+    pub fn new(me: LaneId, lanes: u8, rss: Vec<Option<Arc<RssTable>>>, hash: KeyedHash) -> Mesh {
         Mesh {
             homes: Homes { me, lanes, rss },
             outboxes: (0..lanes).map(|_| Vec::new()).collect(),
@@ -199,30 +222,38 @@ fn note(sets: &mut HashMap<SocketAddr, u64, KeyedHash>, address: SocketAddr, lan
 
 /// The lanes that have a socket for a destination: for that very address, else for every address.
 fn lookup(sets: &HashMap<SocketAddr, u64, KeyedHash>, local: SocketAddr) -> Option<u64> {
-    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-    sets.get(&local).or_else(|| sets.get(&any)).copied()
+    listening_for(local).find_map(|address| sets.get(&address).copied())
 }
 
 impl Engine {
-    /// Take a message of another lane's in. A frame that it asks to send is given back.
-    pub fn receive_message(&mut self, from: LaneId, message: Message) -> Option<Frame> {
+    /// Take a message of another lane's in. A frame that it asks to send is given back, with its interface.
+    pub fn receive_message(&mut self, from: LaneId, message: Message) -> Option<(u8, Frame)> {
         match message {
-            Message::Transmit(frame) => return Some(frame),
-            Message::Frame { mut frame, hops } => {
+            Message::Transmit { frame, interface } => return Some((interface, frame)),
+            Message::Frame { mut frame, interface, hops } => {
                 self.counters.steered_in += 1;
+                self.arriving = interface;
                 self.mesh.came = Some((from, hops));
                 let parsed = self.parse(&mut frame);
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
-            Message::Datagram { frame, hops } => {
+            Message::Datagram { frame, interface, hops } => {
                 self.counters.steered_in += 1;
+                self.arriving = interface;
                 self.mesh.came = Some((from, hops));
-                let parsed = self.parse_network(&frame, 0, false).unwrap_or_else(Parsed::Drop);
+                let parsed = match ether_type_of(frame.bytes()) {
+                    EtherType::IPV6 => self.parse_ipv6(&frame, 0, false),
+                    _ => self.parse_network(&frame, 0, false),
+                };
+                let parsed = parsed.unwrap_or_else(Parsed::Drop);
                 self.process(frame, parsed);
                 self.mesh.came = None;
             }
-            Message::Neighbour { packet, good } => self.hear_of_neighbour(&packet, good),
+            Message::Neighbour { packet, interface, good } => {
+                self.hear_of_neighbour(&packet, interface, good);
+            }
+            Message::Discovery { mut frame, interface } => self.hear_of_discovery(&mut frame, interface),
             Message::Claim { tuple, lives: true } => {
                 self.mesh.claims.insert(tuple, from);
             }
@@ -246,14 +277,14 @@ impl Engine {
         if mesh.is_alone() {
             return None;
         }
-        let home = mesh.homes.of(&self.secret, tuple);
+        let home = self.home(tuple);
         if home != mesh.homes.me {
             return Some(home).filter(|home| !mesh.is_final(*home));
         }
         let claimed = mesh.claims.get(tuple).copied();
         let other = claimed.or_else(|| {
             let served = self.listeners.is_served(tuple.local);
-            let hash = self.secret.flow_hash(key_of(tuple), ports_of(tuple));
+            let hash = self.secret.flow_key(tuple).hash;
             if served { None } else { mesh.others_with(lookup(&mesh.listeners, tuple.local), hash) }
         });
         // It may go back to the lane it came from, which asks only once.
@@ -262,16 +293,18 @@ impl Engine {
 
     /// Which lane has a UDP socket for a destination that this one has none for.
     pub(super) fn elsewhere_udp(&self, local: SocketAddr, remote: SocketAddr) -> Option<LaneId> {
-        let hash = self.secret.flow_hash(key_of(&Tuple { local, remote }), u32::from(remote.port()));
+        let hash =
+            self.secret.flow_hash(self.secret.addresses(&Tuple { local, remote }), u32::from(remote.port()));
         let other = self.mesh.others_with(lookup(&self.mesh.udp, local), hash)?;
         self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other)
     }
 
     /// Which lane joins the fragments of a datagram, if it is another.
     pub(super) fn elsewhere_fragment(&self, key: &DatagramKey) -> Option<LaneId> {
-        let addresses = u64::from(u32::from(key.source)) << 32 | u64::from(u32::from(key.destination));
-        let rest = u32::from(key.identification) << 8 | u32::from(key.protocol.0);
-        let lane = self.mesh.homes.pick(self.secret.flow_hash(addresses, rest));
+        let end = |ip| SocketAddr::new(ip, key.protocol.0.into());
+        let ends = Tuple { local: end(key.destination), remote: end(key.source) };
+        let hash = self.secret.flow_hash(self.secret.addresses(&ends), key.identification);
+        let lane = self.mesh.homes.pick(hash);
         (lane != self.mesh.homes.me && self.mesh.came.is_none()).then_some(lane)
     }
 
@@ -283,8 +316,11 @@ impl Engine {
             return self.counters.drop(DropReason::LaneRingFull);
         }
         self.counters.steered_out += 1;
-        let message =
-            if link == 0 { Message::Datagram { frame, hops } } else { Message::Frame { frame, hops } };
+        let interface = self.arriving;
+        let message = match link {
+            0 => Message::Datagram { frame, interface, hops },
+            _ => Message::Frame { frame, interface, hops },
+        };
         self.mesh.tell(lane, message);
     }
 
@@ -294,7 +330,7 @@ impl Engine {
         if self.mesh.came.is_none() {
             return frame;
         }
-        let copy = self.composer.pools().receive.take().and_then(|mut copy| {
+        let copy = self.ports[self.arriving].composer.pools().receive.take().and_then(|mut copy| {
             copy.append(frame.len())?.copy_from_slice(frame.bytes());
             Some(copy)
         });
@@ -306,23 +342,52 @@ impl Engine {
     pub(super) fn tell_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
         let ours = self.routes.is_local(IpAddr::V4(packet.target)) || packet.sender == packet.target;
         if !self.mesh.is_alone() && ours {
-            self.mesh.tell_all(|| Message::Neighbour { packet: *packet, good });
+            let interface = self.arriving;
+            self.mesh.tell_all(|| Message::Neighbour { packet: *packet, interface, good });
+        }
+    }
+
+    /// Tell the others of a message of neighbour discovery, for it concerns them as well.
+    pub(super) fn tell_of_discovery(&mut self, frame: &Frame) {
+        if self.mesh.is_alone() {
+            return;
+        }
+        let (interface, me) = (self.arriving, self.lane);
+        for lane in (0..self.mesh.homes.lanes).map(LaneId).filter(|lane| *lane != me) {
+            let room = self.outbox(lane).is_some_and(|outbox| outbox.len() < OUTBOX_FRAMES_MAX);
+            let copy = self.ports[interface].composer.header().ok().filter(|_| room).and_then(|mut copy| {
+                copy.append(frame.len())?.copy_from_slice(frame.bytes());
+                Some(copy)
+            });
+            // Without a frame for it the lane learns by asking.
+            if let Some(frame) = copy {
+                self.mesh.tell(lane, Message::Discovery { frame, interface });
+            }
         }
     }
 
     /// Learn from an ARP packet that another lane has answered.
-    fn hear_of_neighbour(&mut self, packet: &arp::Packet, good: bool) {
+    fn hear_of_neighbour(&mut self, packet: &arp::Packet, interface: u8, good: bool) {
         let now = self.flows.now.instant;
         let before = self.neighbour_actions.len();
         // That it was not for us was counted where it arrived.
-        let known = self.neighbours.receive(packet, now, &mut self.neighbour_actions);
+        let neighbours = &mut self.ports[interface].neighbours;
+        let known = neighbours.receive(packet, now, &mut self.neighbour_actions);
         if good && known == Err(DropReason::ArpNotForUs) {
-            self.neighbours.learn(packet, now, &mut self.neighbour_actions);
+            neighbours.learn(packet, now, &mut self.neighbour_actions);
         }
         let fresh = self.neighbour_actions.split_off(before);
         let silent = |action: &Action<Frame>| !matches!(action, Action::Transmit { .. });
         self.neighbour_actions.extend(fresh.into_iter().filter(silent));
-        self.act_on_neighbours();
+        self.act_on_neighbours(interface);
+    }
+
+    /// The lane that a connection is at home on.
+    fn home(&self, tuple: &Tuple) -> LaneId {
+        // With one interface there is nothing to look for.
+        let interface =
+            if self.ports.len() == 1 { 0 } else { self.routes.interface_of(tuple.local.ip()).unwrap_or(0) };
+        self.mesh.homes.of(&self.secret, interface, tuple)
     }
 
     /// A connection at home on another lane begins or ends here.
@@ -330,13 +395,13 @@ impl Engine {
         if self.mesh.is_alone() {
             return;
         }
-        let home = self.mesh.homes.of(&self.secret, tuple);
+        let home = self.home(tuple);
         self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
     }
 
     /// Replies to a connection come to this lane by themselves.
     pub(super) fn is_home(&self, tuple: &Tuple) -> bool {
-        self.mesh.is_alone() || self.mesh.homes.of(&self.secret, tuple) == self.mesh.homes.me
+        self.mesh.is_alone() || self.home(tuple) == self.mesh.homes.me
     }
 
     /// A listener or a UDP socket opened or closed here.
@@ -353,7 +418,7 @@ impl Engine {
     #[inline]
     pub(super) fn compare_hash(&mut self, frame: &Frame, tuple: &Tuple) {
         if self.mesh.compared < COMPARED_MAX
-            && let Some(table) = &self.mesh.homes.rss
+            && let Some(table) = self.mesh.homes.table(self.arriving)
             && let (Some(given), Some(computed)) =
                 (frame.hash(), table.hash(Transport::Tcp, tuple.remote, tuple.local))
             && self.mesh.came.is_none()
@@ -387,8 +452,8 @@ mod tests {
 
     #[test]
     fn homes_follow_the_table_or_the_dice() {
-        // Shows that without a table connections spread evenly, with one each goes to its queue, and a queue beyond the
-        // lanes is nobody's.
+        // Shows that without a table connections spread evenly, with the interface's each goes to its queue, and a queue
+        // beyond the lanes is nobody's.
         let secret = Secret::new([1, 2, 0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]);
         let tuple = |port| Tuple {
             local: SocketAddr::from(([10, 0, 0, 1], 80)),
@@ -399,9 +464,9 @@ mod tests {
             RssTable::new(drivers::symmetric_key(40), reta, types).map(Arc::new)
         };
         let count = |rss| {
-            let homes = Homes { me: LaneId(0), lanes: 4, rss };
+            let homes = Homes { me: LaneId(0), lanes: 4, rss: vec![None, rss] };
             let mut counts = [0; 4];
-            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, &tuple(port)).0)] += 1);
+            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, 1, &tuple(port)).0)] += 1);
             counts
         };
         assert!(count(None).iter().all(|count| (800..1200).contains(count)), "{:?}", count(None));

@@ -13,15 +13,22 @@
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+//! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
+//! | `discovery` | neighbours and addresses of IPv6 |
+//! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
+//! | `mesh` | what lanes tell each other |
 
 mod bundle;
 mod deliver;
+mod discovery;
 pub(crate) mod flows;
 mod handover;
 mod listeners;
 mod mesh;
 mod ops;
 mod packets;
+mod packets_ipv6;
+mod ports;
 mod receive;
 mod segments;
 mod transmit;
@@ -32,7 +39,7 @@ mod tests;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use drivers::{Capabilities, Composer, Frame, Pool, Pools};
+use drivers::{Capabilities, Frame, Pool, Pools};
 
 pub use self::handover::Frozen;
 pub use self::mesh::{LANES_MAX, Message};
@@ -41,12 +48,13 @@ use self::deliver::CompletionQueue;
 use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
-use self::ops::AppTimers;
+use self::ops::{AppTimers, Deferred};
 use self::packets::UdpSockets;
+use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
 use crate::buffer::FrameSlab;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
 use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
@@ -62,8 +70,7 @@ use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
 use crate::timer::Wheel;
-use crate::wire::MacAddress;
-use crate::wire::ethernet::Vlan;
+use crate::wire::{DropReason, MacAddress};
 
 /// Frames of one burst: the passes of `receive` work on no more at a time.
 pub const BURST_MAX: usize = 32;
@@ -81,7 +88,14 @@ const SPILL_ROOM: u16 = 2048 + 128;
 /// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
 const LARGE_FRAMES: usize = 16;
 
-/// What the engine must know of the port.
+/// How long the last words of a lane that was told to stop, its resets among them, may wait for a port that takes
+/// nothing: one whose link is down or whose peer has gone may never take them.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// Most ports of a runtime: interfaces are numbered in a byte, and each turn asks all of them.
+pub const INTERFACES_MAX: usize = 16;
+
+/// What the engine must know of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Interface {
     /// The port's Ethernet address.
@@ -98,10 +112,9 @@ pub struct Interface {
 pub struct Engine {
     lane: LaneId,
     config: EngineConfig,
-    mac: MacAddress,
-    mtu: u16,
-    vlan: Option<Vlan>,
-    capabilities: Capabilities,
+    ports: Ports,
+    /// The interface by which the frames came that are being taken in.
+    arriving: u8,
     secret: Secret,
     started: bool,
     turn: u64,
@@ -114,10 +127,11 @@ pub struct Engine {
     listeners: Listeners,
     udp: UdpSockets,
     app_timers: AppTimers,
+    /// Connects over IPv6 that wait until an address of ours is.
+    deferred: Vec<Deferred>,
     frames: FrameSlab,
     dirty: Vec<u32>,
 
-    neighbours: neighbour::Cache<Frame>,
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
     paths: Paths,
@@ -135,9 +149,6 @@ pub struct Engine {
     /// Where payload goes that must not hold a received frame.
     spill: Option<Pool>,
 
-    composer: Composer,
-    urgent: Vec<Frame>,
-    data: Vec<Frame>,
     parsed: Vec<Parsed>,
 
     queues: Vec<CompletionQueue>,
@@ -159,20 +170,30 @@ pub enum EngineError {
     /// More lanes than sets of lanes have room for, or a lane beyond them.
     #[error("{0} lanes were asked for, and a runtime has at most {LANES_MAX}: name fewer")]
     Lanes(u8),
-    /// A gateway is on no subnet of ours.
+    /// A gateway is on no subnet of its interface.
     #[error("gateway {0} is on no subnet of this host: add an address in its subnet, or correct it")]
     Gateway(IpAddr),
+    /// Interfaces without a port, or none, or too many.
+    #[error(
+        "{interfaces} interfaces were configured for {ports} ports: name 1 to {INTERFACES_MAX}, each with its port"
+    )]
+    Interfaces {
+        /// Interfaces configured.
+        interfaces: usize,
+        /// Ports there are.
+        ports: usize,
+    },
 }
 
 impl Engine {
-    /// An engine that answers nothing yet: the first call of `receive` or `turn` starts it.
+    /// An engine that answers nothing yet: the first turn starts it. Each of the configuration's interfaces lives on
+    /// one of `ports`, in their order.
     ///
     /// Errors: an address or route is malformed, or bounds are beyond what handles can name.
     pub fn new(
         lane: LaneId,
         config: EngineConfig,
-        interface: Interface,
-        pools: Pools,
+        ports: Vec<(Interface, Pools)>,
         now: Instant,
     ) -> Result<Engine, EngineError> {
         if config.sockets > crate::socket::SocketId::SLOTS_MAX {
@@ -181,19 +202,21 @@ impl Engine {
         if config.lanes > LANES_MAX || lane.0 >= config.lanes {
             return Err(EngineError::Lanes(config.lanes));
         }
+        let (interfaces, count) = (config.interfaces.len(), ports.len());
+        if interfaces != count || !(1..=INTERFACES_MAX).contains(&count) {
+            return Err(EngineError::Interfaces { interfaces, ports: count });
+        }
         let [a, b, c, d] = config.secret;
-        let hash = KeyedHash::new([c, d]);
-        let mac = MacAddress(interface.mac);
+        let (secret, hash) = (Secret::new([a, b, c, d]), KeyedHash::new([c, d]));
+        let rss = config.interfaces.iter().map(|interface| interface.rss.clone()).collect();
         let mut engine = Engine {
             lane,
-            mac,
-            mtu: interface.mtu,
-            vlan: interface.vlan.map(|id| Vlan { tci: id & 0xfff }),
-            capabilities: interface.capabilities,
-            secret: Secret::new([a, b, c, d]),
+            ports: Ports::new(ports, &config.interfaces, hash),
+            arriving: 0,
+            secret,
             started: false,
             turn: 0,
-            flows: Flows::new(lane, config.sockets, config.cells_max, config.tcp, now),
+            flows: Flows::new(lane, secret, config.sockets, config.cells_max, config.tcp, now),
             table: FlowTable::new(config.sockets),
             wheel: Wheel::new(now),
             half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
@@ -201,9 +224,9 @@ impl Engine {
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
+            deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
-            neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
             paths: Paths::new(hash),
@@ -212,13 +235,10 @@ impl Engine {
             identifications: fragment::Identifications::new(hash),
             responder: Responder::default(),
             large: Pool::heap(LARGE_FRAMES, u16::MAX),
-            mesh: Mesh::new(lane, config.lanes, config.rss.clone(), hash),
+            mesh: Mesh::new(lane, config.lanes, rss, hash),
             holdable: 0,
             app_held: 0,
             spill: None,
-            composer: Composer::new(pools, &interface.capabilities),
-            urgent: Vec::new(),
-            data: Vec::new(),
             parsed: Vec::with_capacity(BURST_MAX),
             queues: vec![CompletionQueue::default()],
             completions: Vec::new(),
@@ -232,22 +252,32 @@ impl Engine {
     }
 
     fn configure(&mut self) -> Result<(), EngineError> {
-        for address in &self.config.addresses {
-            let local = LocalAddress { address: address.ip, prefix_len: address.prefix, interface: 0 };
-            self.routes.add_address(local, self.mtu)?;
-        }
-        for way in &self.config.gateways {
-            if self.routes.next_hop(way.gateway).is_none_or(|hop| hop.gateway_or_dst != way.gateway) {
-                return Err(EngineError::Gateway(way.gateway));
+        for (number, interface) in (0..).zip(&self.config.interfaces) {
+            for address in &interface.addresses {
+                if address.ip.is_ipv6() {
+                    // It is ours once nobody else turns out to have it.
+                    route::check(address.ip, address.prefix)?;
+                    continue;
+                }
+                let local =
+                    LocalAddress { address: address.ip, prefix_len: address.prefix, interface: number };
+                self.routes.add_address(local, self.ports[number].mtu)?;
             }
-            self.routes.add_route(Route {
-                destination: way.destination.ip,
-                prefix_len: way.destination.prefix,
-                gateway: Some(way.gateway),
-                interface: 0,
-                source: None,
-                mtu: self.mtu,
-            })?;
+        }
+        for (number, interface) in (0..).zip(&self.config.interfaces) {
+            for way in &interface.gateways {
+                if !self.routes.is_neighbour(number, way.gateway) && !interface.reaches(way.gateway) {
+                    return Err(EngineError::Gateway(way.gateway));
+                }
+                self.routes.add_route(Route {
+                    destination: way.destination.ip,
+                    prefix_len: way.destination.prefix,
+                    gateway: Some(way.gateway),
+                    interface: number,
+                    source: None,
+                    mtu: self.ports[number].mtu,
+                })?;
+            }
         }
         Ok(())
     }
@@ -256,25 +286,36 @@ impl Engine {
     fn start(&mut self) {
         self.started = true;
         // What the port has taken for its descriptors is no longer there. Of the rest some stay free, so that
-        // acknowledgements can be received whatever is held.
-        let spare = self.composer.pools().receive.available();
+        // acknowledgements can be received whatever is held. All frames that are held may be of one port, so the one
+        // with the fewest decides.
+        let spare = self.ports.iter().map(|port| port.composer.pools().receive.available()).min();
+        let spare = spare.unwrap_or(0);
         self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
         let all = self.holdable + SPILL_FRAMES;
         self.flows.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
-        for address in &self.config.addresses {
+        for number in self.ports.interfaces() {
+            self.start_neighbours(number);
+            self.start_ipv6(number);
+        }
+    }
+
+    fn start_neighbours(&mut self, number: u8) {
+        let Some(interface) = self.config.interfaces.get(usize::from(number)) else { return };
+        let neighbours = &mut self.ports[number].neighbours;
+        for address in &interface.addresses {
             if let IpAddr::V4(ip) = address.ip {
-                self.neighbours.add_address(ip, &mut self.neighbour_actions);
+                neighbours.add_address(ip, &mut self.neighbour_actions);
             }
         }
         if self.lane.0 > 0 {
             // One lane's announcement is enough.
             self.neighbour_actions.clear();
         }
-        for (ip, mac) in &self.config.neighbours {
+        for (ip, mac) in &interface.neighbours {
             let now = self.flows.now.instant;
-            self.neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
+            neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
         }
-        self.act_on_neighbours();
+        self.act_on_neighbours(number);
     }
 
     /// A new turn at a new time: every figure derived from the time is derived here, once.
@@ -355,8 +396,11 @@ impl Engine {
         self.flows.visits = due;
         self.advance_half_opens();
         self.time_waits.advance(now.ticks, crate::timer::VISITS_MAX);
-        self.neighbours.advance(now.instant, &mut self.neighbour_actions);
-        self.act_on_neighbours();
+        for interface in self.ports.interfaces() {
+            self.ports[interface].neighbours.advance(now.instant, &mut self.neighbour_actions);
+            self.act_on_neighbours(interface);
+        }
+        self.advance_addresses();
         self.advance_fragments();
         self.advance_app_timers();
         if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
@@ -375,20 +419,23 @@ impl Engine {
         let ticks = ticks.is_on().then(|| ticks.instant(now.instant));
         [
             ticks,
-            self.neighbours.next_deadline(),
+            self.ports.iter().filter_map(|port| port.neighbours.next_deadline()).min(),
+            self.ports.iter().filter_map(|port| port.addresses.next_deadline()).min(),
             self.fragments.next_deadline(),
             self.app_timers.next(),
             self.stopping.filter(|_| self.flows.sockets() > 0),
+            self.silence().filter(|_| self.backlog() > 0),
         ]
         .into_iter()
         .flatten()
         .min()
     }
 
-    /// Frames for the port, most urgent first. What the port does not take stays.
-    pub fn transmit(&mut self, mut send: impl FnMut(&mut Vec<Frame>) -> usize) -> usize {
+    /// Frames for the port of an interface, most urgent first. What the port does not take stays.
+    pub fn transmit(&mut self, interface: u8, mut send: impl FnMut(&mut Vec<Frame>) -> usize) -> usize {
         let mut sent = 0;
-        for queue in [&mut self.urgent, &mut self.data] {
+        let port = &mut self.ports[interface];
+        for queue in [&mut port.urgent, &mut port.data] {
             if !queue.is_empty() {
                 sent += send(queue);
             }
@@ -400,9 +447,19 @@ impl Engine {
         sent
     }
 
-    /// Frames that wait for the port.
+    /// Frames that wait for the ports.
     pub fn backlog(&self) -> usize {
-        self.urgent.len() + self.data.len()
+        self.ports.iter().map(Port::backlog).sum()
+    }
+
+    /// A frame that was to be sent for another lane could not go.
+    pub fn count_unsent(&mut self, reason: DropReason) {
+        self.counters.fail(reason);
+    }
+
+    /// Interfaces there are; they are numbered from zero.
+    pub fn interfaces(&self) -> u8 {
+        u8::try_from(self.ports.len()).unwrap_or(u8::MAX)
     }
 
     /// Stop in order: listeners and UDP sockets close now, streams may finish until `within` has passed.
@@ -412,6 +469,7 @@ impl Engine {
             self.close_listeners();
             self.close_udp();
             self.app_timers.clear();
+            self.cancel_deferred(None);
         }
     }
 
@@ -421,9 +479,19 @@ impl Engine {
         self.close_streams();
     }
 
-    /// Told to stop, and nothing is left: no socket, no frame that waits for the port.
+    /// Told to stop, and nothing is left: no socket, no frame that waits for the port, unless it waits in vain.
     pub fn is_stopped(&self) -> bool {
-        self.stopping.is_some() && self.flows.sockets() == 0 && self.backlog() == 0
+        self.stopping.is_some() && self.flows.sockets() == 0 && (self.backlog() == 0 || self.is_overdue())
+    }
+
+    /// Told to stop, and the time for it is over: what the port has not taken by now, it need not take.
+    pub fn is_overdue(&self) -> bool {
+        self.silence().is_some_and(|end| self.flows.now.instant >= end)
+    }
+
+    /// When a lane that was told to stop gives up what a port does not take.
+    fn silence(&self) -> Option<Instant> {
+        self.stopping.map(|deadline| deadline.saturating_add(LAST_WORDS))
     }
 
     /// Told to stop.
@@ -434,20 +502,29 @@ impl Engine {
     /// Forget everything that is no socket: connections in TIME_WAIT, half-open ones, waiting packets.
     pub fn clear(&mut self) {
         self.time_waits.clear();
-        self.neighbours.clear(&mut self.neighbour_actions);
-        self.neighbour_actions.clear();
         self.fragments.clear(&mut self.fragment_output);
         self.fragment_output.complete.clear();
         self.fragment_output.dropped.clear();
         self.fragment_output.expired.clear();
-        self.urgent.clear();
-        self.data.clear();
+        for port in self.ports.iter_mut() {
+            port.neighbours.clear(&mut self.neighbour_actions);
+            self.neighbour_actions.clear();
+            port.urgent.clear();
+            port.data.clear();
+        }
         self.wheel = Wheel::new(self.flows.now.instant);
     }
 
     /// The lane's clock, as of this turn.
     pub fn now(&self) -> Instant {
         self.flows.now.instant
+    }
+
+    /// Change TCP's settings. What a connection took from them at its start it keeps, and TIME_WAIT its length.
+    pub fn set_tcp(&mut self, config: TcpConfig) {
+        self.config.tcp = config;
+        self.flows.config = config;
+        self.half_opens.resize(&config);
     }
 
     /// The lane's counters.
@@ -457,8 +534,13 @@ impl Engine {
 
     /// Everything the engine knows about itself.
     pub fn report(&self) -> Report {
-        let pools = self.composer.pools();
-        let fill = |pool: &Pool| PoolReport { available: pool.available(), capacity: pool.capacity() };
+        let fill = |pool: fn(&Pools) -> &Pool| {
+            let mut sum = PoolReport::default();
+            for pool in self.ports.iter().map(|port| pool(port.composer.pools())) {
+                sum.add(PoolReport { available: pool.available(), capacity: pool.capacity() });
+            }
+            sum
+        };
         Report {
             lane: self.lane,
             flows: self.table.len(),
@@ -473,11 +555,11 @@ impl Engine {
             claims: self.mesh.claims(),
             backlog: self.backlog(),
             waiting_packets: self.fragments.len(),
-            receive: fill(&pools.receive),
-            control: fill(&pools.control),
-            attach: fill(&pools.attach),
-            copied_bytes: self.composer.copied_bytes(),
-            attached_bytes: self.composer.attached_bytes(),
+            receive: fill(|pools| &pools.receive),
+            control: fill(|pools| &pools.control),
+            attach: fill(|pools| &pools.attach),
+            copied_bytes: self.ports.iter().map(|port| port.composer.copied_bytes()).sum(),
+            attached_bytes: self.ports.iter().map(|port| port.composer.attached_bytes()).sum(),
             rests: Rests::default(),
             counters: self.counters.clone(),
         }

@@ -6,12 +6,15 @@ use core::time::Duration;
 use std::collections::BinaryHeap;
 
 use super::Engine;
-use super::flows::{Birth, Kind, key_of, ports_of};
+use super::flows::{Birth, Kind};
+use crate::ip::route::{Class, class_of};
 use crate::mode::{EngineOp, View};
 use crate::socket::{
-    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
+    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
 };
 use crate::tcp::isn::Tuple;
+use crate::tcp::options;
+use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{State, flag};
 use crate::tcp::timers;
@@ -41,6 +44,17 @@ impl AppTimers {
     }
 }
 
+/// A connect over IPv6 that waits for an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Deferred {
+    to: SocketAddr,
+    from: Option<SocketAddr>,
+    timeout: Duration,
+    options: StreamOptions,
+    queue: u8,
+    tag: Tag,
+}
+
 /// First and last port that `connect` chooses from: RFC 6056 section 3.2's range, as Linux narrows it.
 const PORTS: core::ops::RangeInclusive<u16> = 32_768..=60_999;
 
@@ -68,7 +82,10 @@ impl Engine {
                 self.fail(None, OpError::WrongLane(lane), queue, tag);
             }
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
-            Action::Connect { to, from, timeout, lane: _ } => self.connect(to, from, timeout, queue, tag),
+            Action::Connect { to, from, timeout, lane: _, options } => {
+                let options = options.map_or_else(StreamOptions::default, |options| *options);
+                self.connect(to, from, timeout, options, queue, tag);
+            }
             Action::Receive { stream } => self.receive_op(stream, queue, tag),
             Action::Send { stream, payload, notify, more } => {
                 self.send_op(stream, payload, notify, more, queue, tag);
@@ -106,10 +123,15 @@ impl Engine {
 
     /// An address to listen or bind on is ours, or any.
     pub(super) fn is_bindable(&self, ip: IpAddr) -> bool {
-        ip.is_ipv4() && (ip.is_unspecified() || self.routes.is_local(ip))
+        let soon = |ip: IpAddr| match ip {
+            IpAddr::V6(ip) => self.ports.iter().any(|port| port.addresses.is_tentative(ip)),
+            IpAddr::V4(_) => false,
+        };
+        ip.is_unspecified() || self.routes.is_local(ip) || soon(ip)
     }
 
     fn listen(&mut self, address: SocketAddr, options: ListenOptions, queue: u8, tag: Tag) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.stopping.is_some() {
             return self.fail(None, OpError::Cancelled, queue, tag);
         }
@@ -127,9 +149,22 @@ impl Engine {
         }
     }
 
-    fn connect(&mut self, to: SocketAddr, from: Option<SocketAddr>, timeout: Duration, queue: u8, tag: Tag) {
+    fn connect(
+        &mut self,
+        to: SocketAddr,
+        from: Option<SocketAddr>,
+        timeout: Duration,
+        options: StreamOptions,
+        queue: u8,
+        tag: Tag,
+    ) {
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let (to, from) = (plain(to), from.map(plain));
         let (tuple, path) = match self.choose_tuple(to, from) {
             Ok(chosen) => chosen,
+            Err(_) if to.is_ipv6() && self.awaits_address() => {
+                return self.deferred.push(Deferred { to, from, timeout, options, queue, tag });
+            }
             Err(error) => return self.fail(None, error, queue, tag),
         };
         let Some(slot) = self.flows.take(Kind::Stream) else {
@@ -142,11 +177,12 @@ impl Engine {
             tuple,
             iss,
             ts_offset: self.secret.timestamp_offset(&tuple),
-            mss: self.mss_to(to.ip()),
+            mss: self.mss_of(&tuple).min(mss_bound(&options)),
             path,
             queue,
             tag: tag.0,
             listener: NONE,
+            options,
             state: State::SynSent,
         };
         self.flows.begin(slot, &birth);
@@ -155,8 +191,7 @@ impl Engine {
             connection.cold.life_at = connection.now.after(us);
             connection.queue(|cells, queue, _| cells.push_control(queue, iss))
         });
-        let hash = self.secret.flow_hash(key_of(&tuple), ports_of(&tuple));
-        if !queued || !self.table.insert(hash, slot) {
+        if !queued || !self.table.insert(self.secret.flow_key(&tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             return self.fail(None, OpError::NoRoom, queue, tag);
@@ -170,7 +205,9 @@ impl Engine {
     //# we propose an offset function F() that can be computed from the local IP
     //# address, remote IP address, remote port, and a secret key.
     fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
-        if !to.is_ipv4() || to.port() == 0 {
+        let good =
+            class_of(to.ip()) == Class::Unicast && from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
+        if !good || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
         }
         let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
@@ -191,8 +228,34 @@ impl Engine {
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
         };
-        let path = self.paths.take(&self.routes, to.ip()).ok_or(OpError::Unreachable)?;
+        let path = self.paths.take(&self.routes, &chosen).ok_or(OpError::Unreachable)?;
         Ok((chosen, path))
+    }
+
+    /// Some address of IPv6 is to be ours soon, and there is room for a connect that waits for it.
+    fn awaits_address(&self) -> bool {
+        self.deferred.len() < self.config.sockets
+            && self.stopping.is_none()
+            && self.ports.iter().any(|port| port.addresses.is_waiting())
+    }
+
+    /// Addresses have changed: connects that waited for one begin, or fail.
+    pub(super) fn connect_deferred(&mut self) {
+        for Deferred { to, from, timeout, options, queue, tag } in core::mem::take(&mut self.deferred) {
+            self.connect(to, from, timeout, options, queue, tag);
+        }
+    }
+
+    /// Give up connects that have not begun: all, or those under a tag.
+    pub(super) fn cancel_deferred(&mut self, of: Option<(u8, Tag)>) {
+        for deferred in core::mem::take(&mut self.deferred) {
+            let Deferred { queue, tag, .. } = deferred;
+            if of.is_none_or(|of| of == (queue, tag)) {
+                self.fail(None, OpError::Cancelled, queue, tag);
+            } else {
+                self.deferred.push(deferred);
+            }
+        }
     }
 
     /// A counter that moves on with every connection, so that ports are not used again at once.
@@ -259,8 +322,10 @@ impl Engine {
     }
 
     fn set_option(&mut self, socket: SocketId, option: SocketOption, queue: u8, tag: Tag) {
-        let slot = match self.slot_of(socket, Kind::Stream) {
-            Ok(slot) => slot,
+        let slot = match self.flows.find(socket) {
+            Ok((slot, Kind::Stream)) => slot,
+            Ok((slot, Kind::Listener)) if self.set_listener_option(slot, option) => return,
+            Ok(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
             Err(error) => return self.fail(Some(socket), error, queue, tag),
         };
         let Some(mut connection) = self.flows.connection(slot) else { return };
@@ -287,7 +352,9 @@ impl Engine {
                 let max = connection.config.receive_frames_max;
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
-            SocketOption::Congestion(congestion) => connection.choose_congestion(congestion),
+            SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
+            SocketOption::Stream(options) => options::change(&mut connection, options),
+            SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }
         self.mark_dirty(slot);
     }
@@ -298,20 +365,7 @@ impl Engine {
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
         let Some(connection) = self.flows.connection(slot) else { return };
-        let hot = &*connection.hot;
-        let info = TcpInfo {
-            rtt_us: hot.srtt_us,
-            rttvar_us: hot.rttvar_us,
-            rto_us: hot.rto_us,
-            cwnd: hot.cwnd,
-            ssthresh: hot.ssthresh,
-            snd_wnd: hot.snd_wnd,
-            rcv_wnd: connection.rcv_wnd(),
-            mss: u16::try_from(connection.send_mss()).unwrap_or(u16::MAX),
-            in_flight: connection.flight(),
-            retransmits: u32::from(connection.cold.timeouts),
-            held_frames: u32::from(hot.held),
-        };
+        let info = crate::tcp::info::info(&connection);
         self.complete(queue, tag, false, Event::Info { stream, info });
     }
 
@@ -439,6 +493,7 @@ impl Engine {
             }
         }
         self.app_timers.heap = kept;
+        self.cancel_deferred(Some((queue, of)));
         for slot in 0..self.flows.slots() {
             match self.flows.kind(slot) {
                 Kind::Listener if self.listeners.reports(slot) == Some((queue, of)) => {

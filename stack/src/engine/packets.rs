@@ -1,13 +1,13 @@
 //! Everything that is not TCP: ARP, fragments, ICMP, UDP.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::Range;
 
 use drivers::{Checksum as Verdict, Frame};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::flows::{Kind, key_of, ports_of};
+use super::flows::Kind;
 use super::receive::Parsed;
 use crate::buffer::Waiting;
 use crate::ip::KeyedHash;
@@ -21,7 +21,10 @@ use crate::tcp::state::State;
 use crate::wire::checksum::Tail;
 use crate::wire::icmp::{Message, Quoted, Unreachable};
 use crate::wire::tcp::SeqNum;
-use crate::wire::{Checksum, DropReason, Fill, Protocol, Verify, arp, icmp, ipv4, udp};
+use crate::wire::{
+    Checksum, DropReason, EtherType, Fill, IpHeader, Protocol, Verify, arp, ether_type_of, icmp, icmpv6,
+    ipv4, ipv6, udp,
+};
 
 /// An IPv4 packet that is no whole TCP segment.
 #[derive(Clone, Debug)]
@@ -36,6 +39,45 @@ pub struct Packet {
     pub to: Class,
     /// It came in a frame to a group or to all stations.
     pub group: bool,
+}
+
+/// A transport's bytes, whichever version of IP they came by.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// From whom.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// Where the IP header begins in the frame.
+    pub link: usize,
+    /// Where they lie in the frame.
+    pub payload: Range<usize>,
+    /// What the destination is to us.
+    pub to: Class,
+    /// They came in a frame to a group or to all stations.
+    pub group: bool,
+    /// IPv4's type of service, or IPv6's traffic class.
+    pub traffic_class: u8,
+}
+
+/// What became of a datagram.
+pub(super) enum Fate {
+    /// It ended here.
+    Here,
+    /// It went to the lane that has a socket for it.
+    Elsewhere,
+    /// Nobody has a socket for it.
+    Nobody(Frame),
+}
+
+impl Packet {
+    /// What the transport needs to know.
+    pub fn carried(&self) -> Carried {
+        let Packet { header, link, ref payload, to, group } = *self;
+        let (source, destination) = (IpAddr::V4(header.source), IpAddr::V4(header.destination));
+        let traffic_class = header.tos;
+        Carried { source, destination, link, payload: payload.clone(), to, group, traffic_class }
+    }
 }
 
 /// One UDP socket.
@@ -78,8 +120,7 @@ impl UdpSockets {
     }
 
     fn find(&self, local: SocketAddr) -> Option<u32> {
-        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), local.port());
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 }
 
@@ -89,7 +130,8 @@ impl Engine {
         let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
         let now = self.flows.now.instant;
         let result = arp::parse(bytes).and_then(|packet| {
-            let result = self.neighbours.receive(&packet, now, &mut self.neighbour_actions);
+            let result =
+                self.ports[self.arriving].neighbours.receive(&packet, now, &mut self.neighbour_actions);
             self.tell_of_neighbour(&packet, result.is_ok());
             result
         });
@@ -97,7 +139,7 @@ impl Engine {
             Ok(()) => self.counters.consumed_frames += 1,
             Err(reason) => self.counters.drop(reason),
         }
-        self.act_on_neighbours();
+        self.act_on_neighbours(self.arriving);
     }
 
     /// An IPv4 packet that is no whole TCP segment.
@@ -110,7 +152,14 @@ impl Engine {
                 Ok(Some(lane)) => return self.steer(lane, frame, packet.link),
                 result => result.map(|_| true),
             },
-            Protocol::UDP => self.on_udp(frame, packet),
+            Protocol::UDP => match self.on_udp(frame, &packet.carried()) {
+                Ok(Fate::Here) => Ok(true),
+                Ok(Fate::Elsewhere) => Ok(false),
+                Ok(Fate::Nobody(frame)) => {
+                    self.refuse(&frame, packet, Unreachable::PORT, DropReason::UdpNoListener).map(|()| true)
+                }
+                Err(reason) => Err(reason),
+            },
             _ => self.refuse(&frame, packet, Unreachable::PROTOCOL, DropReason::Ipv4Protocol).map(|()| true),
         };
         match result {
@@ -121,12 +170,7 @@ impl Engine {
 
     fn on_fragment(&mut self, mut frame: Frame, packet: &Packet) {
         let header = &packet.header;
-        let key = DatagramKey {
-            source: header.source,
-            destination: header.destination,
-            protocol: header.protocol,
-            identification: header.identification,
-        };
+        let key = DatagramKey::of(header);
         if let Some(lane) = self.elsewhere_fragment(&key) {
             return self.steer(lane, frame, packet.link);
         }
@@ -146,13 +190,16 @@ impl Engine {
         self.fragment_output = output;
     }
 
-    fn settle_fragments(&mut self, output: &mut crate::ip::fragment::Output<Frame>) {
+    pub(super) fn settle_fragments(&mut self, output: &mut crate::ip::fragment::Output<Frame>) {
         for (reason, _) in output.dropped.drain(..) {
             self.counters.drop(reason);
         }
-        for (_, first) in output.expired.drain(..) {
+        for (key, first) in output.expired.drain(..) {
             self.counters.drop(DropReason::FragmentTimeout);
-            self.report_expired(&first);
+            match key.source {
+                IpAddr::V4(_) => self.report_expired(&first),
+                IpAddr::V6(_) => self.report_expired_ipv6(&first),
+            }
         }
     }
 
@@ -173,8 +220,8 @@ impl Engine {
 
     /// A TCP segment that came in fragments: rare, and none of the fast passes' business.
     fn on_whole_segment(&mut self, frame: Frame, packet: &Packet) {
-        match self.parse_segment(&frame, packet) {
-            Ok(Parsed::Tcp { arrived, key, ports, hash }) => match self.find_flow(hash, key, ports) {
+        match self.parse_segment(&frame, &packet.carried()) {
+            Ok(Parsed::Tcp { arrived, key }) => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.on_segment(slot, &arrived, frame);
                     self.arm(slot);
@@ -272,65 +319,98 @@ impl Engine {
         let reply = self.responder.echo(message, packet.to)?;
         let from = match packet.to {
             Class::Local => packet.header.destination,
-            _ => self.address_towards(packet.header.source).ok_or(DropReason::NoRoute)?,
+            _ => match self.address_towards(packet.header.source.into()).ok_or(DropReason::NoRoute)? {
+                IpAddr::V4(from) => from,
+                IpAddr::V6(_) => return Err(DropReason::NoRoute),
+            },
         };
         self.send_icmp(from, packet.header.source, reply, data);
         Ok(None)
     }
 
-    fn address_towards(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
-        match self.routes.next_hop(IpAddr::V4(to))?.source {
-            IpAddr::V4(source) => Some(source),
-            IpAddr::V6(_) => None,
-        }
+    pub(super) fn address_towards(&self, to: IpAddr) -> Option<IpAddr> {
+        self.routes.next_hop(to).map(|way| way.source)
     }
 
     fn send_icmp(&mut self, from: Ipv4Addr, to: Ipv4Addr, message: Message, data: &[u8]) {
         let mut front = [0; icmp::HEADER_LEN];
         let sum = Checksum::ZERO.with(data);
         if message.emit(&mut front, Fill::Full(sum)).is_ok() {
-            self.send_datagram(from, to, Protocol::ICMP, &front, data);
+            self.send_datagram(from.into(), to.into(), Protocol::ICMP, &front, data);
         }
     }
 
     /// Send an IP packet of two parts, in fragments if it is larger than the MTU.
-    fn send_datagram(&mut self, from: Ipv4Addr, to: Ipv4Addr, protocol: Protocol, front: &[u8], data: &[u8]) {
-        let Some(hop) = self.hop(u16::MAX, IpAddr::V4(to)) else {
+    pub(super) fn send_datagram(
+        &mut self,
+        from: IpAddr,
+        to: IpAddr,
+        protocol: Protocol,
+        front: &[u8],
+        data: &[u8],
+    ) {
+        let Some(hop) = self.hop(u16::MAX, from, to) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.routes.next_hop(IpAddr::V4(to)).map_or(self.mtu, |hop| hop.mtu);
-        let Some(plan) = Plan::new(front.len() + data.len(), mtu) else {
-            return self.counters.fail(DropReason::PacketTooBig);
+        let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
+            return self.counters.fail(DropReason::NoRoute);
         };
-        let mut header = ipv4::Header::new(from, to, protocol, 64);
-        if front.len() + data.len() + ipv4::HEADER_LEN > usize::from(mtu) {
-            header.dont_fragment = false;
-            header.identification = self.identifications.next(from, to, protocol);
+        let mtu = self.mtu_to(from, to, hop.interface);
+        let len = front.len() + data.len();
+        let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };
+        let Some(plan) = plan else { return self.counters.fail(DropReason::PacketTooBig) };
+        let mut pieces = None;
+        if len + header.header_len() > usize::from(mtu) {
+            match &mut header {
+                IpHeader::V4(header) => {
+                    header.dont_fragment = false;
+                    header.identification =
+                        self.identifications.next(header.source, header.destination, protocol);
+                }
+                IpHeader::V6(header) => pieces = Some(self.begin_fragments(header)),
+            }
         }
         for Span { offset, len, more } in plan {
             let range = usize::from(offset)..usize::from(offset) + usize::from(len);
-            let Some(frame) = self.copy_range(front, data, range) else {
+            let Some(mut frame) = self.copy_range(hop.interface, front, data, range) else {
                 return self.counters.fail(DropReason::NoRoom);
             };
-            header.more_fragments = more;
-            header.fragment_offset = offset;
-            self.send_ip(frame, &header, None, true, Some(hop));
+            if let IpHeader::V4(header) = &mut header {
+                header.more_fragments = more;
+                header.fragment_offset = offset;
+            }
+            if let Some(piece) = pieces {
+                let piece = ipv6::Fragment { offset, more, ..piece };
+                let room = frame.prepend(ipv6::FRAGMENT_LEN);
+                if !room.is_some_and(|room| piece.emit(room).is_ok()) {
+                    return self.counters.fail(DropReason::NoRoom);
+                }
+            }
+            self.send_ip(frame, &header, None, true, hop);
         }
     }
 
-    /// A frame with the bytes of a range over two slices, one behind the other.
-    fn copy_range(&self, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
-        let mut frame = self.composer.header().ok()?;
+    /// A frame with the bytes of a range over two slices, one behind the other; of several segments, if need be.
+    fn copy_range(&self, interface: u8, front: &[u8], data: &[u8], range: Range<usize>) -> Option<Frame> {
+        let mut frame = self.ports[interface].composer.header().ok()?;
         let split = front.len();
         let head = front.get(range.start.min(split)..range.end.min(split))?;
         frame.append(head.len())?.copy_from_slice(head);
         let tail = data.get(range.start.saturating_sub(split)..range.end.saturating_sub(split))?;
-        frame.append(tail.len())?.copy_from_slice(tail);
+        let (here, mut rest) = tail.split_at(tail.len().min(frame.tailroom()));
+        frame.append(here.len())?.copy_from_slice(here);
+        while !rest.is_empty() {
+            let mut segment = self.ports[interface].composer.header().ok()?;
+            let (here, later) = rest.split_at(rest.len().min(segment.tailroom()));
+            segment.append(here.len())?.copy_from_slice(here);
+            frame.chain(segment);
+            rest = later;
+        }
         Some(frame)
     }
 
     /// An ICMP error: for the flow it names, if what it quotes is in flight.
-    fn on_icmp_error(&mut self, error: &IcmpError) -> Result<Option<LaneId>, DropReason> {
+    pub(super) fn on_icmp_error(&mut self, error: &IcmpError) -> Result<Option<LaneId>, DropReason> {
         if error.quoted.protocol != Protocol::TCP {
             return Err(DropReason::IcmpNoFlow);
         }
@@ -365,15 +445,14 @@ impl Engine {
 
     fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
         let tuple = tuple_of(quoted);
-        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        self.find_flow(hash, key, ports)
+        self.find_flow(&self.secret.flow_key(&tuple), &tuple)
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.
     fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        let mss = mtu.saturating_sub(40).max(crate::tcp::input::MSS_MIN);
+        let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
+        let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
         if mss < connection.hot.mss {
             connection.hot.mss = mss;
             crate::tcp::loss::on_too_big(&mut connection);
@@ -384,7 +463,12 @@ impl Engine {
 
     /// A packet of ours waited for a neighbour in vain: a connect that it was for fails.
     pub(super) fn on_unreachable(&mut self, packet: &Frame) {
-        let Ok(quoted) = icmp::parse_quoted(packet.bytes()) else { return };
+        let bytes = packet.bytes();
+        let quoted = match ether_type_of(bytes) {
+            EtherType::IPV6 => icmpv6::parse_quoted(bytes),
+            _ => icmp::parse_quoted(bytes),
+        };
+        let Ok(quoted) = quoted else { return };
         if let Some(slot) = self.find_quoted(&quoted)
             && quoted.protocol == Protocol::TCP
             && self.flows.hot(slot).is_some_and(|hot| hot.state == State::SynSent)
@@ -393,14 +477,13 @@ impl Engine {
         }
     }
 
-    /// `Ok` with whether it ended here: it may have gone to the lane that has a socket for it.
-    fn on_udp(&mut self, frame: Frame, packet: &Packet) -> Result<bool, DropReason> {
+    pub(super) fn on_udp(&mut self, frame: Frame, packet: &Carried) -> Result<Fate, DropReason> {
         let verdict = frame.verdicts().transport;
         if verdict == Verdict::Bad {
             return Err(DropReason::UdpChecksum);
         }
         let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
-        let (source, destination) = (IpAddr::V4(packet.header.source), IpAddr::V4(packet.header.destination));
+        let (source, destination) = (packet.source, packet.destination);
         let good = matches!(verdict, Verdict::Good | Verdict::Partial);
         let (header, data) = udp::parse(bytes, Tail::NONE, source, destination, good)?;
         let local = SocketAddr::new(destination, header.destination_port);
@@ -408,9 +491,9 @@ impl Engine {
             let remote = SocketAddr::new(source, header.source_port);
             if let Some(lane) = self.elsewhere_udp(local, remote) {
                 self.steer(lane, frame, packet.link);
-                return Ok(false);
+                return Ok(Fate::Elsewhere);
             }
-            return self.refuse(&frame, packet, Unreachable::PORT, DropReason::UdpNoListener).map(|()| true);
+            return Ok(Fate::Nobody(frame));
         };
         let data = data.clone();
         let mut frame = self.adopt(frame);
@@ -426,7 +509,7 @@ impl Engine {
         let from = SocketAddr::new(source, header.source_port);
         self.frames.push(&mut state.waiting, frame, Some(from));
         self.drain_datagrams(slot);
-        Ok(true)
+        Ok(Fate::Here)
     }
 
     /// Hand datagrams over, while there is credit.
@@ -452,6 +535,7 @@ impl Engine {
     }
 
     pub(super) fn bind(&mut self, address: SocketAddr, queue: u8, tag: Tag) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.stopping.is_some() {
             return self.fail(None, OpError::Cancelled, queue, tag);
         }
@@ -504,20 +588,22 @@ impl Engine {
             return Err(OpError::WrongKind);
         }
         let local = self.udp.get_mut(slot).map(|state| state.address).ok_or(OpError::StaleHandle)?;
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (local.ip(), to.ip()) else {
-            return Err(OpError::AddressNotAvailable);
-        };
-        let source = if source.is_unspecified() {
-            self.address_towards(destination).ok_or(OpError::Unreachable)?
-        } else {
-            source
+        let destination = to.ip().to_canonical();
+        // A socket for every address of IPv6 serves IPv4 as well; all others but their own version.
+        let source = match local.ip() {
+            any if any.is_unspecified() && (any.is_ipv6() || destination.is_ipv4()) => {
+                self.address_towards(destination).ok_or(OpError::Unreachable)?
+            }
+            source if source.is_ipv4() == destination.is_ipv4() => source,
+            _ => return Err(OpError::AddressNotAvailable),
         };
         let data = match &view.data {
             ViewData::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
             ViewData::Extent(extent) => extent.bytes(),
         };
         let len = u16::try_from(udp::HEADER_LEN + data.len()).map_err(|_| OpError::TooLong)?;
-        let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::UDP.0, len);
+        let mut sum = Checksum::pseudo(source, destination, Protocol::UDP.0, len)
+            .ok_or(OpError::AddressNotAvailable)?;
         sum.append(Checksum::ZERO.with(data));
         let header = udp::Header { source_port: local.port(), destination_port: to.port() };
         let mut front = [0; udp::HEADER_LEN];
@@ -553,4 +639,12 @@ fn tuple_of(quoted: &Quoted) -> Tuple {
         local: SocketAddr::new(quoted.local, quoted.local_port),
         remote: SocketAddr::new(quoted.remote, quoted.remote_port),
     }
+}
+
+/// The addresses that a socket for a destination may be bound to, best first: itself, every one of its version, and for
+/// IPv4 every one of both, which is what IPv6's unspecified address means.
+pub(super) fn listening_for(local: SocketAddr) -> impl Iterator<Item = SocketAddr> {
+    let any = |ip: IpAddr| SocketAddr::new(ip, local.port());
+    let four = local.is_ipv4().then(|| any(Ipv4Addr::UNSPECIFIED.into()));
+    [Some(local), four, Some(any(Ipv6Addr::UNSPECIFIED.into()))].into_iter().flatten()
 }

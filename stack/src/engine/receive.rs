@@ -5,13 +5,13 @@ use core::net::{IpAddr, SocketAddr};
 
 use drivers::{Checksum as Verdict, Frame};
 
-use super::flows::{key_of, ports_of};
-use super::packets::Packet;
+use super::packets::{Carried, Packet};
+use super::packets_ipv6::Packet6;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
 use crate::tcp::ecn;
-use crate::tcp::isn::Tuple;
+use crate::tcp::isn::{FlowKey, Tuple};
 use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
 
 /// What the first pass made of a frame.
@@ -21,15 +21,13 @@ pub enum Parsed {
     Tcp {
         /// The segment and where its payload lies.
         arrived: Arrived,
-        /// The addresses as one word.
-        key: u64,
-        /// The ports as one word.
-        ports: u32,
-        /// The table's hash.
-        hash: u32,
+        /// What the table is searched by.
+        key: FlowKey,
     },
     /// Anything else over IPv4.
     Packet(Packet),
+    /// Anything else over IPv6.
+    Packet6(Packet6),
     /// ARP; the payload begins at this byte.
     Arp(usize),
     /// Nothing to work on.
@@ -37,8 +35,9 @@ pub enum Parsed {
 }
 
 impl Engine {
-    /// Take a burst of frames in. At most [`BURST_MAX`] at a time are in the passes.
-    pub fn receive(&mut self, frames: &mut Vec<Frame>) {
+    /// Take a burst of frames in that came by an interface. At most [`BURST_MAX`] at a time are in the passes.
+    pub fn receive(&mut self, interface: u8, frames: &mut Vec<Frame>) {
+        self.arriving = interface;
         while !frames.is_empty() {
             self.receive_burst(frames);
         }
@@ -49,14 +48,14 @@ impl Engine {
         let mut parsed = core::mem::take(&mut self.parsed);
         for frame in frames.iter_mut().take(BURST_MAX) {
             let result = self.parse(frame);
-            if let Parsed::Tcp { hash, .. } = &result {
-                self.table.prefetch(*hash);
+            if let Parsed::Tcp { key, .. } = &result {
+                self.table.prefetch(key.hash);
             }
             parsed.push(result);
         }
         for result in &parsed {
-            if let Parsed::Tcp { hash, .. } = result
-                && let Some(slot) = self.table.candidates(*hash).next()
+            if let Parsed::Tcp { key, .. } = result
+                && let Some(slot) = self.table.candidates(key.hash).next()
                 && let Some(hot) = self.flows.hot(slot)
             {
                 drivers::prefetch(hot);
@@ -72,7 +71,7 @@ impl Engine {
 
     pub(super) fn process(&mut self, frame: Frame, parsed: Parsed) {
         match parsed {
-            Parsed::Tcp { arrived, key, ports, hash } => match self.find_flow(hash, key, ports) {
+            Parsed::Tcp { arrived, key } => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.compare_hash(&frame, &arrived.tuple);
                     if let Some(frame) = self.on_fast(slot, &arrived, frame) {
@@ -83,6 +82,7 @@ impl Engine {
                 None => self.on_stray(&arrived, frame),
             },
             Parsed::Packet(packet) => self.on_packet(frame, &packet),
+            Parsed::Packet6(packet) => self.on_packet_ipv6(frame, &packet),
             Parsed::Arp(offset) => self.on_arp(&frame, offset),
             Parsed::Drop(reason) => self.counters.drop(reason),
         }
@@ -90,8 +90,8 @@ impl Engine {
 
     /// The flow of a tuple, if there is one.
     #[inline]
-    pub(super) fn find_flow(&self, hash: u32, key: u64, ports: u32) -> Option<u32> {
-        self.table.candidates(hash).find(|&slot| self.flows.is_tuple(slot, key, ports))
+    pub(super) fn find_flow(&self, key: &FlowKey, tuple: &Tuple) -> Option<u32> {
+        self.table.candidates(key.hash).find(|&slot| self.flows.is_tuple(slot, key, tuple))
     }
 
     /// Read the headers of a frame.
@@ -105,7 +105,10 @@ impl Engine {
                 Err(reason) => Parsed::Drop(reason),
             },
             Ok((EtherType::ARP, offset, _)) => Parsed::Arp(offset),
-            Ok((EtherType::IPV6, ..)) => Parsed::Drop(DropReason::Ipv6Unsupported),
+            Ok((EtherType::IPV6, offset, group)) => match self.parse_ipv6(frame, offset, group) {
+                Ok(parsed) => parsed,
+                Err(reason) => Parsed::Drop(reason),
+            },
             Ok(_) => Parsed::Drop(DropReason::EtherTypeUnknown),
             Err(reason) => Parsed::Drop(reason),
         }
@@ -126,13 +129,14 @@ impl Engine {
     /// The Ethernet header: what follows, where, and whether the frame went to a group.
     fn parse_link(&self, frame: &Frame) -> Result<(EtherType, usize, bool), DropReason> {
         let (header, len) = ethernet::parse(frame.bytes())?;
-        if header.destination != self.mac && header.destination.is_unicast() {
+        let port = &self.ports[self.arriving];
+        if header.destination != port.mac && header.destination.is_unicast() {
             return Err(DropReason::EthernetNotForUs);
         }
         let tag =
             header.vlan.map(|vlan| vlan.id()).or(frame.stripped_vlan().map(|tci| tci & 0xfff)).unwrap_or(0);
         // A priority tag (VLAN 0) names no VLAN.
-        if tag != self.vlan.map_or(0, |vlan| vlan.id()) {
+        if tag != port.vlan.map_or(0, |vlan| vlan.id()) {
             return Err(DropReason::VlanUnknown);
         }
         Ok((header.ether_type, len, !header.destination.is_unicast()))
@@ -156,43 +160,38 @@ impl Engine {
         if header.protocol != Protocol::TCP || header.is_fragment() {
             return Ok(Parsed::Packet(packet));
         }
-        self.parse_segment(frame, &packet)
+        self.parse_segment(frame, &packet.carried())
     }
 
     /// Read the TCP header of a whole packet.
-    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Packet) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Carried) -> Result<Parsed, DropReason> {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
         //# A TCP implementation MUST silently discard an incoming SYN segment
         //# that is addressed to a broadcast or multicast address [(MUST-57)].
         if packet.to != Class::Local || packet.group {
             return Err(DropReason::TcpNotUnicast);
         }
-        let Packet { header, payload, .. } = packet;
+        let Carried { source, destination, ref payload, .. } = *packet;
         let segment = frame.bytes().get(payload.clone()).unwrap_or(&[]);
         let verify = match frame.verdicts().transport {
             Verdict::Bad => return Err(DropReason::TcpChecksum),
             Verdict::Good | Verdict::Partial => Verify::Trusted,
             Verdict::Unknown => {
                 let len = u16::try_from(segment.len()).unwrap_or(u16::MAX);
-                Verify::Sum(Checksum::pseudo_ipv4(header.source, header.destination, Protocol::TCP.0, len))
+                let pseudo = Checksum::pseudo(source, destination, Protocol::TCP.0, len);
+                Verify::Sum(pseudo.ok_or(DropReason::TcpChecksum)?)
             }
         };
         let (parsed, data) = tcp::parse(segment, verify)?;
         let tuple = Tuple {
-            local: SocketAddr::new(IpAddr::V4(header.destination), parsed.destination_port),
-            remote: SocketAddr::new(IpAddr::V4(header.source), parsed.source_port),
+            local: SocketAddr::new(destination, parsed.destination_port),
+            remote: SocketAddr::new(source, parsed.source_port),
         };
         let link = u16::try_from(packet.link).unwrap_or(u16::MAX);
         let offset = u16::try_from(payload.start + data).unwrap_or(u16::MAX);
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
-        let field = header.tos & ecn::codepoint::MASK;
-        let (key, ports) = (key_of(&tuple), ports_of(&tuple));
-        let hash = self.secret.flow_hash(key, ports);
-        Ok(Parsed::Tcp {
-            arrived: Arrived { segment: parsed, tuple, link, offset, len, field },
-            key,
-            ports,
-            hash,
-        })
+        let field = packet.traffic_class & ecn::codepoint::MASK;
+        let key = self.secret.flow_key(&tuple);
+        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len, field }, key })
     }
 }

@@ -4,7 +4,7 @@ use drivers::Frame;
 
 use super::Engine;
 use super::deliver::REASONS;
-use super::flows::{Kind, ports_of};
+use super::flows::Kind;
 use crate::buffer::Waiting;
 use crate::socket::{Event, OpError, Reason, Stream, Tag};
 use crate::tcp::ecn;
@@ -283,8 +283,7 @@ impl Engine {
     /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.
     fn detach(&mut self, slot: u32) -> u64 {
         let Some(tuple) = self.flows.tuple(slot) else { return 0 };
-        let hash = self.secret.flow_hash(super::flows::key_of(&tuple), ports_of(&tuple));
-        self.table.remove(hash, slot);
+        self.table.remove(self.secret.flow_key(&tuple).hash, slot);
         self.claim(&tuple, false);
         let socket = self.flows.id(slot);
         let Some(mut connection) = self.flows.connection(slot) else { return 0 };

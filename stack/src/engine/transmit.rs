@@ -17,13 +17,15 @@ use crate::tcp::output::{self, Emit};
 use crate::tcp::send::Data;
 use crate::tcp::state::{State, flag};
 use crate::time::Instant;
-use crate::wire::ethernet::Vlan;
 use crate::wire::tcp::{Flags, Segment};
-use crate::wire::{Checksum, DropReason, EtherType, Fill, MacAddress, Protocol, ethernet, ipv4};
+use crate::wire::{
+    Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ether_type_of, ethernet,
+};
 
 /// Where the packets of a flow go first.
 #[derive(Clone, Copy, Debug)]
 struct Path {
+    interface: u8,
     next_hop: IpAddr,
     /// The next hop's station, as the neighbour table had it in turn `turn`.
     mac: Option<MacAddress>,
@@ -31,6 +33,16 @@ struct Path {
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
     flows: u32,
+}
+
+/// Where a packet goes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// The interface it leaves by.
+    pub interface: u8,
+    next_hop: IpAddr,
+    /// The next hop's station, if it is known.
+    mac: Option<MacAddress>,
 }
 
 /// How a segment leaves.
@@ -47,7 +59,7 @@ struct Form {
 pub struct Paths {
     paths: Vec<Path>,
     free: Vec<u16>,
-    by_hop: HashMap<IpAddr, u16, KeyedHash>,
+    by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
 }
 
 /// In place of a path's number: look the way up.
@@ -55,9 +67,6 @@ const NO_PATH: u16 = u16::MAX;
 
 /// Between two confirmations of a next hop: far less than a neighbour stays believed.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Our packets' time to live (RFC 1700's value, and Linux's).
-const TTL: u8 = 64;
 
 /// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
 const SEGMENTS_A_TURN: usize = 64;
@@ -67,15 +76,15 @@ impl Paths {
         Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash) }
     }
 
-    /// The path to a destination, counted until `release`. `None` without a route, or with 65,535 paths in use.
-    pub fn take(&mut self, routes: &route::Table, destination: IpAddr) -> Option<u16> {
-        let hop = routes.next_hop(destination)?;
-        if let Some(&index) = self.by_hop.get(&hop.gateway_or_dst) {
+    /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
+    pub fn take(&mut self, routes: &route::Table, tuple: &Tuple) -> Option<u16> {
+        let hop = routes.next_hop_from(tuple.local.ip(), tuple.remote.ip())?;
+        let (interface, next_hop) = (hop.interface, hop.gateway_or_dst);
+        if let Some(&index) = self.by_hop.get(&(interface, next_hop)) {
             self.paths.get_mut(usize::from(index))?.flows += 1;
             return Some(index);
         }
-        let path =
-            Path { next_hop: hop.gateway_or_dst, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
+        let path = Path { interface, next_hop, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
         let index = match self.free.pop() {
             Some(index) => {
                 *self.paths.get_mut(usize::from(index))? = path;
@@ -87,8 +96,14 @@ impl Paths {
                 index
             }
         };
-        self.by_hop.insert(path.next_hop, index);
+        self.by_hop.insert((interface, next_hop), index);
         Some(index)
+    }
+
+    /// The interface of a path that is in use.
+    #[inline]
+    fn interface(&self, index: u16) -> u8 {
+        self.paths.get(usize::from(index)).map_or(0, |path| path.interface)
     }
 
     /// A flow that used the path has ended.
@@ -96,7 +111,7 @@ impl Paths {
         let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
         path.flows = path.flows.saturating_sub(1);
         if path.flows == 0 {
-            self.by_hop.remove(&path.next_hop);
+            self.by_hop.remove(&(path.interface, path.next_hop));
             self.free.push(index);
         }
     }
@@ -131,33 +146,35 @@ impl Engine {
 
     /// Say what a flow has to say, and leave the last frame of it. True if there may be more on a later turn.
     fn fill_bundles(&mut self, slot: u32, bundle: &mut Option<Bundle>, spare: &mut Option<Frame>) -> bool {
+        let Some(path) = self.flows.hot(slot).map(|hot| hot.path) else { return false };
+        let interface = self.paths.interface(path);
         for _ in 0..SEGMENTS_A_TURN {
-            if self.backlog() >= self.config.transmit_backlog_max {
+            if self.ports[interface].backlog() >= self.config.transmit_backlog_max {
                 // The port is behind: say it on a later turn, when it may have been said better.
                 return true;
             }
-            let Some(mut frame) = spare.take().or_else(|| self.composer.header().ok()) else {
+            let Some(mut frame) = spare.take().or_else(|| self.ports[interface].composer.header().ok())
+            else {
                 self.counters.fail(DropReason::NoRoom);
                 return true;
             };
             let Some(mut connection) = self.flows.connection(slot) else { return false };
             let nxt = connection.hot.snd_nxt;
             let Some(emit) = output::next(&mut connection) else { return false };
-            let path = connection.hot.path;
             let again = emit.segment.seq.lt(nxt) && emit.segment.seq_len(emit.len) > 0;
             self.counters.segments_sent += 1;
             self.counters.retransmits += u64::from(again);
             self.counters.pure_acks_sent += u64::from(emit.len == 0 && emit.segment.flags == Flags::ACK);
             let Some(tuple) = self.flows.tuple(slot) else { return false };
             let joins = match bundle {
-                Some(begun) => begun.takes(&emit, self.ranges(&emit), &self.capabilities),
+                Some(begun) => begun.takes(&emit, self.ranges(&emit), &self.ports[interface].capabilities),
                 None => false,
             };
             if !joins {
                 self.send_bundle(bundle);
             }
             let into = bundle.as_mut().map_or(&mut frame, |bundle| &mut bundle.frame);
-            if self.attach(into, &emit).is_err() {
+            if self.attach(interface, into, &emit).is_err() {
                 // What could not be built counts as lost on the way: the retransmission timer is armed.
                 self.counters.fail(DropReason::NoRoom);
                 *bundle = None;
@@ -168,7 +185,7 @@ impl Engine {
                 self.counters.bundled_segments += 1;
                 *spare = Some(frame);
             } else {
-                *bundle = Some(Bundle::new(frame, &emit, path, tuple, &self.capabilities));
+                *bundle = Some(Bundle::new(frame, &emit, path, tuple, &self.ports[interface].capabilities));
             }
             if bundle.as_ref().is_some_and(|bundle| !bundle.is_open()) {
                 self.send_bundle(bundle);
@@ -181,7 +198,10 @@ impl Engine {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
             let Bundle { frame, path, tuple, segment, field, .. } = bundle;
-            self.send_tcp(frame, path, &tuple, &segment, Form { each, field });
+            match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
+                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field }),
+                None => self.counters.fail(DropReason::NoRoute),
+            }
         }
     }
 
@@ -197,7 +217,8 @@ impl Engine {
     }
 
     /// Put a segment's payload into its frame.
-    fn attach(&mut self, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
+    fn attach(&mut self, interface: u8, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
+        let composer = &mut self.ports[interface].composer;
         let (mut index, mut left) = (emit.first, emit.len);
         while left > 0 {
             let Some(cell) = self.flows.cells.get(index) else { return Err(NoFrames) };
@@ -206,14 +227,14 @@ impl Engine {
                 Data::None => {}
                 Data::Inline(bytes) => {
                     let bytes = bytes.get(..len as usize).ok_or(NoFrames)?;
-                    self.composer.inline(frame, bytes)?;
+                    composer.inline(frame, bytes)?;
                 }
                 Data::Extent(extent) => {
                     if extent.len() == len {
-                        self.composer.payload(frame, extent)?;
+                        composer.payload(frame, extent)?;
                     } else {
                         let part = extent.slice(0..len).ok_or(NoFrames)?;
-                        self.composer.payload(frame, &part)?;
+                        composer.payload(frame, &part)?;
                     }
                 }
             }
@@ -265,18 +286,30 @@ impl Engine {
     /// Send a segment without payload, with this ECN field.
     pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment, field: u8) {
         self.counters.segments_sent += 1;
-        match self.composer.header() {
-            Ok(frame) => self.send_tcp(frame, path, tuple, segment, Form { each: 0, field }),
+        let Some(hop) = self.hop(path, tuple.local.ip(), tuple.remote.ip()) else {
+            return self.counters.fail(DropReason::NoRoute);
+        };
+        match self.ports[hop.interface].composer.header() {
+            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field }),
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
-    fn send_tcp(&mut self, mut frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, form: Form) {
+    fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
         let Form { each, field } = form;
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
-            return self.counters.fail(DropReason::Ipv6Unsupported);
+        let port = &self.ports[hop.interface];
+        let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
+        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, port.hop_limit) else {
+            return self.counters.fail(DropReason::NoRoute);
         };
+        match &mut header {
+            IpHeader::V4(header) => header.tos = field,
+            IpHeader::V6(header) => {
+                header.traffic_class = field;
+                header.flow_label = self.secret.flow_label(tuple);
+            }
+        }
         let payload = frame.total_len();
         let header_len = segment.header_len();
         let Ok(len) = u16::try_from(payload + header_len) else {
@@ -284,8 +317,11 @@ impl Engine {
         };
         // A port that cuts adds each segment's length to the sum itself.
         let summed = if each > 0 { 0 } else { len };
-        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, summed);
-        let offload = self.capabilities.transmit_tcp_checksum;
+        let pseudo = match Checksum::pseudo(source, destination, Protocol::TCP.0, summed) {
+            Some(pseudo) => pseudo,
+            None => return self.counters.fail(DropReason::NoRoute),
+        };
+        let offload = port.capabilities.transmit_tcp_checksum;
         let fill = if offload {
             Fill::Partial(pseudo)
         } else {
@@ -304,10 +340,7 @@ impl Engine {
             segment_bytes: each,
             ..Offload::default()
         });
-        let header =
-            ipv4::Header { tos: field, ..ipv4::Header::new(source, destination, Protocol::TCP, TTL) };
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
-        let hop = self.hop(path, tuple.remote.ip());
         self.send_ip(frame, &header, offload, urgent, hop);
     }
 
@@ -315,14 +348,15 @@ impl Engine {
     pub(super) fn send_ip(
         &mut self,
         mut frame: Frame,
-        header: &ipv4::Header,
+        header: &IpHeader,
         offload: Option<Offload>,
         urgent: bool,
-        hop: Option<(IpAddr, Option<MacAddress>)>,
+        hop: Hop,
     ) {
-        let Some((next_hop, mac)) = hop else { return self.counters.fail(DropReason::NoRoute) };
+        let Hop { interface, next_hop, mac } = hop;
+        let port = &self.ports[interface];
         let payload = frame.total_len();
-        let by_port = self.capabilities.transmit_ipv4_checksum && offload.is_some();
+        let by_port = port.capabilities.transmit_ipv4_checksum && offload.is_some() && !header.is_ipv6();
         let done = frame
             .prepend(header.header_len())
             .is_some_and(|room| header.emit(room, payload, !by_port).is_ok());
@@ -331,60 +365,69 @@ impl Engine {
         }
         if let Some(offload) = offload {
             frame.set_offload(Offload {
+                ipv6: header.is_ipv6(),
                 checksums: Checksums { ipv4: by_port, ..offload.checksums },
-                link_bytes: u8::try_from(self.link_len()).unwrap_or(14),
+                link_bytes: u8::try_from(port.link_len()).unwrap_or(14),
                 network_bytes: u16::try_from(header.header_len()).unwrap_or(20),
                 ..offload
             });
         }
         match mac {
-            Some(mac) => self.send_link(frame, mac, EtherType::IPV4, urgent),
-            None => {
-                let (source, now) = (IpAddr::V4(header.source), self.flows.now.instant);
-                self.neighbours.hold(next_hop, source, frame, now, &mut self.neighbour_actions);
-                self.act_on_neighbours();
-            }
+            Some(mac) => self.send_link(interface, frame, mac, header.ether_type(), urgent),
+            None => self.hold_for(interface, next_hop, header.source(), frame),
         }
     }
 
-    /// The VLAN tag that frames carry in front of IP, unless the port puts it there.
-    fn tag(&self) -> Option<Vlan> {
-        self.vlan.filter(|_| !self.capabilities.vlan_insert)
-    }
-
-    fn link_len(&self) -> usize {
-        if self.tag().is_some() { ethernet::HEADER_LEN + ethernet::VLAN_LEN } else { ethernet::HEADER_LEN }
+    /// Keep a packet until its next hop's station is known, and ask for it by an address of that interface.
+    pub(super) fn hold_for(&mut self, interface: u8, next_hop: IpAddr, source: IpAddr, frame: Frame) {
+        let asks = match self.routes.interface_of(source) {
+            Some(own) if own == interface => source,
+            _ => self.routes.source_for(interface, next_hop).unwrap_or(source),
+        };
+        let now = self.flows.now.instant;
+        self.ports[interface].neighbours.hold(next_hop, asks, frame, now, &mut self.neighbour_actions);
+        self.act_on_neighbours(interface);
     }
 
     /// Put the Ethernet header in front, and leave the frame for the port.
-    fn send_link(&mut self, mut frame: Frame, to: MacAddress, ether_type: EtherType, urgent: bool) {
-        let header = ethernet::Header { destination: to, source: self.mac, vlan: self.tag(), ether_type };
+    pub(super) fn send_link(
+        &mut self,
+        interface: u8,
+        mut frame: Frame,
+        to: MacAddress,
+        ether_type: EtherType,
+        urgent: bool,
+    ) {
+        let port = &mut self.ports[interface];
+        let header = ethernet::Header { destination: to, source: port.mac, vlan: port.tag(), ether_type };
         let done = frame.prepend(header.header_len()).is_some_and(|room| header.emit(room).is_ok());
-        if !done || self.backlog() >= 2 * self.config.transmit_backlog_max {
+        if !done || port.backlog() >= 2 * self.config.transmit_backlog_max {
             return self.counters.fail(DropReason::NoRoom);
         }
-        if let Some(vlan) = self.vlan.filter(|_| self.capabilities.vlan_insert) {
+        if let Some(vlan) = port.vlan.filter(|_| port.capabilities.vlan_insert) {
             frame.set_vlan(vlan.tci);
         }
         if urgent {
-            self.urgent.push(frame);
+            port.urgent.push(frame);
         } else {
-            self.data.push(frame);
+            port.data.push(frame);
         }
     }
 
-    /// The next hop of a path, or of a destination; with its station if that is known.
-    pub(super) fn hop(&mut self, path: u16, destination: IpAddr) -> Option<(IpAddr, Option<MacAddress>)> {
+    /// The next hop of a path, or else of a packet between two addresses.
+    pub(super) fn hop(&mut self, path: u16, source: IpAddr, destination: IpAddr) -> Option<Hop> {
         let (turn, now) = (self.turn, self.flows.now.instant);
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
-            let hop = self.routes.next_hop(destination)?.gateway_or_dst;
-            return Some((hop, self.neighbours.resolve(hop, now)));
+            let way = self.routes.next_hop_from(source, destination)?;
+            let (interface, next_hop) = (way.interface, way.gateway_or_dst);
+            let mac = self.ports[interface].neighbours.resolve(next_hop, now);
+            return Some(Hop { interface, next_hop, mac });
         };
         if path.turn != turn || path.mac.is_none() {
-            path.mac = self.neighbours.resolve(path.next_hop, now);
+            path.mac = self.ports[path.interface].neighbours.resolve(path.next_hop, now);
             path.turn = turn;
         }
-        Some((path.next_hop, path.mac))
+        Some(Hop { interface: path.interface, next_hop: path.next_hop, mac: path.mac })
     }
 
     /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
@@ -396,41 +439,54 @@ impl Engine {
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
         if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
             path.confirmed = now;
-            self.neighbours.confirm(path.next_hop, now);
+            self.ports[path.interface].neighbours.confirm(path.next_hop, now);
         }
     }
 
-    /// The MSS of connections to a host: what an IP packet without options holds beside the headers.
+    /// The MSS of a connection: what an IP packet without options holds beside the headers.
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
-    pub(super) fn mss_to(&self, destination: IpAddr) -> u16 {
-        let mtu = self.routes.next_hop(destination).map_or(self.mtu, |hop| hop.mtu);
-        mtu.saturating_sub(40).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
+        let (local, remote) = (tuple.local.ip(), tuple.remote.ip());
+        let headers = if remote.is_ipv6() { 60 } else { 40 };
+        let mtu = self.mtu_to(local, remote, 0);
+        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
     }
 
-    /// Do what the neighbour table asks.
-    pub(super) fn act_on_neighbours(&mut self) {
+    /// The largest packet of the way between two addresses; without one, of an interface.
+    pub(super) fn mtu_to(&self, source: IpAddr, destination: IpAddr, interface: u8) -> u16 {
+        let way = self.routes.next_hop_from(source, destination);
+        way.map_or(self.ports[interface].mtu, |way| way.mtu)
+    }
+
+    /// Do what an interface's neighbour table asks.
+    pub(super) fn act_on_neighbours(&mut self, interface: u8) {
         let mut actions = core::mem::take(&mut self.neighbour_actions);
         for action in actions.drain(..) {
             match action {
                 neighbour::Action::Transmit { to, packet } => {
-                    let built = self.composer.header().ok().and_then(|mut frame| {
+                    let built = self.ports[interface].composer.header().ok().and_then(|mut frame| {
                         packet.emit(frame.append(packet.header_len())?).ok()?;
                         Some(frame)
                     });
                     match built {
-                        Some(frame) => self.send_link(frame, to, EtherType::ARP, true),
+                        Some(frame) => self.send_link(interface, frame, to, EtherType::ARP, true),
                         None => self.counters.fail(DropReason::NoRoom),
                     }
                 }
-                neighbour::Action::Release { packet, to } => {
-                    self.send_link(packet, to, EtherType::IPV4, true)
+                neighbour::Action::Solicit { to, source, target } => {
+                    self.solicit(interface, to, source, target);
                 }
-                neighbour::Action::Failed { packet, reason, .. } => {
+                neighbour::Action::Release { packet, to } => {
+                    let ether_type = ether_type_of(packet.bytes());
+                    self.send_link(interface, packet, to, ether_type, true);
+                }
+                neighbour::Action::Failed { packet, address, reason } => {
                     self.counters.fail(reason);
                     if reason == DropReason::NeighbourFailed {
                         self.on_unreachable(&packet);
+                        self.on_neighbour_lost(interface, address);
                     }
                 }
             }

@@ -1,11 +1,12 @@
-//! IPv4 fragments: reassembly (RFC 791, 815, with RFC 5722's care) and the plan to send what exceeds the MTU.
+//! Fragments of both versions: reassembly (RFC 791, 815, 8200, with RFC 5722's care) and the plan to send what exceeds
+//! the MTU.
 //! The bytes stay with the caller: this knows offsets and lengths, and hands holders back in order.
 
 use super::KeyedHash;
 use crate::time::Instant;
-use crate::wire::{DropReason, Protocol, ipv4};
+use crate::wire::{DropReason, Protocol, ipv4, ipv6};
 use core::hash::BuildHasher;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 /// Datagrams in reassembly at once: enough for pings and UDP, too few to hold much of the pool.
@@ -14,22 +15,23 @@ pub const DATAGRAMS_MAX: usize = 64;
 pub const FRAGMENTS_MAX: usize = 128;
 /// What all fragments in reassembly may hold together. Units: bytes, as the caller accounts them.
 pub const HELD_BYTES_MAX: usize = 256 * 1024;
-/// How long the rest of a datagram may take (Linux waits as long).
-pub const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest payload of a datagram with a header of twenty bytes. Units: bytes.
+/// How long the rest of a datagram may take: what RFC 8200 section 4.5 says, and RFC 1122 section 3.3.2 allows.
+pub const REASSEMBLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest payload of a datagram with an IPv4 header of twenty bytes; IPv6's length leaves its header out. Units:
+/// bytes.
 const PAYLOAD_MAX: u32 = 65_535 - 20;
 
-/// Which datagram a fragment belongs to (RFC 791 section 3.2).
+/// Which datagram a fragment belongs to (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
 pub struct Key {
     /// From whom.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// To whom.
-    pub destination: Ipv4Addr,
-    /// The transport.
+    pub destination: IpAddr,
+    /// The transport; for IPv6, whose fragments need not agree on it, that of fragments.
     pub protocol: Protocol,
     /// The identification.
-    pub identification: u16,
+    pub identification: u32,
 }
 
 /// Where a fragment's payload lies in its datagram's.
@@ -137,7 +139,8 @@ impl<H> Reassembler<H> {
         now: Instant,
         out: &mut Output<H>,
     ) -> bool {
-        if let Err(reason) = check(span) {
+        let max = if key.source.is_ipv4() { PAYLOAD_MAX } else { u16::MAX.into() };
+        if let Err(reason) = check(span, max) {
             out.dropped.push((reason, holder));
             return false;
         }
@@ -271,11 +274,11 @@ impl<H> Reassembler<H> {
 }
 
 /// Refuses a fragment that cannot belong to any datagram.
-fn check(span: Span) -> Result<(), DropReason> {
+fn check(span: Span, max: u32) -> Result<(), DropReason> {
     if span.len == 0 || !span.offset.is_multiple_of(8) || (span.more && !span.len.is_multiple_of(8)) {
         return Err(DropReason::FragmentMalformed);
     }
-    if u32::from(span.offset) + u32::from(span.len) > PAYLOAD_MAX {
+    if u32::from(span.offset) + u32::from(span.len) > max {
         return Err(DropReason::FragmentTooLong);
     }
     Ok(())
@@ -333,7 +336,19 @@ impl Plan {
     pub fn new(payload_len: usize, mtu: u16) -> Option<Self> {
         let len = u16::try_from(payload_len).ok().filter(|len| u32::from(*len) <= PAYLOAD_MAX)?;
         let room = mtu.checked_sub(20)?;
-        let each = if len <= room { len } else { room & !7 };
+        Self::of(len, room, room)
+    }
+
+    /// The same for IPv6, whose fragments carry a header more.
+    #[must_use]
+    pub fn new_ipv6(payload_len: usize, mtu: u16) -> Option<Self> {
+        let len = u16::try_from(payload_len).ok()?;
+        Self::of(len, mtu.checked_sub(40)?, mtu.checked_sub(48)?)
+    }
+
+    /// `whole` bytes fit in one packet, and `room` in each of several.
+    fn of(len: u16, whole: u16, room: u16) -> Option<Self> {
+        let each = if len <= whole { len } else { room & !7 };
         (len == 0 || each > 0).then_some(Self { offset: 0, len, each })
     }
 }
@@ -359,7 +374,7 @@ impl Iterator for Plan {
 #[derive(Debug)]
 pub struct Identifications {
     hash: KeyedHash,
-    counters: Vec<u16>,
+    counters: Vec<u32>,
 }
 
 impl Identifications {
@@ -378,8 +393,18 @@ impl Identifications {
     //# within one MDL for a given source address/destination
     //# address/protocol tuple.
     pub fn next(&mut self, source: Ipv4Addr, destination: Ipv4Addr, protocol: Protocol) -> u16 {
-        let [a, b, c, d, ..] = self.hash.hash_one((source, destination, protocol)).to_be_bytes();
-        let offset = u16::from_be_bytes([a, b]);
+        let [.., a, b] = self.after(self.hash.hash_one((source, destination, protocol))).to_be_bytes();
+        u16::from_be_bytes([a, b])
+    }
+
+    /// The next identification of an IPv6 packet between these hosts.
+    pub fn next_ipv6(&mut self, source: Ipv6Addr, destination: Ipv6Addr) -> u32 {
+        self.after(self.hash.hash_one((source, destination)))
+    }
+
+    fn after(&mut self, hash: u64) -> u32 {
+        let [a, b, c, d, .., e, f] = hash.to_be_bytes();
+        let offset = u32::from_be_bytes([e, f, a, b]);
         let at = usize::from(u16::from_be_bytes([c, d])) & (Self::COUNTERS - 1);
         let Some(counter) = self.counters.get_mut(at) else { return offset };
         *counter = counter.wrapping_add(1);
@@ -390,12 +415,23 @@ impl Identifications {
 impl Key {
     /// The datagram that this header's packet is a fragment of.
     #[must_use]
-    pub const fn of(header: &ipv4::Header) -> Self {
+    pub fn of(header: &ipv4::Header) -> Self {
         Self {
-            source: header.source,
-            destination: header.destination,
+            source: IpAddr::V4(header.source),
+            destination: IpAddr::V4(header.destination),
             protocol: header.protocol,
-            identification: header.identification,
+            identification: header.identification.into(),
+        }
+    }
+
+    /// The packet that one with these headers is a fragment of.
+    #[must_use]
+    pub fn of_ipv6(header: &ipv6::Header, fragment: &ipv6::Fragment) -> Self {
+        Self {
+            source: IpAddr::V6(header.source),
+            destination: IpAddr::V6(header.destination),
+            protocol: Protocol::IPV6_FRAGMENT,
+            identification: fragment.identification,
         }
     }
 }

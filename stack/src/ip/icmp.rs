@@ -90,6 +90,11 @@ impl Responder {
         Self { limit, answer_group_echo }
     }
 
+    /// Takes the token of one error, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        self.limit.take(now)
+    }
+
     /// The header of the answer to an echo request; its data go back as they came, whatever their size.
     ///
     /// Send it from the request's destination, or where that was a group from the interface's address.

@@ -1,10 +1,12 @@
-//! IP: neighbours, routes, fragments and ICMP, each a state machine in plain data.
+//! IP: neighbours, addresses, routes, fragments and ICMP, each a state machine in plain data.
 //! Headers as bytes live in `wire`; frames, interfaces and the clock live in `engine`.
 
 pub mod fragment;
 pub mod icmp;
+pub mod icmpv6;
 pub mod neighbour;
 pub mod route;
+pub mod slaac;
 
 use core::hash::BuildHasher;
 use siphasher::sip::SipHasher13;

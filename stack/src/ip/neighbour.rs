@@ -1,11 +1,16 @@
-//! Which station a neighbour's address belongs to: an ARP cache (RFC 826) that ages as RFC 4861 says.
+//! Which station a neighbour's address belongs to: one cache that ages as RFC 4861 says, filled by ARP (RFC 826) for
+//! IPv4 and, in `discovery`, by neighbour discovery for IPv6.
 //! Next hops are chosen in `route`; the packets that wait here are the engine's, whatever they are.
+
+mod discovery;
+
+pub use discovery::{Change, RETRANSMIT};
 
 use super::KeyedHash;
 use crate::time::Instant;
 use crate::wire::arp::{Operation, Packet};
 use crate::wire::{DropReason, MacAddress};
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -76,6 +81,15 @@ pub enum Action<P> {
         /// What to send.
         packet: Packet,
     },
+    /// Ask for this neighbour by a neighbour solicitation.
+    Solicit {
+        /// The neighbour's station, when it is asked whether it is still there; else the group that it is in is asked.
+        to: Option<MacAddress>,
+        /// Which of our addresses asks.
+        source: Ipv6Addr,
+        /// The neighbour.
+        target: Ipv6Addr,
+    },
     /// Send this packet, which waited, to this station.
     Release {
         /// The packet.
@@ -97,6 +111,13 @@ pub enum Action<P> {
     },
 }
 
+/// Times that a link's routers may set (RFC 4861 section 6.3.2).
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+struct LinkTimes {
+    reachable: Duration,
+    retransmit: Duration,
+}
+
 #[derive(Debug)]
 struct Entry<P> {
     address: IpAddr,
@@ -104,6 +125,8 @@ struct Entry<P> {
     source: IpAddr,
     mac: MacAddress,
     state: State,
+    /// It has said that it is a router.
+    router: bool,
     attempts: u8,
     /// When something happens without a packet; what, depends on the state.
     deadline: Instant,
@@ -126,6 +149,8 @@ pub struct Cache<P> {
     entries: Vec<Entry<P>>,
     index: HashMap<IpAddr, usize, KeyedHash>,
     config: Config,
+    /// What routers have said of the link's times, for IPv6 alone.
+    link: LinkTimes,
     /// Packets that wait, for all neighbours together.
     waiting: usize,
     /// No entry's deadline is before this.
@@ -145,6 +170,7 @@ impl<P> Cache<P> {
             entries: Vec::with_capacity(entries_max),
             index: HashMap::with_capacity_and_hasher(entries_max, hash),
             config: Config { entries_max, ..config },
+            link: LinkTimes { reachable: config.reachable_time, retransmit: RETRY_INTERVAL },
             next: Instant::FOREVER,
             walked: Instant::ZERO,
             defended: None,
@@ -242,11 +268,6 @@ impl<P> Cache<P> {
             out.push(Action::Release { packet, to });
             return;
         }
-        // Neighbour discovery for IPv6 is not spoken here.
-        if address.is_ipv6() {
-            out.push(Action::Failed { packet, address, reason: DropReason::Ipv6Unsupported });
-            return;
-        }
         let Some(at) = self.find_or_insert(address, source, now, out) else {
             out.push(Action::Failed { packet, address, reason: DropReason::NeighbourQueueFull });
             return;
@@ -274,11 +295,12 @@ impl<P> Cache<P> {
     //# thus, "forward progress" is a confirmation that the next-hop neighbor is
     //# reachable.
     pub fn confirm(&mut self, address: IpAddr, now: Instant) {
+        let reachable = self.reachable_time(address);
         let Some(entry) = self.index.get(&address).and_then(|at| self.entries.get_mut(*at)) else { return };
         if !matches!(entry.state, State::Incomplete | State::Static) {
             entry.state = State::Reachable;
             entry.attempts = 0;
-            entry.deadline = now.saturating_add(self.config.reachable_time);
+            entry.deadline = now.saturating_add(reachable);
             self.next = self.next.min(entry.deadline);
         }
     }
@@ -410,6 +432,8 @@ impl<P> Cache<P> {
     }
 
     fn resolved(&mut self, at: usize, mac: MacAddress, state: State, now: Instant, out: &mut Vec<Action<P>>) {
+        let Some(address) = self.entries.get(at).map(|entry| entry.address) else { return };
+        let reachable = self.reachable_time(address);
         let Some(entry) = self.entries.get_mut(at) else { return };
         entry.mac = mac;
         entry.attempts = 0;
@@ -417,7 +441,7 @@ impl<P> Cache<P> {
         self.waiting -= waiting.len();
         (entry.state, entry.deadline) = match (state, waiting.is_empty()) {
             (State::Static, _) => (State::Static, Instant::FOREVER),
-            (State::Reachable, _) => (State::Reachable, now.saturating_add(self.config.reachable_time)),
+            (State::Reachable, _) => (State::Reachable, now.saturating_add(reachable)),
             // A packet leaves for it now: it is in use.
             (_, false) => (State::Delay, now.saturating_add(DELAY_FIRST_PROBE_TIME)),
             (_, true) => (State::Stale, now.saturating_add(self.config.unused_time)),
@@ -433,9 +457,14 @@ impl<P> Cache<P> {
     //# included.
     fn ask(&mut self, at: usize, now: Instant, out: &mut Vec<Action<P>>) {
         let Some(entry) = self.entries.get_mut(at) else { return };
+        let retry = if entry.address.is_ipv4() { RETRY_INTERVAL } else { self.link.retransmit };
         entry.attempts += 1;
-        entry.deadline = now.saturating_add(RETRY_INTERVAL);
+        entry.deadline = now.saturating_add(retry);
         self.next = self.next.min(entry.deadline);
+        if let (IpAddr::V6(source), IpAddr::V6(target)) = (entry.source, entry.address) {
+            let to = (entry.state == State::Probe).then_some(entry.mac);
+            out.push(Action::Solicit { to, source, target });
+        }
         if let (IpAddr::V4(sender), IpAddr::V4(target)) = (entry.source, entry.address) {
             let to = if entry.state == State::Probe { entry.mac } else { MacAddress::BROADCAST };
             let packet = Packet {
@@ -499,6 +528,7 @@ impl<P> Cache<P> {
             source,
             mac: MacAddress::ZERO,
             state: State::Incomplete,
+            router: false,
             attempts: 0,
             deadline: Instant::FOREVER,
             used: now,

@@ -2,7 +2,7 @@
 //! Stations of next hops are found in `neighbour`.
 
 use crate::wire::DropReason;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Routes: each lookup that is not cached in a path walks them.
 pub const ROUTES_MAX: usize = 256;
@@ -81,19 +81,29 @@ pub enum RouteError {
     NotUnicast,
 }
 
+/// Whether a host can have this address in a subnet of so many bits.
+pub fn check(address: IpAddr, prefix_len: u8) -> Result<(), RouteError> {
+    if class_of(address) != Class::Unicast {
+        return Err(RouteError::NotUnicast);
+    }
+    if u32::from(prefix_len) > bits(address).1 { Err(RouteError::Malformed) } else { Ok(()) }
+}
+
 /// The routes and addresses of this host.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// Longest prefixes first; among equals, the earlier added.
     routes: Vec<Route>,
     addresses: Vec<LocalAddress>,
+    /// Those of them that connections should no longer begin with.
+    deprecated: Vec<IpAddr>,
 }
 
 impl Table {
     /// No route and no address.
     #[must_use]
     pub const fn new() -> Self {
-        Self { routes: Vec::new(), addresses: Vec::new() }
+        Self { routes: Vec::new(), addresses: Vec::new(), deprecated: Vec::new() }
     }
 
     /// Adds an address and the route to its subnet.
@@ -120,7 +130,38 @@ impl Table {
     /// Removes an address and the routes that send from it.
     pub fn remove_address(&mut self, address: IpAddr) {
         self.addresses.retain(|known| known.address != address);
+        self.deprecated.retain(|known| *known != address);
         self.routes.retain(|route| route.source != Some(address));
+    }
+
+    /// Connections should no longer begin with an address, or they may again.
+    pub fn set_deprecated(&mut self, address: IpAddr, deprecated: bool) {
+        self.deprecated.retain(|known| *known != address);
+        if deprecated && self.is_local(address) {
+            self.deprecated.push(address);
+        }
+    }
+
+    /// Removes the route that goes exactly this way, and names no source.
+    pub fn remove_way(&mut self, way: &Route) {
+        self.routes.retain(|known| {
+            let same_way = (known.prefix_len, known.interface, known.gateway, known.source)
+                == (way.prefix_len, way.interface, way.gateway, None);
+            !(same_way && in_prefix(known.destination, way.destination, way.prefix_len))
+        });
+    }
+
+    /// What an interface's link takes of IPv6, if anything leads there.
+    #[must_use]
+    pub fn ipv6_mtu(&self, interface: u8) -> Option<u16> {
+        let of_link = |route: &&Route| route.interface == interface && route.destination.is_ipv6();
+        self.routes.iter().find(of_link).map(|route| route.mtu)
+    }
+
+    /// Sets what an interface's link takes of IPv6.
+    pub fn set_ipv6_mtu(&mut self, interface: u8, mtu: u16) {
+        let of_link = |route: &&mut Route| route.interface == interface && route.destination.is_ipv6();
+        self.routes.iter_mut().filter(of_link).for_each(|route| route.mtu = mtu);
     }
 
     /// Adds a route; one to the same destinations over the same way is replaced.
@@ -171,9 +212,44 @@ impl Table {
             .filter(|route| in_prefix(destination, route.destination, route.prefix_len))
             .find_map(|route| {
                 let gateway_or_dst = route.gateway.unwrap_or(destination);
-                let source = route.source.or_else(|| self.source_for(route.interface, gateway_or_dst))?;
+                // IPv6's routers have addresses of the link alone: what counts is whom the packet is for.
+                let towards = if destination.is_ipv6() { destination } else { gateway_or_dst };
+                let source = route.source.or_else(|| self.source_for(route.interface, towards))?;
                 Some(NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu })
             })
+    }
+
+    /// The way of a packet from an address of ours: one over that address's own interface where there is one, else as
+    /// for any packet.
+    ///
+    /// So each answer leaves by the interface whose address was asked, as RFC 1122 section 3.3.4.2 has strong hosts do,
+    /// and only where that leads nowhere by another, as weak hosts do.
+    #[must_use]
+    pub fn next_hop_from(&self, source: IpAddr, destination: IpAddr) -> Option<NextHop> {
+        let own = self.interface_of(source);
+        let way = |route: &Route| {
+            let gateway_or_dst = route.gateway.unwrap_or(destination);
+            NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu }
+        };
+        let mut fitting =
+            self.routes.iter().filter(|route| in_prefix(destination, route.destination, route.prefix_len));
+        let first = fitting.clone().next()?;
+        let best = fitting.find(|route| own.is_none_or(|own| own == route.interface));
+        Some(way(best.unwrap_or(first)))
+    }
+
+    /// The interface that has an address of ours.
+    #[must_use]
+    pub fn interface_of(&self, address: IpAddr) -> Option<u8> {
+        self.addresses.iter().find(|local| local.address == address).map(|local| local.interface)
+    }
+
+    /// Whether a host is on a subnet of an interface.
+    #[must_use]
+    pub fn is_neighbour(&self, interface: u8, host: IpAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|local| local.interface == interface && in_prefix(host, local.address, local.prefix_len))
     }
 
     /// Whether the address is one of ours.
@@ -214,7 +290,11 @@ impl Table {
     }
 
     /// The interface's address in the neighbour's subnet, else its first of the version.
-    fn source_for(&self, interface: u8, neighbour: IpAddr) -> Option<IpAddr> {
+    #[must_use]
+    pub fn source_for(&self, interface: u8, neighbour: IpAddr) -> Option<IpAddr> {
+        if let IpAddr::V6(destination) = neighbour {
+            return self.ipv6_source_for(interface, destination).map(IpAddr::V6);
+        }
         let mut fitting = self
             .addresses
             .iter()
@@ -222,6 +302,25 @@ impl Table {
         let first = fitting.clone().next()?;
         let best = fitting.find(|local| in_prefix(neighbour, local.address, local.prefix_len));
         Some(best.unwrap_or(first).address)
+    }
+
+    /// The interface's best address of IPv6 to send to a destination from.
+    ///
+    /// Source: RFC 6724 section 5, rules 1, 2, 3 and 8; the others are about what this host has not.
+    fn ipv6_source_for(&self, interface: u8, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        let candidates = self.addresses.iter().filter(|local| local.interface == interface);
+        let six = candidates.filter_map(|local| match local.address {
+            IpAddr::V6(six) => Some(six),
+            IpAddr::V4(_) => None,
+        });
+        let link_local = is_link_local(destination);
+        // The first of several equals.
+        six.rev().max_by_key(|source| {
+            let common = (u128::from(*source) ^ u128::from(destination)).leading_zeros();
+            let fits = if link_local { is_link_local(*source) } else { !is_link_local(*source) };
+            let preferred = !self.deprecated.contains(&IpAddr::V6(*source));
+            (*source == destination, fits, preferred, common.min(64))
+        })
     }
 
     /// The last address of a subnet; subnets of two or one have none (RFC 3021), nor has IPv6.
@@ -234,6 +333,11 @@ impl Table {
                     == u32::MAX
         })
     }
+}
+
+/// An address, or a group, of the link alone.
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || matches!(address.octets(), [0xff, 0x01 | 0x02, ..])
 }
 
 /// What an address is to any host.

@@ -493,7 +493,9 @@ impl Lane {
 fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
     match action {
         Action::Listen { address, options } => Action::Listen { address, options },
-        Action::Connect { to, from, timeout, lane } => Action::Connect { to, from, timeout, lane },
+        Action::Connect { to, from, timeout, lane, options } => {
+            Action::Connect { to, from, timeout, lane, options }
+        }
         Action::Receive { stream } => Action::Receive { stream },
         Action::Send { stream, payload, notify, more } => {
             Action::Send { stream, payload: lent.lend(payload, Some(stream), tag), notify, more }

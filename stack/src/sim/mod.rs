@@ -7,4 +7,4 @@ mod world;
 
 pub use apps::{Client, ClientOptions, Echo, Either, Outcome, pattern};
 pub use trace::{Trace, Traced, describe_segment};
-pub use world::{App, Host, HostId, World};
+pub use world::{App, Host, HostId, HostPort, World};

@@ -2,14 +2,14 @@
 
 use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Spread, pipe, spread};
 use drivers::{Bell, Pool, Pools, Queue, Region};
 
-use crate::config::EngineConfig;
+use crate::config::{Address, EngineConfig};
 use crate::counters::Report;
 use crate::engine::{Engine, Interface};
 use crate::lane::{Lane, LaneOptions};
@@ -58,6 +58,19 @@ pub struct Host {
     pub spread: Spread,
     /// Lanes that have a queue; the others receive and send by way of these.
     pub queues: u16,
+    /// Its ports beyond the first.
+    pub more: Vec<HostPort>,
+}
+
+/// A further port of a host. What it means is told at [`Host`]'s fields of the same names.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "told at `Host`")]
+pub struct HostPort {
+    pub mtu: u16,
+    pub mac: [u8; 6],
+    pub nic: Option<usize>,
+    pub spread: Spread,
+    pub queues: u16,
 }
 
 impl Host {
@@ -77,18 +90,47 @@ impl Host {
             nic: None,
             spread: Spread::Random(u64::from(number)),
             queues: 1,
+            more: Vec::new(),
         }
+    }
+
+    /// The host with the address fd00::`number` instead, ours at once, on a link whose packets carry as much TCP as IPv4's.
+    pub fn over_ipv6(mut self) -> Host {
+        let number = self.mac[5];
+        let interface = &mut self.config.interfaces[0];
+        let ip = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()));
+        interface.addresses = vec![Address { ip, prefix: 64 }];
+        interface.ipv6.duplicate_transmits = 0;
+        self.mtu += 20;
+        self
     }
 
     /// The host with `lanes` lanes, the first `queues` of which have a queue, and frames that are dealt out so.
     pub fn with_lanes(mut self, lanes: u8, queues: u16, spread: Spread) -> Host {
         if let Spread::Rss(table) = &spread {
-            self.config.rss = Some(Arc::clone(table));
+            self.config.interfaces[0].rss = Some(Arc::clone(table));
         }
         self.config.lanes = lanes;
         self.queues = queues;
         self.spread = spread;
         self
+    }
+
+    /// The host with one more port, with the address 10.0.`net`.`number`/24 and as many queues as the first.
+    pub fn with_port(mut self, net: u8, number: u8) -> Host {
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 0, net, number));
+        self.config.interfaces.extend(EngineConfig::new(ip, 24).interfaces);
+        let Host { mtu, nic, queues, .. } = self;
+        let (mac, spread) =
+            ([2, 0, 0, 0, net, number], Spread::Random(u64::from(net) << 8 | u64::from(number)));
+        self.more.push(HostPort { mtu, mac, nic, spread, queues });
+        self
+    }
+
+    fn ports(&self) -> Vec<HostPort> {
+        let Host { mtu, mac, nic, queues, .. } = *self;
+        let first = HostPort { mtu, mac, nic, spread: self.spread.clone(), queues };
+        core::iter::once(first).chain(self.more.iter().cloned()).collect()
     }
 }
 
@@ -182,8 +224,13 @@ impl<A: App> World<A> {
 
     /// Hosts with the queues they live on.
     pub fn of(hosts: Vec<(Host, Box<dyn Queue>)>, apps: Vec<A>) -> World<A> {
+        World::wired(hosts.into_iter().map(|(host, queue)| (host, vec![queue])).collect(), apps)
+    }
+
+    /// Hosts with the queues their ports live on.
+    pub fn wired(hosts: Vec<(Host, Vec<Box<dyn Queue>>)>, apps: Vec<A>) -> World<A> {
         let clock = Rc::new(Cell::new(1_000_000));
-        let hosts = hosts.into_iter().map(|(host, queue)| start(host, queue, &clock)).collect();
+        let hosts = hosts.into_iter().map(|(host, queues)| start(host, queues, &clock)).collect();
         World { clock, hosts, apps, turns: 0 }
     }
 
@@ -336,45 +383,54 @@ fn leftovers_of(report: &Report, held: usize, sockets: usize) -> String {
     text
 }
 
-/// A host's lanes over its end of the wire.
-fn start(host: Host, queue: Box<dyn Queue>, clock: &Rc<Cell<u64>>) -> Running {
+/// A host's lanes over its ends of wires.
+fn start(host: Host, queues: Vec<Box<dyn Queue>>, clock: &Rc<Cell<u64>>) -> Running {
     let lanes = host.config.lanes;
-    let queue = match host.nic {
-        Some(_) => Box::new(Nic::new(queue, Pool::heap(NIC_FRAMES, 2048))),
-        None => queue,
+    let ports = host.ports();
+    assert_eq!(ports.len(), queues.len(), "each port has its end of a wire");
+    let ends = |(port, queue): (&HostPort, Box<dyn Queue>)| {
+        let queue = match port.nic {
+            Some(_) => Box::new(Nic::new(queue, Pool::heap(NIC_FRAMES, 2048))),
+            None => queue,
+        };
+        let ends = if lanes > 1 { spread(queue, port.queues, port.spread.clone()) } else { vec![queue] };
+        ends.into_iter()
     };
-    let mut ends = if lanes > 1 { spread(queue, host.queues, host.spread.clone()) } else { vec![queue] };
-    ends.reverse();
+    let mut ends: Vec<_> = ports.iter().zip(queues).map(ends).collect();
     let bells = vec![Bell::default(); usize::from(lanes)];
     let ring = |_, _| Ok::<Ring, Infallible>(rte_ring::heap(RING_MESSAGES));
-    let Ok(links) = Links::mesh(&bells, usize::from(host.queues), ring);
+    let counts: Vec<usize> = ports.iter().map(|port| usize::from(port.queues)).collect();
+    let Ok(links) = Links::mesh(&bells, &counts, ring);
     let stop = StopFlag::default();
-    let lanes = (0..)
-        .map(LaneId)
-        .zip(links)
-        .map(|(id, links)| start_lane(id, &host, ends.pop(), links, &stop, clock));
+    let lanes = (0..).map(LaneId).zip(links).map(|(id, links)| {
+        let queues = ends.iter_mut().map(Iterator::next).collect();
+        start_lane(id, &host, queues, links, &stop, clock)
+    });
     Running { lanes: lanes.collect(), stop: stop.clone() }
 }
 
 fn start_lane(
     id: LaneId,
     host: &Host,
-    queue: Option<Box<dyn Queue>>,
+    queues: Vec<Option<Box<dyn Queue>>>,
     links: Links,
     stop: &StopFlag,
     clock: &Rc<Cell<u64>>,
 ) -> (Lane, Rc<RefCell<LaneRun>>) {
-    let capabilities = match host.nic {
-        Some(segments) => Nic::capabilities(&PIPE_CAPABILITIES, segments),
-        None => PIPE_CAPABILITIES,
+    let port = |port: &HostPort| {
+        let capabilities = match port.nic {
+            Some(segments) => Nic::capabilities(&PIPE_CAPABILITIES, segments),
+            None => PIPE_CAPABILITIES,
+        };
+        let interface = Interface { mac: port.mac, mtu: port.mtu, vlan: None, capabilities };
+        (interface, Pools::heap(host.receive_frames, host.receive_frames))
     };
-    let interface = Interface { mac: host.mac, mtu: host.mtu, vlan: None, capabilities };
-    let pools = Pools::heap(host.receive_frames, host.receive_frames);
+    let ports = host.ports().iter().map(port).collect();
     let stop_within = core::time::Duration::from_secs(5);
-    let engine = Engine::new(id, host.config.clone(), interface, pools, Instant(clock.get()))
+    let engine = Engine::new(id, host.config.clone(), ports, Instant(clock.get()))
         .expect("a simulated host's configuration is valid");
     let time = TimeSource::Virtual(Rc::clone(clock));
-    let run = LaneRun::new(engine, queue, links, time, stop.clone(), stop_within, Idle::Poll);
+    let run = LaneRun::new(engine, queues, links, time, stop.clone(), stop_within, Idle::Poll);
     let run = Rc::new(RefCell::new(run));
     let blocks = Region::new(BLOCKS, 2048);
     let crossing = Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 };

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::net::SocketAddr;
 
-use super::{LaneId, Listener, Payload, Received, SocketId, Stream, Tag, Udp};
+use super::{LaneId, Listener, Payload, Received, SocketId, Stream, Tag, TcpInfo, Udp};
 
 /// One answer.
 #[derive(Debug)]
@@ -200,32 +200,4 @@ pub enum Reason {
     Moved,
     /// The process that ran the engine has gone.
     ServiceLost,
-}
-
-/// A connection's figures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct TcpInfo {
-    /// Smoothed round-trip time. Units: microseconds; zero before the first measurement.
-    pub rtt_us: u32,
-    /// Its mean deviation. Units: microseconds.
-    pub rttvar_us: u32,
-    /// Retransmission timeout. Units: microseconds.
-    pub rto_us: u32,
-    /// Congestion window. Units: bytes.
-    pub cwnd: u32,
-    /// Slow-start threshold. Units: bytes; `u32::MAX` before the first loss.
-    pub ssthresh: u32,
-    /// The peer's window. Units: bytes.
-    pub snd_wnd: u32,
-    /// Our window. Units: bytes.
-    pub rcv_wnd: u32,
-    /// Largest payload a segment carries. Units: bytes, options of the segment excluded.
-    pub mss: u16,
-    /// Bytes sent and not acknowledged.
-    pub in_flight: u32,
-    /// Segments sent again in a row without an answer.
-    pub retransmits: u32,
-    /// Frames held for the application.
-    pub held_frames: u32,
 }

@@ -3,13 +3,15 @@
 
 mod event;
 mod handle;
+mod info;
 mod memory;
 mod op;
 mod per_socket;
 
-pub use event::{Completion, Event, OpError, Reason, TcpInfo};
+pub use event::{Completion, Event, OpError, Reason};
 pub use handle::{LaneId, Listener, QueueId, SocketId, Stream, Tag, Udp};
+pub use info::{Recovery, TcpInfo, TcpState};
 pub(crate) use memory::Returns;
 pub use memory::{Payload, Received};
-pub use op::{Action, CONNECT_TIMEOUT, ListenOptions, Op, SocketOption};
+pub use op::{Action, CONNECT_TIMEOUT, ListenOptions, Op, SocketOption, StreamOptions};
 pub use per_socket::PerSocket;

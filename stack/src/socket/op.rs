@@ -39,6 +39,8 @@ pub enum Action<P = Payload> {
         timeout: Duration,
         /// The lane it is to live on; `None`: the one that is asked. Another one answers with `WrongLane`.
         lane: Option<LaneId>,
+        /// What the connection begins with; `None`: the defaults.
+        options: Option<Box<StreamOptions>>,
     },
     /// Deliver what arrives. Multishot: `Received` …, `End`. Given again, it moves the direction to another queue and tag.
     Receive {
@@ -121,7 +123,8 @@ pub enum Action<P = Payload> {
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(180);
 
 impl Op {
-    fn new(action: Action) -> Op {
+    /// An op that reports to the lane's main queue, under tag zero.
+    pub fn new(action: Action) -> Op {
         Op { action, queue: QueueId::MAIN, tag: Tag(0) }
     }
 
@@ -140,13 +143,13 @@ impl Op {
 
     /// Open a connection within [`CONNECT_TIMEOUT`].
     pub fn connect(to: SocketAddr) -> Op {
-        Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT, lane: None })
+        Op::new(Action::Connect { to, from: None, timeout: CONNECT_TIMEOUT, lane: None, options: None })
     }
 
     /// Open a connection from this address and port; an unspecified address or port zero: any. A named port may bring
     /// its replies to another lane, which hands them over.
     pub fn connect_from(from: SocketAddr, to: SocketAddr) -> Op {
-        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT, lane: None })
+        Op::new(Action::Connect { to, from: Some(from), timeout: CONNECT_TIMEOUT, lane: None, options: None })
     }
 
     /// Deliver what arrives on a stream.
@@ -263,13 +266,50 @@ pub struct ListenOptions {
     /// The lane that is to listen, and on which the connections will live; `None`: the one that is asked. Another one
     /// answers with `WrongLane`, so that one program can run on all lanes and listen on one of them.
     pub lane: Option<LaneId>,
+    /// What each connection begins with.
+    pub stream: StreamOptions,
 }
 
 impl Default for ListenOptions {
     /// A backlog of 4,096 as Linux's `somaxconn` has it, and not eager.
     fn default() -> Self {
-        ListenOptions { backlog: 4096, eager: false, lane: None }
+        ListenOptions { backlog: 4096, eager: false, lane: None, stream: StreamOptions::default() }
     }
+}
+
+/// What a connection does otherwise than the lane's [`TcpConfig`](crate::config::TcpConfig) says.
+///
+/// Zero: as the configuration has it, or not at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StreamOptions {
+    /// Send short segments at once (Nagle's algorithm off).
+    pub no_delay: bool,
+    /// Send no short segment before more was written, for at most 200 ms.
+    pub cork: bool,
+    /// Probe an idle peer.
+    pub keepalive: bool,
+    /// Unanswered keepalive probes before the connection is given up.
+    pub keepalive_probes: u8,
+    /// Idle time before the first keepalive probe. Units: seconds.
+    pub keepalive_idle_s: u16,
+    /// Time between keepalive probes. Units: seconds.
+    pub keepalive_interval_s: u16,
+    /// Largest payload of a segment, either way. Of effect before the handshake alone. Units: bytes.
+    pub mss_max: u16,
+    /// SYNs sent again before a connect is given up.
+    pub syn_retries: u8,
+    /// The IPv4 header's type of service, or the IPv6 header's traffic class; the two bits of ECN are TCP's own.
+    pub traffic_class: u8,
+    /// The IPv4 header's time to live, or the IPv6 header's hop limit.
+    pub hop_limit: u8,
+    /// Give the connection up once data stay unacknowledged this long (RFC 5482). Units: milliseconds.
+    pub user_timeout_ms: u32,
+    /// Bytes that may wait for the application: what the window is advertised from. Units: bytes.
+    pub receive_bytes: u32,
+    /// How long FIN_WAIT_2 lasts once the application has closed. Units: seconds.
+    pub fin_timeout_s: u16,
+    /// How it finds out how much may be in flight. `None`: as the configuration has it.
+    pub congestion: Option<Congestion>,
 }
 
 /// Settings that can change during a connection's life.
@@ -286,4 +326,8 @@ pub enum SocketOption {
     ReceiveFrames(u32),
     /// How the stream finds out how much may be in flight. The window stays as it is.
     Congestion(Congestion),
+    /// Everything a stream does otherwise than its lane's configuration; of a listener: what its connections begin with.
+    Stream(StreamOptions),
+    /// Of a listener: further connections that may be under way or wait to be accepted.
+    Backlog(u32),
 }

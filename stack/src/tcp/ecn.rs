@@ -286,7 +286,10 @@ pub fn react(connection: &mut Connection, acked: u32) {
     if connection.hot.ecn & bit::REDUCED != 0 && una.ge(end) {
         connection.hot.ecn &= !bit::REDUCED;
     }
-    if !connection.signals.echoed || connection.hot.ecn & bit::REDUCED != 0 || connection.loss().is_repairing() {
+    if !connection.signals.echoed
+        || connection.hot.ecn & bit::REDUCED != 0
+        || connection.loss().is_repairing()
+    {
         return;
     }
     let flight = connection.flight() + acked;

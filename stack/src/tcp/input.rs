@@ -133,7 +133,8 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+    let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
+    let peer_mss = options.mss.unwrap_or(default).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match options.window_scale {
         Some(scale) if config.window_scaling => {
@@ -155,6 +156,9 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
 
 /// RFC 9293 MUST-15.
 pub const MSS_DEFAULT: u16 = 536;
+
+/// The same over IPv6.
+pub const MSS_DEFAULT_IPV6: u16 = 1220;
 
 /// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
 pub const MSS_MIN: u16 = 48;

@@ -17,6 +17,19 @@ pub struct Tuple {
     pub remote: SocketAddr,
 }
 
+impl Tuple {
+    /// The two ends, without what is no part of them (scopes and labels of IPv6, and IPv4 in IPv6's clothes).
+    #[must_use]
+    pub fn new(local: SocketAddr, remote: SocketAddr) -> Tuple {
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Tuple { local: plain(local), remote: plain(remote) }
+    }
+
+    fn without_ports(&self) -> Tuple {
+        Tuple { local: SocketAddr::new(self.local.ip(), 0), remote: SocketAddr::new(self.remote.ip(), 0) }
+    }
+}
+
 /// One runtime's secret, the same on all its lanes.
 #[derive(Clone, Copy, Debug)]
 pub struct Secret([u64; 4]);
@@ -28,6 +41,29 @@ enum Purpose {
     Timestamp = 2,
     Port = 3,
     Flow = 4,
+    Addresses = 5,
+    Label = 6,
+}
+
+/// What the flow table is searched by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowKey {
+    /// The addresses in one word: see [`Secret::addresses`].
+    pub addresses: u64,
+    /// The peer's port and ours.
+    pub ports: u32,
+    /// The table's hash of both.
+    pub hash: u32,
+}
+
+/// The first bits of a word of addresses that are of IPv6: no peer's IPv4 address begins so.
+const IPV6_MARK: u64 = 0xf << 60;
+
+/// The addresses in this word are of IPv6.
+#[inline]
+#[must_use]
+pub const fn is_ipv6(addresses: u64) -> bool {
+    addresses >= IPV6_MARK
 }
 
 impl Secret {
@@ -74,6 +110,34 @@ impl Secret {
     /// Where to start looking for a source port towards a peer (RFC 6056, algorithm 3).
     pub fn port_offset(&self, tuple: &Tuple) -> u32 {
         (self.sip(Purpose::Port, None, tuple) >> 32) as u32
+    }
+
+    /// Remote and local address in one word: of IPv4 themselves, of IPv6 a keyed hash.
+    #[inline]
+    pub fn addresses(&self, tuple: &Tuple) -> u64 {
+        match (tuple.remote.ip(), tuple.local.ip()) {
+            (IpAddr::V4(remote), IpAddr::V4(local)) => {
+                u64::from(u32::from(remote)) << 32 | u64::from(u32::from(local))
+            }
+            _ => self.sip(Purpose::Addresses, None, &tuple.without_ports()) | IPV6_MARK,
+        }
+    }
+
+    /// What the flow table is searched by.
+    #[inline]
+    pub fn flow_key(&self, tuple: &Tuple) -> FlowKey {
+        let addresses = self.addresses(tuple);
+        let ports = u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port());
+        FlowKey { addresses, ports, hash: self.flow_hash(addresses, ports) }
+    }
+
+    /// The flow label of a connection over IPv6.
+    //= https://www.rfc-editor.org/rfc/rfc6437#section-3
+    //# It is therefore RECOMMENDED that source hosts support the flow label
+    //# by setting the flow label field for all packets of a given flow to
+    //# the same value chosen from an approximation to a discrete uniform
+    pub fn flow_label(&self, tuple: &Tuple) -> u32 {
+        (self.sip(Purpose::Label, Some(tuple.local.port()), tuple) >> 44) as u32
     }
 
     /// The hash that the flow table is searched by. Keyed, and cheaper than SipHash: it never leaves the process.
@@ -141,5 +205,26 @@ mod tests {
             }
         }
         assert!(buckets.iter().all(|&count| count > 128 && count < 512), "{buckets:?}");
+    }
+
+    #[test]
+    fn words_of_addresses_tell_the_versions_apart() {
+        // Shows IPv4's addresses as they are, IPv6's as a word that begins with four ones and differs with the secret,
+        // and that ports take no part in it.
+        let end = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (secret, other) = (Secret::new([1, 2, 3, 4]), Secret::new([9, 2, 3, 4]));
+        let four = Tuple::new(end("10.0.0.1:80"), end("[::ffff:239.255.255.255]:9"));
+        assert_eq!(
+            (secret.addresses(&four), is_ipv6(secret.addresses(&four))),
+            (0xefff_ffff_0a00_0001, false)
+        );
+        let six = |port: u16| Tuple::new(end("[fd00::1]:80"), SocketAddr::new(end("[fd00::2]:1").ip(), port));
+        let word = secret.addresses(&six(1));
+        assert!(is_ipv6(word) && word != other.addresses(&six(1)));
+        assert_eq!(word, secret.addresses(&six(2)));
+        assert_ne!(secret.flow_key(&six(1)).hash, secret.flow_key(&six(2)).hash);
+        assert!(
+            secret.flow_label(&six(1)) < 1 << 20 && secret.flow_label(&six(1)) != secret.flow_label(&six(2))
+        );
     }
 }

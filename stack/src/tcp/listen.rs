@@ -198,6 +198,14 @@ impl HalfOpens {
         HalfOpens { entries: HashMap::with_capacity_and_hasher(max.min(4096), hash), queues, max }
     }
 
+    /// Be ready for as many retries as are asked for now; those under way keep what they had.
+    pub fn resize(&mut self, config: &TcpConfig) {
+        let queues = usize::from(config.syn_ack_retries) + 1;
+        if self.queues.len() < queues {
+            self.queues.resize_with(queues, VecDeque::new);
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

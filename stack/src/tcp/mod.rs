@@ -8,10 +8,15 @@
 //! | `fast` | the same for the common segment, or nothing |
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
-//! | `loss`, `congestion` | what was lost; how much may be in flight |
+//! | `loss`, `congestion` | when losses are repaired; how much may be in flight |
+//! | `sack`, `rack`, `tlp` | what the peer reports; what is lost by it; probes of a silent tail |
+//! | `prr`, `undo` | the pace of a repair; repairs that were for nothing |
+//! | `history` | what was learnt of the path |
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `info` | its figures, for those who ask |
+//! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
@@ -19,10 +24,12 @@ pub mod congestion;
 pub mod ecn;
 pub mod fast;
 pub mod history;
+pub mod info;
 pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
+pub mod options;
 pub mod output;
 pub mod prr;
 pub mod rack;

@@ -10,6 +10,7 @@ use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::ticks::{Now, Ticks};
 use crate::config::{Congestion, TcpConfig};
+use crate::socket::StreamOptions;
 use crate::wire::tcp::{SackBlock, SeqNum};
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -111,7 +112,7 @@ pub mod decline {
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Hot {
-    /// Remote and local IPv4 address; for IPv6 a keyed hash of both.
+    /// Remote and local address in one word: see `Secret::addresses`.
     pub key: u64,
     /// The peer's port.
     pub remote_port: u16,
@@ -191,6 +192,14 @@ pub struct Hot {
 }
 
 const _: () = assert!(size_of::<Hot>() == 128);
+
+impl Hot {
+    /// The connection is over IPv6.
+    #[inline]
+    pub fn is_ipv6(&self) -> bool {
+        super::isn::is_ipv6(self.key)
+    }
+}
 
 /// What a connection needs now and then.
 #[derive(Clone, Debug)]
@@ -325,6 +334,8 @@ pub struct Connection<'a> {
     pub hot: &'a mut Hot,
     /// Its cold part.
     pub cold: &'a mut Cold,
+    /// What it does otherwise than the configuration says.
+    pub options: &'a mut StreamOptions,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// What the lane's congestion controls remember.
@@ -522,7 +533,9 @@ impl Connection<'_> {
     }
 
     /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
-    pub fn choose_congestion(&mut self, congestion: Congestion) {
+    pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
+        self.options.congestion = congestion;
+        let congestion = congestion.unwrap_or(self.config.congestion);
         if self.hot.congestion != congestion {
             self.hot.congestion = congestion;
             self.controls.remove(&mut self.hot.control);

@@ -140,6 +140,28 @@ drop_reasons! {
     Ipv6Version = "ipv6_version",
     /// The payload length is beyond the frame.
     Ipv6PayloadLength = "ipv6_payload_length",
+    /// The source is no address that a packet may come from.
+    Ipv6Source = "ipv6_source",
+    /// The destination is no address that may appear on a wire.
+    Ipv6Destination = "ipv6_destination",
+    /// For another host, or a group that we are not in.
+    Ipv6NotForUs = "ipv6_not_for_us",
+    /// No transport of ours.
+    Ipv6NextHeader = "ipv6_next_header",
+    /// Nothing follows the header.
+    Ipv6NoNextHeader = "ipv6_no_next_header",
+    /// An extension header that is cut short, or more of them than we walk.
+    Ipv6Extension = "ipv6_extension",
+    /// An option that is malformed or says that it may not be ignored, or more of them than we walk.
+    Ipv6Option = "ipv6_option",
+    /// A Routing header with a way to go.
+    Ipv6Routing = "ipv6_routing",
+    /// A message of neighbour discovery that breaks a rule of RFC 4861.
+    DiscoveryMalformed = "discovery_malformed",
+    /// Neighbour discovery about what does not concern us.
+    DiscoveryNotForUs = "discovery_not_for_us",
+    /// Another station has, or wants, one of our IPv6 addresses.
+    DiscoveryConflict = "discovery_conflict",
     /// IPv6 is not spoken on this interface.
     Ipv6Unsupported = "ipv6_unsupported",
     /// No route to the destination.

@@ -1,12 +1,26 @@
-//! IPv6 headers (RFC 8200), the fixed part: extension headers are the payload's business.
+//! IPv6 headers (RFC 8200), the fixed part; what may follow it is in `extensions`.
 //! Which addresses are ours is decided in `ip::route`.
 
-use super::{Checksum, DropReason, NoRoom, Protocol};
+mod extensions;
+
+pub use extensions::{
+    FRAGMENT_LEN, Fault, Fragment, HEADERS_MAX, OPTIONS_MAX, PAYLOAD_LENGTH_AT, Problem, Upper, walk,
+    walk_from,
+};
+
+use super::{Checksum, DropReason, MacAddress, NoRoom, Protocol};
 use core::net::Ipv6Addr;
 use core::ops::Range;
 
 /// Length of the fixed header, in bytes.
 pub const HEADER_LEN: usize = 40;
+
+/// What every link of IPv6 takes. Units: bytes, with IP header.
+/// Source: RFC 8200 section 5.
+pub const MTU_MIN: u16 = 1280;
+
+/// The hop limit of what may not come from beyond the link (RFC 4861 section 6.1).
+pub const HOP_LIMIT_LINK: u8 = 255;
 
 /// A valid IPv6 header.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -26,6 +40,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// A header of ours, with no class and no label.
+    #[must_use]
+    pub const fn new(source: Ipv6Addr, destination: Ipv6Addr, next_header: Protocol, hop_limit: u8) -> Self {
+        Self { source, destination, next_header, hop_limit, traffic_class: 0, flow_label: 0 }
+    }
+
     /// Length of this header, in bytes.
     #[must_use]
     pub const fn header_len(&self) -> usize {
@@ -89,7 +109,47 @@ pub fn parse_front(bytes: &[u8], available: usize) -> Result<(Header, Range<usiz
         traffic_class: (a << 4) | (b >> 4),
         flow_label: u32::from_be_bytes([0, b & 0x0f, c, d]),
     };
+    check_addresses(header.source, header.destination)?;
     Ok((header, HEADER_LEN..end))
+}
+
+/// Refuses what may not be on any wire, whatever our addresses are. The unspecified address may be a source: of a host
+/// that has none yet.
+fn check_addresses(source: Ipv6Addr, destination: Ipv6Addr) -> Result<(), DropReason> {
+    let is_mapped = |address: Ipv6Addr| address.to_ipv4_mapped().is_some();
+    //= https://www.rfc-editor.org/rfc/rfc4291#section-2.5.3
+    //# A packet received on an interface with a
+    //# destination address of loopback must be dropped.
+    if destination.is_unspecified() || destination.is_loopback() || is_mapped(destination) {
+        return Err(DropReason::Ipv6Destination);
+    }
+    if source.is_loopback() || source.is_multicast() || is_mapped(source) {
+        return Err(DropReason::Ipv6Source);
+    }
+    Ok(())
+}
+
+/// The group that everybody who has this address is in, so that he can be asked for (RFC 4291 section 2.7.1).
+#[must_use]
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+}
+
+/// The group of every node on the link.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// The prefix of the addresses that every interface gives itself, of 64 bits.
+pub const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+
+/// The group of every router on the link.
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
+/// The Ethernet group that an IPv6 group's frames go to (RFC 2464 section 7).
+#[must_use]
+pub fn group_mac(group: Ipv6Addr) -> MacAddress {
+    let [.., a, b, c, d] = group.octets();
+    MacAddress([0x33, 0x33, a, b, c, d])
 }
 
 #[cfg(test)]
@@ -105,8 +165,8 @@ mod tests {
         ) {
             // Shows that every field survives emit and parse, and each truncation is refused.
             let header = Header {
-                source: Ipv6Addr::from(addresses[0]),
-                destination: Ipv6Addr::from(addresses[1]),
+                source: Ipv6Addr::from(addresses[0] >> 8 | 0xfd << 120),
+                destination: Ipv6Addr::from(addresses[1] | 1 << 127),
                 next_header: Protocol(next_header),
                 hop_limit, traffic_class, flow_label,
             };
@@ -123,5 +183,35 @@ mod tests {
             prop_assert_eq!(parse(&out), Err(DropReason::Ipv6Version));
             prop_assert_eq!(header.emit(&mut out, 65_536), Err(NoRoom));
         }
+    }
+
+    #[test]
+    fn addresses_that_no_wire_carries() {
+        // Shows each address that is refused as source or as destination, and that a host without one may speak.
+        //= https://www.rfc-editor.org/rfc/rfc4291#section-2.5.3
+        //= type=test
+        //# A packet received on an interface with a
+        //# destination address of loopback must be dropped.
+        let result = |source: &str, destination: &str| {
+            let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+            let mut out = [0; HEADER_LEN];
+            Header::new(source, destination, Protocol::IPV6_NO_NEXT, 64).emit(&mut out, 0).unwrap();
+            parse(&out).map(|_| ())
+        };
+        assert_eq!(result("::", "ff02::1"), Ok(()));
+        for source in ["::1", "ff02::1", "::ffff:10.0.0.1"] {
+            assert_eq!(result(source, "fd00::1"), Err(DropReason::Ipv6Source), "{source}");
+        }
+        for destination in ["::", "::1", "::ffff:10.0.0.1"] {
+            assert_eq!(result("fd00::1", destination), Err(DropReason::Ipv6Destination), "{destination}");
+        }
+    }
+
+    #[test]
+    fn groups() {
+        // Shows the solicited-node group of RFC 4291's example, and its station.
+        let group = solicited_node("4037::01:800:200E:8C6C".parse().unwrap());
+        assert_eq!(group, "ff02::1:ff0e:8c6c".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(group_mac(group), MacAddress([0x33, 0x33, 0xff, 0x0e, 0x8c, 0x6c]));
     }
 }

@@ -60,6 +60,7 @@ pub struct Source {
     started: bool,
     stream: Option<Stream>,
     shut: bool,
+    to: SocketAddr,
     /// How it ended; `None` inside: the connect failed.
     pub ended: Option<Option<Reason>>,
 }
@@ -69,7 +70,7 @@ const CHUNK: u64 = 32 << 10;
 const SENDS: usize = 256;
 
 impl Source {
-    fn new(bytes: u64, seed: u64) -> Source {
+    fn new(to: SocketAddr, bytes: u64, seed: u64) -> Source {
         let mut state = seed | 1;
         let block: Vec<u8> = (0..2 * CHUNK)
             .map(|_| {
@@ -78,6 +79,7 @@ impl Source {
             })
             .collect();
         Source {
+            to,
             bytes,
             block: block.into(),
             hasher: Sha256::new(),
@@ -113,7 +115,7 @@ impl App for Source {
     fn run(&mut self, lane: &mut Lane) {
         if !self.started {
             self.started = true;
-            lane.submit(Op::connect(server())).expect("the first op fits");
+            lane.submit(Op::connect(self.to)).expect("the first op fits");
         }
         while let Some(done) = lane.take(QueueId::MAIN) {
             match done.event {
@@ -136,6 +138,7 @@ impl App for Source {
 
 /// Takes one connection's bytes.
 pub struct Sink {
+    address: SocketAddr,
     hasher: Sha256,
     started: bool,
     /// Bytes that came.
@@ -157,7 +160,7 @@ impl App for Sink {
     fn run(&mut self, lane: &mut Lane) {
         if !self.started {
             self.started = true;
-            lane.submit(Op::listen_eager(server())).expect("the first op fits");
+            lane.submit(Op::listen_eager(self.address)).expect("the first op fits");
         }
         while self.held.front().is_some_and(|(until, _)| *until <= lane.now()) {
             self.held.pop_front();
@@ -293,9 +296,19 @@ pub fn transfer(case: &Case, trace: &Trace) -> Outcome {
         (case.adjust)(host);
     }
     let (hold, held) = (case.hold, VecDeque::new());
-    let sink =
-        Sink { hold, held, hasher: Sha256::new(), started: false, received: 0, closed: None, end_at: None };
-    let apps = [Bulk::Sink(sink), Bulk::Source(Source::new(case.bytes, case.spec.seed))];
+    // Whatever it was given last, the first host is the server.
+    let address = SocketAddr::new(hosts[0].config.interfaces[0].addresses[0].ip, server().port());
+    let sink = Sink {
+        address,
+        hold,
+        held,
+        hasher: Sha256::new(),
+        started: false,
+        received: 0,
+        closed: None,
+        end_at: None,
+    };
+    let apps = [Bulk::Sink(sink), Bulk::Source(Source::new(address, case.bytes, case.spec.seed))];
     let mut world = World::pair(hosts, apps, |id, queue| {
         let number = if id == World::<Bulk>::FIRST { 1 } else { 2 };
         let queue = match number {

@@ -193,7 +193,7 @@ impl Peer {
     pub fn with(adjust: impl FnOnce(&mut Host)) -> Peer {
         let mut host = Host::new(1);
         host.receive_frames = 512;
-        host.config.neighbours = vec![(PEER.into(), PEER_MAC.0)];
+        host.config.interfaces[0].neighbours = vec![(PEER.into(), PEER_MAC.0)];
         adjust(&mut host);
         if crate::LANES > 1 {
             // The seed is any: what arrives where is dealt out anew for each test by its own frames.

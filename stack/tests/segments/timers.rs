@@ -91,7 +91,8 @@ fn a_connect_is_tried_for_three_minutes() {
     let mut peer = Peer::new();
     let to = SocketAddr::new(PEER.into(), PEER_PORT);
     let mut op = Op::connect(to);
-    op.action = Action::Connect { to, from: None, timeout: Duration::from_secs(2), lane: None };
+    op.action =
+        Action::Connect { to, from: None, timeout: Duration::from_secs(2), lane: None, options: None };
     peer.op(op);
     peer.wait(3 * S);
     assert_eq!(peer.event(), "failed TimedOut");
@@ -115,7 +116,10 @@ fn a_full_backlog_drops_syns_and_recovers() {
     let mut peer = Peer::new();
     let address = SocketAddr::new(US.into(), PORT);
     let mut op = Op::listen_eager(address);
-    op.action = Action::Listen { address, options: ListenOptions { backlog: 4, eager: true, lane: None } };
+    op.action = Action::Listen {
+        address,
+        options: ListenOptions { backlog: 4, eager: true, ..ListenOptions::default() },
+    };
     peer.op(op);
     for port in 0..4 {
         peer.peer_port = 5000 + port;

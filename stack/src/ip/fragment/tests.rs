@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 fn key(identification: u16) -> Key {
     Key {
-        source: Ipv4Addr::new(10, 0, 0, 2),
-        destination: Ipv4Addr::new(10, 0, 0, 1),
+        source: Ipv4Addr::new(10, 0, 0, 2).into(),
+        destination: Ipv4Addr::new(10, 0, 0, 1).into(),
         protocol: Protocol::UDP,
-        identification,
+        identification: identification.into(),
     }
 }
 
@@ -85,7 +85,7 @@ fn an_overlap_drops_the_whole_datagram() {
         assert!(!rig.insert(1, span(24, 16, true), 4));
         assert_eq!(rig.dropped(), [(DropReason::FragmentOverlap, 4)]);
         assert_eq!(rig.table.held_bytes(), 0);
-        rig.table.advance(at(30_000), &mut rig.out);
+        rig.table.advance(at(60_000), &mut rig.out);
         assert!(rig.table.is_empty() && rig.out.expired.is_empty());
     }
 }
@@ -125,18 +125,18 @@ fn malformed_fragments_are_refused_alone() {
 //= type=test
 //# There MUST be a reassembly timeout.
 fn time_runs_out() {
-    // Shows the deadline at thirty seconds, the first fragment kept for ICMP, the others dropped.
+    // Shows the deadline at a minute, the first fragment kept for ICMP, the others dropped.
     let mut rig = Rig::default();
     rig.insert(1, span(8, 8, true), 2);
     rig.insert(1, span(0, 8, true), 1);
     rig.table.insert(key(2), span(8, 8, true), 3, 100, at(1), &mut rig.out);
-    assert_eq!(rig.table.next_deadline(), Some(at(30_000)));
-    rig.table.advance(at(29_999), &mut rig.out);
+    assert_eq!(rig.table.next_deadline(), Some(at(60_000)));
+    rig.table.advance(at(59_999), &mut rig.out);
     assert_eq!(rig.table.len(), 2);
-    rig.table.advance(at(30_000), &mut rig.out);
+    rig.table.advance(at(60_000), &mut rig.out);
     assert_eq!(core::mem::take(&mut rig.out.expired), [(key(1), 1)]);
     assert_eq!(rig.dropped(), [(DropReason::FragmentTimeout, 2)]);
-    rig.table.advance(at(30_001), &mut rig.out);
+    rig.table.advance(at(60_001), &mut rig.out);
     assert!(rig.out.expired.is_empty());
     assert_eq!((rig.dropped().len(), rig.table.held_bytes()), (1, 0));
     assert_eq!(rig.table.next_deadline(), None);
@@ -181,6 +181,34 @@ fn identifications_do_not_repeat_between_two_hosts() {
         assert!(!core::mem::replace(&mut seen[id], true));
     }
     assert_ne!(first, Identifications::new(KeyedHash::new([3, 4])).next(a, c, Protocol::UDP));
+}
+
+#[test]
+fn ipv6_has_keys_and_lengths_of_its_own() {
+    // Shows that a packet's fragments are told by source, destination and identification alone, the longest, and that
+    // identifications of 32 bits follow each other for a pair and not for another.
+    let addresses = ["fd00::1", "fd00::2"].map(|text| text.parse::<Ipv6Addr>().unwrap());
+    let header = ipv6::Header::new(addresses[0], addresses[1], Protocol::IPV6_FRAGMENT, 64);
+    let fragment = |identification, next_header| {
+        let fragment =
+            ipv6::Fragment { next_header, offset: 0, more: true, identification, at: 40, named_at: 6 };
+        Key::of_ipv6(&header, &fragment)
+    };
+    assert_eq!(fragment(7, Protocol::UDP), fragment(7, Protocol::TCP));
+    assert_ne!(fragment(7, Protocol::UDP), fragment(8, Protocol::UDP));
+    let mut rig = Rig::default();
+    let key = fragment(1 << 20, Protocol::UDP);
+    assert!(!rig.table.insert(key, span(65_528, 7, false), 1, 100, at(0), &mut rig.out));
+    assert!(rig.dropped().is_empty());
+    let plan = |len, mtu| Plan::new_ipv6(len, mtu).map(Iterator::collect::<Vec<_>>);
+    assert_eq!(plan(1240, 1280), Some(vec![span(0, 1240, false)]));
+    assert_eq!(plan(1241, 1280), Some(vec![span(0, 1232, true), span(1232, 9, false)]));
+    assert_eq!(plan(65_536, 1280), None);
+    let mut ids = Identifications::new(KeyedHash::new([3, 4]));
+    let first = ids.next_ipv6(addresses[0], addresses[1]);
+    assert_eq!(ids.next_ipv6(addresses[0], addresses[1]), first.wrapping_add(1));
+    let gap = ids.next_ipv6(addresses[1], addresses[0]).wrapping_sub(first);
+    assert!(gap > 1000 && gap.wrapping_neg() > 1000, "{gap}");
 }
 
 #[test]

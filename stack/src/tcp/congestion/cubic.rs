@@ -58,10 +58,6 @@ const ALPHA: (u32, u32) = (9, 17);
 const TIME_SHIFT: u32 = 20;
 
 impl CongestionControl for Cubic {
-    fn name(&self) -> &'static str {
-        "cubic"
-    }
-
     fn on_ack(&self, window: &mut Window<'_>, acked: u32) {
         //= https://www.rfc-editor.org/rfc/rfc9438#section-4.10
         //# When _cwnd_ is no more than _ssthresh_, CUBIC MUST employ a slow

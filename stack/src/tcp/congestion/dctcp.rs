@@ -32,10 +32,6 @@ pub const ALPHA_ONE: u32 = 1 << SCALE_SHIFT;
 const GAIN_SHIFT: u32 = 4;
 
 impl CongestionControl for Dctcp {
-    fn name(&self) -> &'static str {
-        "dctcp"
-    }
-
     //= https://www.rfc-editor.org/rfc/rfc8257#section-3.4
     //# A DCTCP sender grows its congestion window in the same way as
     //# conventional TCP.

@@ -53,8 +53,6 @@ pub struct Window<'a> {
 
 /// One algorithm. It has no state of its own: all of it is in the flow.
 pub trait CongestionControl {
-    /// The algorithm's name, as people select it.
-    fn name(&self) -> &'static str;
     /// `acked` new bytes were acknowledged, outside of recovery, while the window was what held the sender back.
     fn on_ack(&self, window: &mut Window<'_>, acked: u32);
     /// Loss was found by duplicates, with `flight` bytes outstanding: once for each window.
@@ -72,15 +70,6 @@ pub trait CongestionControl {
 pub struct Algorithm(pub Congestion);
 
 impl Algorithm {
-    /// The algorithm's name, as people select it.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            Congestion::Cubic => Cubic.name(),
-            Congestion::Dctcp => Dctcp.name(),
-            Congestion::NewReno => NewReno.name(),
-        }
-    }
-
     /// `acked` new bytes were acknowledged, outside of recovery, while the window was what held the sender back.
     pub fn on_ack(self, window: &mut Window<'_>, acked: u32) {
         //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.2

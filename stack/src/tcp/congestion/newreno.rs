@@ -7,10 +7,6 @@ use super::{CongestionControl, Window, halved, reduce_for_mark, scaled, slow_sta
 pub struct NewReno;
 
 impl CongestionControl for NewReno {
-    fn name(&self) -> &'static str {
-        "reno"
-    }
-
     fn on_ack(&self, window: &mut Window<'_>, acked: u32) {
         let left = slow_start(window, acked);
         let (cwnd, bytes_acked) = (&mut window.cwnd, &mut window.control.bytes_acked);

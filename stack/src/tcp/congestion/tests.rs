@@ -195,7 +195,7 @@ fn what_was_spurious_is_taken_back() {
 fn names_find_their_algorithms() {
     // Shows that each algorithm is found by its own name and Linux's, and no other is.
     for algorithm in ALL {
-        assert_eq!(Congestion::by_name(Algorithm(algorithm).name()), Some(algorithm));
+        assert_eq!(Congestion::by_name(algorithm.name()), Some(algorithm));
     }
     assert_eq!(Congestion::by_name("newreno"), Some(Congestion::NewReno));
     assert_eq!(Congestion::by_name("vegas"), None);

@@ -3,11 +3,11 @@ use drivers::Extent;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{EngineConfig, TcpConfig};
+use crate::config::TcpConfig;
 use crate::engine::flows::{Birth, Flows, Kind};
 use crate::mode::{Key, View, ViewData};
-use crate::socket::LaneId;
-use crate::tcp::isn::Tuple;
+use crate::socket::{LaneId, StreamOptions};
+use crate::tcp::isn::{Secret, Tuple};
 use crate::tcp::send::NONE;
 use crate::tcp::state::State;
 use crate::time::Instant;
@@ -21,11 +21,11 @@ const RANGE: u32 = 13;
 /// A flow with everything sent.
 fn flows() -> (Flows, u32) {
     let config = TcpConfig { tlp: false, ..TcpConfig::default() };
-    let mut flows = Flows::new(LaneId(0), 1, 4096, config, Instant(1 << 40));
+    let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 4096, config, Instant(1 << 40));
     let slot = flows.take(Kind::Stream).unwrap();
-    let ip = EngineConfig::new([10, 0, 0, 1].into(), 24).addresses[0].ip;
+    let end = |port| ([10, 0, 0, 1], port).into();
     let birth = Birth {
-        tuple: Tuple { local: (ip, 1).into(), remote: (ip, 2).into() },
+        tuple: Tuple::new(end(1), end(2)),
         iss: START,
         ts_offset: 0,
         mss: 100,
@@ -33,6 +33,7 @@ fn flows() -> (Flows, u32) {
         queue: 0,
         tag: 0,
         listener: NONE,
+        options: StreamOptions::default(),
         state: State::Established,
     };
     flows.begin(slot, &birth);

@@ -1,0 +1,111 @@
+//! The ports of a lane: what each can do, its pools and neighbours, and the frames that wait for it.
+
+use core::ops::{Index, IndexMut};
+
+use drivers::{Capabilities, Composer, Frame, Pools};
+
+use super::Interface;
+use crate::config::{InterfaceConfig, Ipv6Config};
+use crate::ip::{KeyedHash, neighbour, slaac};
+use crate::wire::MacAddress;
+use crate::wire::ethernet::{self, Vlan};
+
+/// One port, seen from one lane.
+pub(super) struct Port {
+    pub mac: MacAddress,
+    pub mtu: u16,
+    pub vlan: Option<Vlan>,
+    pub capabilities: Capabilities,
+    pub composer: Composer,
+    pub neighbours: neighbour::Cache<Frame>,
+    /// Its addresses of IPv6.
+    pub addresses: slaac::Addresses,
+    /// The hop limit of what we send over IPv6.
+    pub hop_limit: u8,
+    /// Frames that go before those in `data`.
+    pub urgent: Vec<Frame>,
+    pub data: Vec<Frame>,
+}
+
+impl Port {
+    fn new(interface: &Interface, pools: Pools, ipv6: Ipv6Config, hash: KeyedHash) -> Port {
+        let mac = MacAddress(interface.mac);
+        Port {
+            mac,
+            mtu: interface.mtu,
+            vlan: interface.vlan.map(|id| Vlan { tci: id & 0xfff }),
+            capabilities: interface.capabilities,
+            composer: Composer::new(pools, &interface.capabilities),
+            neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
+            addresses: slaac::Addresses::new(mac, interface.mtu, ipv6, hash),
+            hop_limit: HOP_LIMIT,
+            urgent: Vec::new(),
+            data: Vec::new(),
+        }
+    }
+
+    /// Frames that wait for the port.
+    #[inline]
+    pub fn backlog(&self) -> usize {
+        self.urgent.len() + self.data.len()
+    }
+
+    /// The VLAN tag that frames carry in front of IP, unless the port puts it there.
+    pub fn tag(&self) -> Option<Vlan> {
+        self.vlan.filter(|_| !self.capabilities.vlan_insert)
+    }
+
+    /// Bytes in front of IP.
+    pub fn link_len(&self) -> usize {
+        if self.tag().is_some() { ethernet::HEADER_LEN + ethernet::VLAN_LEN } else { ethernet::HEADER_LEN }
+    }
+}
+
+/// The hop limit until a router names one (RFC 1700's value, and Linux's).
+const HOP_LIMIT: u8 = 64;
+
+/// All of them, by the number of their interface. A number that is none is a mistake of ours.
+pub(super) struct Ports(Vec<Port>);
+
+impl Ports {
+    pub fn new(ports: Vec<(Interface, Pools)>, interfaces: &[InterfaceConfig], hash: KeyedHash) -> Ports {
+        let ports = ports.into_iter().zip(interfaces);
+        let port = |((interface, pools), config): ((Interface, Pools), &InterfaceConfig)| {
+            Port::new(&interface, pools, config.ipv6, hash)
+        };
+        Ports(ports.map(port).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Their numbers.
+    pub fn interfaces(&self) -> impl Iterator<Item = u8> + use<> {
+        (0..).take(self.0.len())
+    }
+
+    pub fn iter(&self) -> core::slice::Iter<'_, Port> {
+        self.0.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> core::slice::IterMut<'_, Port> {
+        self.0.iter_mut()
+    }
+}
+
+impl Index<u8> for Ports {
+    type Output = Port;
+
+    #[inline]
+    fn index(&self, interface: u8) -> &Port {
+        &self.0[usize::from(interface)]
+    }
+}
+
+impl IndexMut<u8> for Ports {
+    #[inline]
+    fn index_mut(&mut self, interface: u8) -> &mut Port {
+        &mut self.0[usize::from(interface)]
+    }
+}

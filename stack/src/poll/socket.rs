@@ -1,0 +1,323 @@
+//! What a socket is, and what the lane's completions do to it. What callers do with it is in the other files.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+
+use super::options::Options;
+use super::{Asked, Descriptor, Errno, Poller, Readiness};
+use crate::lane::Lane;
+use crate::socket::{Event, Listener, Op, Reason, Received, Stream, Udp};
+
+/// What a socket carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A stream of bytes: TCP.
+    Stream,
+    /// Datagrams: UDP.
+    Datagram,
+}
+
+/// A socket's addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6, and IPv4 as mapped addresses unless that was turned off.
+    V6,
+}
+
+/// Where a stream socket stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Neither listening nor connected, or not any more: CLOSED.
+    Closed,
+    /// Accepting.
+    Listening,
+    /// The SYN is out.
+    Connecting,
+    /// Open, at least in one direction.
+    Open,
+}
+
+/// A socket.
+pub(super) struct Socket {
+    pub kind: Kind,
+    pub family: Family,
+    pub phase: Phase,
+    pub local: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
+    pub options: Options,
+    /// What the next call reports: SO_ERROR.
+    pub error: Option<Errno>,
+
+    pub stream: Option<Stream>,
+    pub listener: Option<Listener>,
+    pub udp: Option<Udp>,
+    /// A connect that `connect` has not yet reported as done.
+    pub connect_unreported: bool,
+    /// Connections that may be under way or wait.
+    pub backlog: u32,
+    /// Connections that wait to be accepted.
+    pub accepted: VecDeque<Descriptor>,
+    /// The listener whose `accepted` names this socket.
+    pub parent: Option<Descriptor>,
+
+    /// Received bytes that nobody has read.
+    pub received: VecDeque<Received>,
+    pub received_bytes: usize,
+    /// The peer's FIN has come.
+    pub ended: bool,
+    pub read_shut: bool,
+    pub write_shut: bool,
+    /// Half-closed by `close`, which lingers.
+    pub closing: bool,
+    /// Bytes written that the lane still holds.
+    pub queued_bytes: usize,
+    /// A writer met the bound, and is to be told of room.
+    pub wants_room: bool,
+    /// Datagrams that nobody has read.
+    pub datagrams: VecDeque<(SocketAddr, Received)>,
+}
+
+impl Socket {
+    pub fn new(kind: Kind, family: Family, options: Options) -> Socket {
+        Socket {
+            kind,
+            family,
+            phase: Phase::Closed,
+            local: None,
+            remote: None,
+            options,
+            error: None,
+            stream: None,
+            listener: None,
+            udp: None,
+            connect_unreported: false,
+            backlog: 0,
+            accepted: VecDeque::new(),
+            parent: None,
+            received: VecDeque::new(),
+            received_bytes: 0,
+            ended: false,
+            read_shut: false,
+            write_shut: false,
+            closing: false,
+            queued_bytes: 0,
+            wants_room: false,
+            datagrams: VecDeque::new(),
+        }
+    }
+
+    /// Bytes that a write may still add.
+    pub fn room(&self) -> usize {
+        (self.options.send_bytes as usize).saturating_sub(self.queued_bytes)
+    }
+
+    /// A third of the bound is free: only then are writers told, or they would write in dribs and drabs.
+    pub fn is_writable(&self) -> bool {
+        self.room() >= self.queued_bytes / 2 && self.room() > 0
+    }
+
+    fn is_readable(&self) -> bool {
+        let least = (self.options.receive_low as usize).max(1);
+        self.received_bytes >= least
+    }
+
+    /// What the socket is ready for. A caller that is told it cannot be written is told when it can.
+    pub fn readiness(&mut self) -> Readiness {
+        match self.kind {
+            Kind::Stream => self.stream_readiness(),
+            Kind::Datagram => {
+                let readable = !self.datagrams.is_empty() || self.read_shut;
+                Readiness::OUT
+                    | if readable { Readiness::IN } else { Readiness::NONE }
+                    | if self.error.is_some() { Readiness::ERR } else { Readiness::NONE }
+            }
+        }
+    }
+
+    fn stream_readiness(&mut self) -> Readiness {
+        if self.phase == Phase::Listening {
+            return if self.accepted.is_empty() { Readiness::NONE } else { Readiness::IN };
+        }
+        let mut readiness = Readiness::NONE;
+        let read_over = self.ended || self.read_shut;
+        if self.phase == Phase::Closed || read_over && self.write_shut {
+            readiness |= Readiness::HUP;
+        }
+        if read_over {
+            readiness |= Readiness::IN | Readiness::RDHUP;
+        }
+        if self.phase != Phase::Connecting {
+            if self.is_readable() {
+                readiness |= Readiness::IN;
+            }
+            if self.write_shut || self.is_writable() {
+                readiness |= Readiness::OUT;
+            } else {
+                self.wants_room = true;
+            }
+        }
+        if self.error.is_some() {
+            readiness |= Readiness::ERR;
+        }
+        readiness
+    }
+
+    /// Take the error that waits, if one does.
+    pub fn take_error(&mut self) -> Result<(), Errno> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// The connection is over, for this reason.
+    fn end(&mut self, error: Option<Errno>) {
+        self.phase = Phase::Closed;
+        self.stream = None;
+        self.error = self.error.or(error);
+        self.read_shut = true;
+        self.write_shut = true;
+        self.queued_bytes = 0;
+    }
+}
+
+impl Poller {
+    /// The addresses a socket has.
+    ///
+    /// Errors: there is no such socket.
+    pub fn family(&self, descriptor: Descriptor) -> Result<Family, Errno> {
+        self.socket(descriptor).map(|socket| socket.family)
+    }
+
+    /// The socket carries datagrams.
+    pub fn is_datagram(&self, descriptor: Descriptor) -> bool {
+        self.socket(descriptor).is_ok_and(|socket| socket.kind == Kind::Datagram)
+    }
+
+    /// What a descriptor is ready for.
+    pub fn readiness(&mut self, descriptor: Descriptor) -> Readiness {
+        self.socket_mut(descriptor).map_or(Readiness::INVALID, Socket::readiness)
+    }
+
+    pub(super) fn on_event(&mut self, lane: &mut Lane, descriptor: Descriptor, asked: Asked, event: Event) {
+        match event {
+            Event::Accepted { stream, peer, .. } => self.on_accepted(lane, descriptor, stream, peer),
+            Event::Info { stream, info } => self.info = Some((stream, info)),
+            Event::Connected { stream, local } => self.on_connected(lane, descriptor, stream, local),
+            event => {
+                let Ok(socket) = self.socket_mut(descriptor) else { return };
+                let what = on_own_event(socket, asked, event);
+                if !what.is_none() {
+                    self.notify(descriptor, what);
+                }
+            }
+        }
+    }
+
+    fn on_connected(&mut self, lane: &mut Lane, descriptor: Descriptor, stream: Stream, local: SocketAddr) {
+        let Ok(socket) = self.socket_mut(descriptor) else {
+            // Closed meanwhile: the op to cancel it crossed with its answer.
+            let abort = Op::abort(stream).to(self.queue).tag(descriptor.tag(Asked::Other));
+            return drop(lane.submit(abort));
+        };
+        socket.phase = Phase::Open;
+        socket.stream = Some(stream);
+        socket.local = Some(local);
+        socket.connect_unreported = true;
+        if self.submit(lane, descriptor, Asked::Main, Op::receive(stream)).is_ok() {
+            self.notify(descriptor, Readiness::OUT);
+        }
+    }
+
+    /// A peer has connected: what it sends waits in a socket of its own until it is accepted.
+    fn on_accepted(&mut self, lane: &mut Lane, listener: Descriptor, stream: Stream, peer: SocketAddr) {
+        let child = self.socket(listener).map(|parent| {
+            let mut child = Socket::new(Kind::Stream, parent.family, parent.options);
+            child.phase = Phase::Open;
+            child.stream = Some(stream);
+            child.local = parent.local;
+            child.remote = Some(peer);
+            child.parent = Some(listener);
+            child
+        });
+        let child = child.and_then(|child| self.insert(child));
+        let Ok(child) = child else {
+            let abort = Op::abort(stream).to(self.queue).tag(listener.tag(Asked::Other));
+            return drop(lane.submit(abort));
+        };
+        let _ = self.submit(lane, child, Asked::Main, Op::receive(stream));
+        if let Ok(parent) = self.socket_mut(listener) {
+            parent.accepted.push_back(child);
+        }
+        self.tell_backlog(lane, listener);
+        self.notify(listener, Readiness::IN);
+    }
+}
+
+/// An event that concerns a socket alone. Returns what it may be ready for now.
+fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
+    match event {
+        Event::Listening { listener, local } => {
+            socket.phase = Phase::Listening;
+            socket.listener = Some(listener);
+            socket.local = Some(local);
+            Readiness::NONE
+        }
+        Event::Bound { socket: udp, local } => {
+            socket.udp = Some(udp);
+            socket.local = Some(local);
+            Readiness::NONE
+        }
+        Event::Received { data, .. } => {
+            socket.received_bytes += data.len();
+            socket.received.push_back(data);
+            Readiness::IN
+        }
+        Event::Datagram { from, data, .. } => {
+            if socket.remote.is_none_or(|remote| remote == from) {
+                socket.datagrams.push_back((from, data));
+            }
+            Readiness::IN
+        }
+        Event::End { .. } => {
+            socket.ended = true;
+            Readiness::IN | Readiness::RDHUP
+        }
+        Event::Sent { payload, .. } => {
+            socket.queued_bytes = socket.queued_bytes.saturating_sub(payload.len());
+            if socket.wants_room && socket.is_writable() {
+                socket.wants_room = false;
+                Readiness::OUT
+            } else {
+                Readiness::NONE
+            }
+        }
+        Event::Writable { .. } => Readiness::OUT,
+        Event::Closed { reason, .. } => on_closed(socket, reason),
+        Event::Failed { error, payload, .. } => {
+            socket.queued_bytes =
+                socket.queued_bytes.saturating_sub(payload.map_or(0, |payload| payload.len()));
+            if asked != Asked::Main {
+                return Readiness::NONE;
+            }
+            socket.end(Some(Errno::from(error)));
+            (socket.read_shut, socket.write_shut) = (false, false);
+            Readiness::IN | Readiness::OUT | Readiness::ERR | Readiness::HUP
+        }
+        _ => Readiness::NONE,
+    }
+}
+
+fn on_closed(socket: &mut Socket, reason: Reason) -> Readiness {
+    let error = match reason {
+        // Linux tells of a reset after the peer's FIN as of a pipe that nobody reads.
+        Reason::Reset if socket.ended && !socket.write_shut => Some(Errno::BrokenPipe),
+        Reason::Reset => Some(Errno::Reset),
+        Reason::TimedOut => Some(Errno::TimedOut),
+        _ => None,
+    };
+    socket.listener = None;
+    socket.udp = None;
+    socket.end(error);
+    let failed = if error.is_some() { Readiness::ERR } else { Readiness::NONE };
+    Readiness::IN | Readiness::OUT | Readiness::RDHUP | Readiness::HUP | failed
+}

@@ -1,0 +1,207 @@
+//! Reading and writing of streams: bytes are copied, and no call waits. Datagrams are in `datagram`.
+
+use core::ops::BitOr;
+
+use bytes::Bytes;
+
+use super::socket::{Phase, Socket};
+use super::{Asked, Descriptor, Errno, Kind, Poller};
+use crate::lane::Lane;
+use crate::socket::{Action, Op, Received};
+
+/// How one call reads or writes. The bits are those of Linux's `MSG_` flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// Like `read` and `write`.
+    pub const NONE: Flags = Flags(0);
+    /// Urgent data.
+    pub const OUT_OF_BAND: Flags = Flags(0x1);
+    /// Leave what is read.
+    pub const PEEK: Flags = Flags(0x2);
+    /// Of a stream: drop what is read. Of a datagram: tell its whole length.
+    pub const TRUNCATE: Flags = Flags(0x20);
+    /// Do not wait, whatever the descriptor says.
+    pub const DONT_WAIT: Flags = Flags(0x40);
+    /// Wait until everything that was asked for is there.
+    pub const WAIT_ALL: Flags = Flags(0x100);
+    /// Errors that were queued; none ever is.
+    pub const ERROR_QUEUE: Flags = Flags(0x2000);
+    /// More will be written at once.
+    pub const MORE: Flags = Flags(0x8000);
+    /// Connect, and send with the SYN.
+    pub const FAST_OPEN: Flags = Flags(0x2000_0000);
+
+    /// Some bit of `other` is set.
+    pub fn any(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// Bytes of one payload that `write` makes: room comes back by payloads, so they must not be large.
+const PAYLOAD_BYTES: usize = 4096;
+
+impl Poller {
+    /// Copy received bytes into `into`. Zero: the end, or no room was given.
+    ///
+    /// Errors: `Again` if there is nothing yet; `NotConnected`; what ended the connection, once.
+    pub fn read(&mut self, descriptor: Descriptor, into: &mut [u8], flags: Flags) -> Result<usize, Errno> {
+        let socket = self.socket_mut(descriptor)?;
+        if socket.kind == Kind::Datagram {
+            return socket.read_datagram(into, flags).map(|(len, ..)| len);
+        }
+        check_flags(flags)?;
+        if socket.phase == Phase::Listening || socket.phase == Phase::Connecting {
+            // Linux has a connecting socket wait for data, and tells of a listening one that it is not connected.
+            let connecting = socket.phase == Phase::Connecting;
+            return Err(if connecting { Errno::Again } else { Errno::NotConnected });
+        }
+        if socket.received_bytes == 0 || into.is_empty() {
+            return if into.is_empty() && socket.received_bytes > 0 {
+                Ok(0)
+            } else {
+                socket.nothing_to_read()
+            };
+        }
+        let wanted = if flags.any(Flags::WAIT_ALL) { into.len() } else { 1 };
+        let least = wanted.max(socket.options.receive_low as usize).min(into.len());
+        let over = socket.ended || socket.read_shut || socket.error.is_some();
+        if socket.received_bytes < least && !over && !flags.any(Flags::DONT_WAIT) {
+            return Err(Errno::Again);
+        }
+        Ok(if flags.any(Flags::PEEK) { socket.peek(into) } else { socket.consume(into, flags) })
+    }
+
+    /// The oldest received bytes as they came, without a copy.
+    ///
+    /// Errors: as of [`read`](Poller::read).
+    pub fn read_frame(&mut self, descriptor: Descriptor) -> Result<Option<Received>, Errno> {
+        let socket = self.socket_mut(descriptor)?;
+        match socket.received.pop_front() {
+            Some(received) => {
+                socket.received_bytes -= received.len();
+                Ok(Some(received))
+            }
+            None => socket.nothing_to_read().map(|_| None),
+        }
+    }
+
+    /// Copy bytes into the send buffer, as many as it takes.
+    ///
+    /// Errors: `Again` if it takes none; `BrokenPipe` if that direction is over; what ended the connection, once.
+    pub fn write(
+        &mut self,
+        lane: &mut Lane,
+        descriptor: Descriptor,
+        bytes: &[u8],
+        flags: Flags,
+    ) -> Result<usize, Errno> {
+        let socket = self.socket_mut(descriptor)?;
+        if socket.kind == Kind::Datagram {
+            return self.write_datagram(lane, descriptor, bytes, None);
+        }
+        if flags.any(Flags::OUT_OF_BAND | Flags::FAST_OPEN) {
+            return Err(Errno::NotSupported);
+        }
+        if socket.phase == Phase::Connecting {
+            return Err(Errno::Again);
+        }
+        socket.check_writable()?;
+        let Some(stream) = socket.stream else { return Err(Errno::BrokenPipe) };
+        let len = bytes.len().min(socket.room());
+        if len < bytes.len() {
+            socket.wants_room = true;
+        }
+        if len == 0 {
+            return if bytes.is_empty() { Ok(0) } else { Err(Errno::Again) };
+        }
+        let whole = len == bytes.len();
+        let last = len.div_ceil(PAYLOAD_BYTES) - 1;
+        let mut written = 0;
+        for (index, part) in bytes[..len].chunks(PAYLOAD_BYTES).enumerate() {
+            let more = index < last || whole && flags.any(Flags::MORE);
+            let payload = Bytes::copy_from_slice(part).into();
+            let op = Op::new(Action::Send { stream, payload, notify: true, more });
+            match self.submit(lane, descriptor, Asked::Send, op) {
+                Ok(()) => written += part.len(),
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if let Ok(socket) = self.socket_mut(descriptor) {
+                socket.queued_bytes += part.len();
+            }
+        }
+        Ok(written)
+    }
+}
+
+fn check_flags(flags: Flags) -> Result<(), Errno> {
+    if flags.any(Flags::ERROR_QUEUE) {
+        return Err(Errno::Again);
+    }
+    if flags.any(Flags::OUT_OF_BAND) {
+        // There is no urgent data, or it is in line.
+        return Err(Errno::Invalid);
+    }
+    Ok(())
+}
+
+impl Socket {
+    /// What a read of a stream without received bytes returns.
+    fn nothing_to_read(&mut self) -> Result<usize, Errno> {
+        if self.ended {
+            return Ok(0);
+        }
+        self.take_error()?;
+        if self.read_shut {
+            return Ok(0);
+        }
+        Err(if self.phase == Phase::Closed { Errno::NotConnected } else { Errno::Again })
+    }
+
+    fn check_writable(&mut self) -> Result<(), Errno> {
+        if self.error.is_none() && self.phase == Phase::Open && !self.write_shut {
+            return Ok(());
+        }
+        self.take_error()?;
+        Err(Errno::BrokenPipe)
+    }
+
+    fn peek(&self, into: &mut [u8]) -> usize {
+        let mut copied = 0;
+        for part in &self.received {
+            let len = part.len().min(into.len() - copied);
+            into[copied..copied + len].copy_from_slice(&part[..len]);
+            copied += len;
+        }
+        copied
+    }
+
+    /// Copy bytes out and give emptied frames back. With `TRUNCATE` they are dropped instead of copied.
+    fn consume(&mut self, into: &mut [u8], flags: Flags) -> usize {
+        let mut copied = 0;
+        while copied < into.len() {
+            let Some(front) = self.received.front_mut() else { break };
+            let len = front.len().min(into.len() - copied);
+            if !flags.any(Flags::TRUNCATE) {
+                into[copied..copied + len].copy_from_slice(&front[..len]);
+            }
+            if len == front.len() {
+                self.received.pop_front();
+            } else {
+                front.advance(len);
+            }
+            copied += len;
+        }
+        self.received_bytes -= copied;
+        copied
+    }
+}
