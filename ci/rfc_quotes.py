@@ -36,9 +36,9 @@ def squeezed(text):
 
 
 def sources():
-    """The Rust sources, in order: all folders but hidden ones and cargo's."""
+    """The Rust sources and the tests' scripts, in order: all folders but hidden ones and cargo's."""
     folders = [path for path in REPOSITORY.iterdir() if path.name != "target" and not path.name.startswith(".")]
-    return sorted(path for folder in folders for path in folder.rglob("*.rs"))
+    return sorted(path for folder in folders for end in ("*.rs", "*.pkt") for path in folder.rglob(end))
 
 
 def citations(path):

@@ -140,7 +140,7 @@ fn shares_subnet(ours: &Address, other: IpAddr) -> bool {
 
 /// What only the device's MTU tells.
 pub(crate) fn check_mtu(config: &DeviceConfig, mtu: u16) -> Result<(), SetupError> {
-    let six = config.addresses.iter().any(|address| address.ip.is_ipv6());
+    let six = config.addresses.iter().any(|address| address.ip.is_ipv6()) || config.ipv6.routers;
     let least = if six { MTU_MIN.1 } else { MTU_MIN.0 };
     if mtu < least { Err(SetupError::Mtu { mtu, least }) } else { Ok(()) }
 }

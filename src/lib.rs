@@ -36,13 +36,13 @@ pub mod soft;
 pub use bytes::Bytes;
 pub use drivers::soft::{FaultSpec, FaultSpecError, Faults};
 pub use drivers::{Block, DeviceNameError, Region};
-pub use stack::config::{Address, TcpConfig};
+pub use stack::config::{Address, Gateway, TcpConfig};
 pub use stack::counters::Report;
 pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueOptions};
 pub use stack::mode::LaneWaker;
 pub use stack::socket::{
-    Action, Completion, Event, LaneId, ListenOptions, Listener, Op, OpError, Payload, PerSocket, QueueId,
-    Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Udp,
+    Action, Completion, Event, LaneId, ListenOptions, Listener, NetworkChange, Op, OpError, Payload,
+    PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Udp,
 };
 pub use stack::time::Instant;
 

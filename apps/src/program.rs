@@ -35,7 +35,7 @@ pub fn main_with_file<O: Parser>(
     alternatives: &[(&str, &str)],
     run: impl FnOnce(O, Origins, Vec<String>) -> Result<(), ProgramError>,
 ) -> ExitCode {
-    let (eal, own) = split_arguments(std::env::args().skip(1).collect());
+    let (eal, own) = split_arguments(env::args().skip(1).collect());
     let told = |error: &dyn std::fmt::Display| {
         for line in error.to_string().lines() {
             eprintln!("{name}: {line}");

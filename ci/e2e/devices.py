@@ -8,7 +8,7 @@ import re
 import time
 import types
 
-from harness import KIB, MIB, Case, Namespace, lanes_of, make_file, until
+from harness import KIB, MIB, Case, Namespace, alone, lanes_of, make_file, until
 from lanes import steered
 from loadgen import Loader
 
@@ -24,7 +24,7 @@ class AfXdp(Case):
         for size, sha256 in sums.items():
             got = self.fetch(server, f"/{size}", sha256, size)
         for size in (56, 3000):
-            done = network.client.run("ping", "-n", "-c", 3, "-i", 0.02, "-W", 5, "-s", size, network.address, check=False)
+            done = network.client.run("ping", "-n", "-c", 3, "-l", 3, "-W", 5, "-s", size, network.address, check=False)
             self.assertIn("3 received, 0% packet loss", done.stdout)
         text = network.client.run("wrk", "-t", 2, "-c", 200, "-d", "2s", "--timeout", "10s", server.url(), timeout=60).stdout
         self.assertNotRegex(text, "Socket errors|Non-2xx")
@@ -48,6 +48,7 @@ class AfXdp(Case):
         self.assertGreaterEqual(min(accepted), sum(accepted) / 4, accepted)
 
 
+@alone
 class Memif(Case):
     """httpd and loadgen, two processes that share memory and no kernel's link."""
 

@@ -201,7 +201,7 @@ class Jumbo(Always, Capture):
     def test_both_ways(self):
         """A request of 6 KB comes in one frame, ping's 9 KB go there and back; 1 MiB goes in frames of 9,000 bytes, with good checksums."""
         header = f"X-Long: {'x' * 6000}"
-        ping = ["ping", "-n", "-c", 3, "-i", 0.1, "-W", 5, "-M", "do", "-s", 8900, self.guest.network.address]
+        ping = ["ping", "-n", "-c", 3, "-l", 3, "-W", 5, "-M", "do", "-s", 8900, self.guest.network.address]
         self.assertIn("3 received, 0% packet loss", self.guest.network.client.run(*ping, check=False).stdout)
 
         def clients():

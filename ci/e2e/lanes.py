@@ -80,7 +80,7 @@ class TwoLanes:
         # The first tells all lanes who the client is.
         questions = {"arping": (f"arping -C 1 -w 5 -i {interface} -S SOURCE {address}", "1 packets received")}
         for size in (56, 3000, 8000):
-            questions[f"ping of {size} bytes"] = f"ping -n -c 3 -i 0.02 -W 5 -s {size} -I SOURCE {address}", "3 received, 0% packet loss"
+            questions[f"ping of {size} bytes"] = f"ping -n -c 3 -l 3 -W 5 -s {size} -I SOURCE {address}", "3 received, 0% packet loss"
         for by in ("-U", "-I", "-T"):
             questions[f"traceroute {by}"] = f"traceroute -n -q 1 -m 3 -w 5 {by} -s SOURCE {address}", hop
         came = []
@@ -99,7 +99,7 @@ class TwoLanes:
         server = self.two()
         client, _, address = self.neighbours(server)
         for source in SOURCES:
-            self.answered(client, f"ping -n -c 3 -i 0.02 -W 3 -s 3000 -I {source} {address}", "3 received, 0% packet loss")
+            self.answered(client, f"ping -n -c 3 -i 0.2 -W 3 -s 3000 -I {source} {address}", "3 received, 0% packet loss")
         server.settle(seconds=45)
 
     def test_stop_open(self):

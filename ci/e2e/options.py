@@ -40,7 +40,7 @@ class Gateway:
             got = far.run("curl", "-fsS", "--max-time", 20, "-o", self.folder / "got", server.url(f"/{size}"))
             self.assertEqual(got.stderr, "")
             self.assertEqual(run("sha256sum", self.folder / "got").stdout.split()[0], sha256, f"SHA-256 of /{size}")
-        pings = far.run("ping", "-n", "-c", 3, "-i", 0.02, "-W", 3, "-s", 3000, server.network.address, check=False)
+        pings = far.run("ping", "-n", "-c", 3, "-l", 3, "-W", 3, "-s", 3000, server.network.address, check=False)
         self.assertRegex(pings.stdout, "3 received, 0% packet loss")
         route = far.run("traceroute", "-n", "-q", 1, "-m", 4, "-w", 3, "-I", server.network.address).stdout
         self.assertEqual([line.split()[1] for line in route.splitlines()[1:]], [self.router_address, server.network.address], route)

@@ -192,11 +192,24 @@ def run_all(tests, workers):
     return [*sums, run_here(alone)]
 
 
+# What a program with two lanes takes. Units: huge pages of 2 MiB.
+PROGRAM_PAGES = 170
+
+
+def workers_at_most():
+    """One more than there are processors, if there are huge pages for the programs of all."""
+    free = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    processors = len(os.sched_getaffinity(0)) + 1
+    if not harness.HUGE_PAGES:
+        return processors
+    return max(1, min(processors, int(free.read_text()) // PROGRAM_PAGES))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, default=FOLDER.parents[1] / "target/release")
     parser.add_argument("--only", default="")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) + 1)
+    parser.add_argument("--workers", type=int, default=workers_at_most())
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     tests = list(collect(arguments.only))

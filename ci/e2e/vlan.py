@@ -128,7 +128,7 @@ class Vlan:
         done = member.run("arping", "-c", 2, "-W", 0.1, "-i", interface, network.address, check=False)
         self.assertEqual(len(re.findall(r"^\d+ bytes from ", done.stdout, re.MULTILINE)), 2, done.stdout + done.stderr)
         for size in (56, 1472, 4000):
-            done = member.run("ping", "-n", "-c", 3, "-i", 0.02, "-W", 3, "-s", size, network.address, check=False)
+            done = member.run("ping", "-n", "-c", 3, "-l", 3, "-W", 3, "-s", size, network.address, check=False)
             self.assertRegex(done.stdout, "3 received, 0% packet loss")
         for size, sha256 in sums.items():
             got = Transfer(types.SimpleNamespace(client=member), server.url(f"/{size}")).finish()

@@ -185,6 +185,8 @@ pub struct Report {
     pub backlog: usize,
     /// Frames of IP datagrams in reassembly, and packets that wait for a neighbour.
     pub waiting_packets: usize,
+    /// Addresses of IPv6 that are not used, for another station has them.
+    pub duplicate_addresses: usize,
     /// The receive pool.
     pub receive: PoolReport,
     /// The control pool.
@@ -276,6 +278,8 @@ impl Report {
         for (sum, count) in counts {
             *sum += count;
         }
+        // All lanes have the same addresses.
+        self.duplicate_addresses = self.duplicate_addresses.max(other.duplicate_addresses);
         self.receive.add(other.receive);
         self.control.add(other.control);
         self.attach.add(other.attach);
@@ -302,6 +306,7 @@ impl Report {
             ("claims", wide(self.claims)),
             ("backlog", wide(self.backlog)),
             ("waiting_packets", wide(self.waiting_packets)),
+            ("duplicate_addresses", wide(self.duplicate_addresses)),
             ("copied_bytes", self.copied_bytes),
             ("attached_bytes", self.attached_bytes),
             ("frames.received", c.received_frames),

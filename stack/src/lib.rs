@@ -22,7 +22,7 @@
 //! | [`socket`] | the vocabulary of the API: handles, ops, completions, memory |
 //! | [`engine`] | flows, listeners, neighbours, routes, timers, counters; alone it touches frames |
 //! | [`tcp`] | RFC 9293 and its companions as pure decisions over plain data |
-//! | [`ip`] | ARP, routes, fragments, ICMP: state machines without frames |
+//! | [`ip`] | neighbours, addresses, routes, fragments, ICMP: state machines without frames |
 //! | [`wire`] | headers to valid values and back |
 //! | [`flow`], [`timer`], [`buffer`] | the flow table, the timer wheel, frames that wait |
 //! | [`config`], [`counters`], [`time`] | settings and bounds; what a lane counts; points in time |
@@ -73,6 +73,11 @@
 //! let it be: among the ways to a destination those over the source address's own interface come first, so that a
 //! router sees both halves of a conversation, and only where there is none does another interface serve.
 //!
+//! Addresses and routes change at run time by ops on lane zero, which tells the others: so all see the changes in one
+//! order. An address that goes takes its connections along. What a router says of a packet that was too big is believed
+//! if it quotes what is in flight; all lanes remember it for ten minutes, and connections that begin then, or whose
+//! packets go unanswered, send no larger ones.
+//!
 //! # Between lanes
 //!
 //! Every connection has a *home* on which all lanes agree: the lane of the queue to which the RSS of its local address's
@@ -89,6 +94,16 @@
 //! and close, claims, and frames of lanes without a queue for one that has it. A frame that changed lanes and is to be
 //! held is copied into one of the lane's own, so that no lane can drain another's pool. A lane that has ended goes on
 //! handing over until all have.
+//!
+//! # Two versions of IP
+//!
+//! TCP, UDP and the sockets know no version: what differs is the header, the pseudo-header's sum, and how a neighbour is
+//! found, for which one cache serves both ARP and neighbour discovery. A flow is told by one word of addresses in its
+//! hot state: IPv4's own two, or a keyed hash of IPv6's that begins with four ones, as no peer's IPv4 address does; the
+//! whole addresses of IPv6 lie beside, by slot. A socket bound to IPv6's unspecified address serves both versions, as on
+//! Linux unless told otherwise, but its peers of IPv4 are named by their IPv4 addresses; none of IPv4's unspecified
+//! address can be bound to the same port. All lanes hear what neighbours and routers say and so have the same addresses;
+//! the first lane speaks for them, and each answers what comes to it.
 //!
 //! # Memory
 //!

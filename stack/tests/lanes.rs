@@ -88,6 +88,8 @@ fn a_handful_of_frames_is_enough_for_two_lanes() {
 
 /// Echoes on some lanes, and opens connections on all that check their echo.
 struct Node {
+    /// Where the server is.
+    server: SocketAddr,
     /// Lanes that listen.
     listens: Vec<u8>,
     /// Connections that each lane opens, one after the other.
@@ -113,11 +115,17 @@ const MESSAGE: usize = 4_000;
 
 impl Node {
     fn server(lanes: &[u8]) -> Node {
-        Node { listens: lanes.to_vec(), connects: 0, from: None, lanes: vec![Share::default(); 2] }
+        Node {
+            server: server(),
+            listens: lanes.to_vec(),
+            connects: 0,
+            from: None,
+            lanes: vec![Share::default(); 2],
+        }
     }
 
     fn client(connects: u16) -> Node {
-        Node { listens: Vec::new(), connects, from: None, lanes: vec![Share::default(); 2] }
+        Node { server: server(), listens: Vec::new(), connects, from: None, lanes: vec![Share::default(); 2] }
     }
 
     fn step(&mut self, lane: &mut Lane) {
@@ -125,13 +133,13 @@ impl Node {
         if !share.started {
             share.started = true;
             if self.listens.contains(&lane.id().0) {
-                lane.submit(Op::listen_eager(server())).unwrap();
+                lane.submit(Op::listen_eager(self.server)).unwrap();
             }
         }
         if share.opened < self.connects && usize::from(share.opened) == share.echoed + share.failed {
             let connect = match self.from {
-                Some(from) => Op::connect_from(from(share.opened), server()),
-                None => Op::connect(server()),
+                Some(from) => Op::connect_from(from(share.opened), self.server),
+                None => Op::connect(self.server),
             };
             share.opened += 1;
             lane.submit(connect).unwrap();
@@ -178,7 +186,7 @@ impl App for Node {
 }
 
 fn table(reta: Vec<u16>) -> Arc<RssTable> {
-    let types = RssTypes { tcp_ipv4: true, ..RssTypes::default() };
+    let types = RssTypes { tcp_ipv4: true, tcp_ipv6: true, ..RssTypes::default() };
     Arc::new(RssTable::new(symmetric_key(40), reta, types).unwrap())
 }
 
@@ -217,6 +225,23 @@ fn rss_brings_every_frame_to_its_lane() {
     // accept their share, and no frame changes lanes.
     let hosts = [Host::new(1), Host::new(2)].map(|host| host.with_lanes(2, 2, rss()));
     let world = exchange(hosts, [Node::server(&[0, 1]), Node::client(60)]);
+    assert_all_echoed(&world, 120);
+    for host in [SERVER, CLIENT] {
+        assert_eq!(total(&world, host, |report| report.counters.steered_in), 0);
+        assert!(total(&world, host, |report| report.counters.rss_compared) > 240);
+        assert_eq!(total(&world, host, |report| report.counters.rss_differed), 0);
+    }
+    let accepted: Vec<_> = world.app(SERVER).lanes.iter().map(|share| share.accepted).collect();
+    assert!(accepted.iter().all(|count| *count >= 30), "{accepted:?}");
+}
+
+#[test]
+fn rss_brings_every_frame_of_ipv6_to_its_lane() {
+    // Shows the same over IPv6: but for neighbour discovery, which is every lane's, no frame changes lanes.
+    let hosts = [Host::new(1), Host::new(2)].map(|host| host.over_ipv6().with_lanes(2, 2, rss()));
+    let server = "[fd00::1]:9".parse().unwrap();
+    let apps = [Node { server, ..Node::server(&[0, 1]) }, Node { server, ..Node::client(60) }];
+    let world = exchange(hosts, apps);
     assert_all_echoed(&world, 120);
     for host in [SERVER, CLIENT] {
         assert_eq!(total(&world, host, |report| report.counters.steered_in), 0);

@@ -1,4 +1,5 @@
-//! Hosts with several ports in virtual time: each answers from its own address, by its own port, on any lane.
+//! Hosts with several ports in virtual time: each answers from its own address, by its own port, on any lane; and
+//! addresses and routes that come and go.
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
@@ -13,7 +14,7 @@ use drivers::{Frame, Pool, Queue, RssTable, RssTypes, symmetric_key};
 use stack::config::{Address, Gateway};
 use stack::lane::Lane;
 use stack::sim::{App, Host, HostId, World};
-use stack::socket::{Event, Op, QueueId, SocketId, Stream, Tag};
+use stack::socket::{Event, LaneId, NetworkChange, Op, OpError, QueueId, Reason, SocketId, Stream, Tag};
 use stack::time::Instant;
 
 /// Nanoseconds of a second.
@@ -32,6 +33,8 @@ struct Tap {
     /// Source and destination of each packet out, and of each in.
     out: Vec<(String, String)>,
     inward: Vec<(String, String)>,
+    /// Addresses that were announced.
+    announced: Vec<String>,
 }
 
 fn ends_of(frame: &Frame) -> Option<(String, String)> {
@@ -39,6 +42,13 @@ fn ends_of(frame: &Frame) -> Option<(String, String)> {
     let ip =
         |at: usize| core::net::Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap()).to_string();
     (bytes[12..14] == [8, 0]).then(|| (ip(26), ip(30)))
+}
+
+/// The address that a gratuitous ARP request is about.
+fn announced_in(frame: &Frame) -> Option<String> {
+    let bytes: Vec<u8> = frame.segments().flatten().copied().collect();
+    let address = core::net::Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[28..32]).unwrap());
+    (bytes[12..14] == [8, 6] && bytes[28..32] == bytes[38..42]).then(|| address.to_string())
 }
 
 struct Watched {
@@ -65,6 +75,7 @@ impl Queue for Watched {
             return 0;
         }
         tap.out.extend(frames.iter().filter_map(ends_of));
+        tap.announced.extend(frames.iter().filter_map(announced_in));
         self.queue.transmit(now, frames)
     }
 
@@ -81,6 +92,11 @@ struct Node {
     talks: Vec<Talk>,
     started: Vec<u8>,
     failed: usize,
+    /// What lane zero is to change.
+    changes: Vec<NetworkChange>,
+    changed: Vec<Result<(), OpError>>,
+    /// How connections ended.
+    ended: Vec<Reason>,
 }
 
 #[derive(Clone)]
@@ -95,6 +111,8 @@ struct Talk {
 }
 
 const MESSAGE: usize = 5_000;
+
+const CHANGE: Tag = Tag(99);
 
 impl Talk {
     fn new(to: &str, messages: usize) -> Talk {
@@ -131,6 +149,11 @@ impl Node {
                 lane.submit(Op::listen_eager("0.0.0.0:7".parse().unwrap())).unwrap();
             }
         }
+        if lane.id() == LaneId(0) {
+            for change in self.changes.drain(..) {
+                lane.submit(Op::configure(change).tag(CHANGE)).unwrap();
+            }
+        }
         let waiting = self.talks.iter().position(|talk| talk.stream.is_none() && talk.local.is_none());
         if let Some(at) = waiting.filter(|at| at % self.started.len().max(1) == usize::from(lane.id().0)) {
             let talk = &mut self.talks[at];
@@ -163,7 +186,10 @@ impl Node {
                     }
                 }
                 Event::End { stream } => lane.submit(Op::close(stream)).unwrap(),
-                Event::Closed { socket, .. } if !self.listens => {
+                Event::Configured => self.changed.push(Ok(())),
+                Event::Failed { error, .. } if done.tag == CHANGE => self.changed.push(Err(error)),
+                Event::Closed { reason, .. } if self.listens => self.ended.push(reason),
+                Event::Closed { socket, .. } => {
                     let talk = self
                         .talks
                         .iter_mut()
@@ -375,4 +401,91 @@ fn arp_is_answered_for_an_interfaces_own_addresses_alone() {
     let (mut world, seen) = self::world(hosts, Node::client(vec![Talk::new("10.0.1.1:7", 1)]));
     let failed = world.run_until(Instant(60 * SECOND), |apps| apps[1].failed > 0);
     assert!(failed && seen[0].0.lock().unwrap().inward.is_empty());
+}
+
+fn address(text: &str) -> Address {
+    let (ip, prefix) = text.split_once('/').unwrap();
+    Address { ip: ip.parse().unwrap(), prefix: prefix.parse().unwrap() }
+}
+
+/// Let the server's first lane change something, and everything settle for so long.
+fn change(world: &mut World<Node>, change: NetworkChange, seconds: u64) -> Result<(), OpError> {
+    world.app_mut(SERVER).changes.push(change);
+    world.run_until(Instant(world.now().0 + 1_000_000), |_| false);
+    world.run_until(Instant(world.now().0 + seconds * SECOND), |_| false);
+    world.app_mut(SERVER).changed.pop().unwrap()
+}
+
+#[test]
+fn an_address_comes_and_goes() {
+    // Shows an address that two lanes take at run time and announce once; its connections on both lanes, reset when it
+    // goes while others go on; nobody there without it; and the same listener answering once it is back.
+    let dice = || [Spread::Random(7), Spread::Random(8)];
+    let mut hosts = [1, 2].map(|number| two_lanes(number, dice(), [2, 2]));
+    hosts[1].config.interfaces[1].addresses.push(address("10.0.5.2/24"));
+    let both: Vec<Talk> = (0..12).map(|n| Talk::new(["10.0.5.1:7", "10.0.0.1:7"][n / 2 % 2], 400)).collect();
+    let (mut world, seen) = world(hosts, Node::default());
+    let (its, ip) = (address("10.0.5.1/24"), "10.0.5.1".parse().unwrap());
+    let add = NetworkChange::AddAddress { address: its, interface: 1 };
+    assert_eq!(change(&mut world, add, 1), Ok(()));
+    let announced = |net: usize| {
+        let tap = seen[net].0.lock().unwrap();
+        tap.announced.iter().filter(|address| *address == "10.0.5.1").count()
+    };
+    assert_eq!((announced(0), announced(1)), (0, 1));
+    world.app_mut(CLIENT).talks = both;
+    world.run_until(Instant(world.now().0 + SECOND), |apps| {
+        apps[1].talks.iter().all(|talk| talk.received > 2 * MESSAGE)
+    });
+    assert_eq!(world.report(SERVER).flows, 12);
+    let gone = NetworkChange::RemoveAddress { address: ip };
+    world.app_mut(SERVER).changes.push(gone);
+    world.run_until(Instant(world.now().0 + 50_000_000), |_| false);
+    assert_eq!(world.app_mut(SERVER).changed.pop(), Some(Ok(())));
+    let closed: Vec<bool> = world.app(CLIENT).talks.iter().map(|talk| talk.closed).collect();
+    assert_eq!(closed, [true, true, false, false].repeat(3));
+    assert_eq!(world.app(SERVER).ended, [Reason::AddressGone; 6]);
+    assert!(world.reports(SERVER).iter().all(|report| report.flows == 3), "{}", world.report(SERVER));
+    // Nobody is there now: neither by ARP nor with the station known.
+    world.app_mut(CLIENT).talks.push(Talk::new("10.0.5.1:7", 1));
+    let failed = world.run_until(Instant(world.now().0 + 400 * SECOND), |apps| apps[1].failed > 0);
+    assert!(failed, "{}", world.report(CLIENT));
+    assert_eq!(change(&mut world, add, 1), Ok(()));
+    assert_eq!(announced(1), 2);
+    world.app_mut(CLIENT).talks.retain(|talk| talk.stream.is_some());
+    world.app_mut(CLIENT).talks.extend([Talk::new("10.0.5.1:7", 3), Talk::new("10.0.5.1:7", 3)]);
+    settle(&mut world);
+    // Nothing is left of what the address's connections had claimed elsewhere.
+    for report in world.reports(SERVER).into_iter().chain(world.reports(CLIENT)) {
+        assert_eq!((report.claims, report.flows, report.half_open), (0, 0, 0), "{report}");
+    }
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused() {
+    // Shows the error of each, that nothing has changed then, and that routes come and go.
+    let (mut world, _) = world([two_lanes(1, [rss(), rss()], [2, 2]), two_ports(2)], Node::default());
+    let ours = |text| NetworkChange::AddAddress { address: address(text), interface: 0 };
+    let far = NetworkChange::AddAddress { address: address("10.0.6.1/24"), interface: 2 };
+    let unknown = NetworkChange::RemoveAddress { address: "10.0.6.1".parse().unwrap() };
+    let way = |text, gateway: &str| {
+        NetworkChange::AddRoute(Gateway { destination: address(text), gateway: gateway.parse().unwrap() })
+    };
+    for (asked, error) in [
+        (ours("10.0.1.1/24"), OpError::AddressInUse),
+        (ours("224.0.0.1/24"), OpError::AddressNotAvailable),
+        (ours("10.0.6.1/33"), OpError::AddressNotAvailable),
+        (ours("ff02::1/64"), OpError::AddressNotAvailable),
+        (far, OpError::Unreachable),
+        (unknown, OpError::AddressNotAvailable),
+        (way("0.0.0.0/0", "10.0.9.9"), OpError::Unreachable),
+        (way("0.0.0.0/0", "10.0.0.1"), OpError::AddressNotAvailable),
+        (NetworkChange::RemoveRoute { destination: address("0.0.0.0/0") }, OpError::Unreachable),
+    ] {
+        assert_eq!(change(&mut world, asked, 1), Err(error), "{asked:?}");
+    }
+    assert_eq!(change(&mut world, way("192.168.0.0/16", "10.0.1.2"), 1), Ok(()));
+    let route = NetworkChange::RemoveRoute { destination: address("192.168.0.0/16") };
+    assert_eq!(change(&mut world, route, 1), Ok(()));
+    assert_eq!(change(&mut world, route, 1), Err(OpError::Unreachable));
 }

@@ -10,6 +10,9 @@
 /// Lanes of the engine's host.
 const LANES: u8 = 2;
 
+/// It speaks IPv6.
+const IPV6: bool = false;
+
 #[path = "segments/congestion.rs"]
 mod congestion;
 #[path = "segments/data.rs"]

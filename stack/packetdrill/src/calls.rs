@@ -193,6 +193,9 @@ pub unsafe extern "C" fn fcntl(userdata: *mut c_void, fd: c_int, command: c_int,
 /// Bytes that were written and not sent: Linux's own, which libc does not name.
 const SIOCOUTQNSD: c_ulong = 0x894b;
 
+/// Whether the next byte is the urgent one.
+const SIOCATMARK: c_ulong = 0x8905;
+
 pub unsafe extern "C" fn ioctl(
     userdata: *mut c_void,
     fd: c_int,
@@ -209,6 +212,9 @@ pub unsafe extern "C" fn ioctl(
             }
             (Object::Socket(socket), SIOCOUTQNSD) => {
                 world.poller.unacknowledged(&mut world.lane, socket).map(|(_, unsent)| Some(unsent as usize))
+            }
+            (Object::Socket(socket), SIOCATMARK) => {
+                world.poller.is_at_mark(socket).map(|at| Some(usize::from(at)))
             }
             (Object::Pipe(end), libc::FIONREAD) => Ok(Some(end.peek(usize::MAX).len())),
             _ => Err(Errno::NotForThis),

@@ -60,7 +60,8 @@ pub fn tcp_info(info: &TcpInfo) -> Vec<u8> {
     fields.byte(info.backoff);
     let (theirs, ours) = info.scales.unwrap_or((0, 0));
     let option = |on: bool, bit: u8| if on { bit } else { 0 };
-    fields.byte(option(info.timestamps, 1) | option(info.sack, 2) | option(info.scales.is_some(), 4));
+    let scales = option(info.scales.is_some(), 4);
+    fields.byte(option(info.timestamps, 1) | option(info.sack, 2) | scales | option(info.ecn, 8));
     fields.byte(theirs & 15 | ours << 4);
     fields.byte(0);
     fields.word(info.rto_us << info.backoff.min(16));

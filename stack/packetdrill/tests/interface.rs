@@ -1,5 +1,12 @@
 //! The plug-in through its C interface, driven as packetdrill drives it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "C's types, and numbers a test has chosen"
+)]
+
 mod host;
 
 #[path = "host/peer.rs"]
@@ -288,4 +295,325 @@ fn datagrams_come_and_go() {
     host.inject(&datagram(7001));
     let (_, packet) = host.sniff().unwrap();
     assert_eq!((packet[9], packet[20], packet[21]), (1, 3, 3));
+}
+
+#[test]
+fn options_have_linux_s_errors() {
+    // Shows what each option takes, gives back, and refuses, and the errors of misused calls.
+    let host = Host::new();
+    let fd = host.socket();
+    let (socket, tcp, ip) = (libc::SOL_SOCKET, libc::IPPROTO_TCP, libc::IPPROTO_IP);
+    let set = |level, name, value: &[i32]| host.set_option(fd, level, name, value).err().unwrap_or(0);
+    let get = |level, name| host.option(fd, level, name);
+    for (level, name, value, back) in [
+        (socket, libc::SO_REUSEADDR, 1, 1),
+        (socket, libc::SO_SNDBUF, 10_000, 20_000),
+        (socket, libc::SO_RCVBUF, 10_000, 20_000),
+        (socket, libc::SO_RCVBUF, 1, 2304),
+        (socket, libc::SO_SNDBUF, 1, 4608),
+        (socket, libc::SO_KEEPALIVE, 7, 1),
+        (tcp, libc::TCP_NODELAY, 1, 1),
+        (tcp, libc::TCP_CORK, 1, 1),
+        (tcp, libc::TCP_MAXSEG, 1000, 1000),
+        (tcp, libc::TCP_KEEPIDLE, 5, 5),
+        (tcp, libc::TCP_KEEPINTVL, 6, 6),
+        (tcp, libc::TCP_KEEPCNT, 7, 7),
+        (tcp, libc::TCP_SYNCNT, 3, 3),
+        (tcp, libc::TCP_USER_TIMEOUT, 30_000, 30_000),
+        (ip, libc::IP_TOS, 0x13, 0x10),
+        (ip, libc::IP_TTL, 7, 7),
+    ] {
+        assert_eq!((set(level, name, &[value]), get(level, name)), (0, Ok(back)), "{level} {name}");
+    }
+    for (level, name, value, error) in [
+        (tcp, libc::TCP_MAXSEG, 20, libc::EINVAL),
+        (tcp, libc::TCP_MAXSEG, 40_000, libc::EINVAL),
+        (tcp, libc::TCP_KEEPIDLE, 0, libc::EINVAL),
+        (tcp, libc::TCP_KEEPCNT, 128, libc::EINVAL),
+        (tcp, libc::TCP_USER_TIMEOUT, -1, libc::EINVAL),
+        (tcp, libc::TCP_INFO, 0, libc::ENOPROTOOPT),
+        (tcp, 999, 0, libc::ENOPROTOOPT),
+        (socket, libc::SO_ERROR, 0, libc::ENOPROTOOPT),
+        (ip, libc::IP_MTU_DISCOVER, 9, libc::EINVAL),
+        (ip, libc::IP_TTL, 256, libc::EINVAL),
+        (77, 1, 0, libc::ENOPROTOOPT),
+    ] {
+        assert_eq!(set(level, name, &[value]), error, "{level} {name} {value}");
+    }
+    assert_eq!(set(tcp, libc::TCP_NODELAY, &[]), libc::EINVAL);
+    assert_eq!(set(socket, libc::SO_RCVTIMEO, &[0, 0, 1_000_000, 0]), libc::EDOM);
+    assert_eq!(get(tcp, 999), Err(libc::ENOPROTOOPT));
+    assert_eq!(
+        (get(socket, libc::SO_TYPE), get(socket, libc::SO_ACCEPTCONN)),
+        (Ok(libc::SOCK_STREAM), Ok(0))
+    );
+    assert_eq!(host.open(99, libc::SOCK_STREAM, 0), Err(libc::EAFNOSUPPORT));
+    assert_eq!(host.open(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_UDP), Err(libc::EPROTONOSUPPORT));
+    assert_eq!(host.open(libc::AF_INET, 99, 0), Err(libc::ESOCKTNOSUPPORT));
+    assert_eq!((host.read(fd, 1), host.write(fd, b"x")), (Err(libc::ENOTCONN), Err(libc::EPIPE)));
+    assert_eq!((host.accept(fd), host.shutdown(fd, 1)), (Err(libc::EINVAL), Err(libc::ENOTCONN)));
+    assert_eq!(host.shutdown(fd, 9), Err(libc::EINVAL));
+    assert_eq!(host.poll(fd, libc::POLLOUT, 0), Ok(libc::POLLOUT | libc::POLLHUP));
+    assert_eq!(host.bind(fd, REMOTE, 80), Err(libc::EADDRNOTAVAIL));
+    assert_eq!((host.bind(fd, LOCAL, 80), host.bind(fd, LOCAL, 80)), (Ok(0), Err(libc::EINVAL)));
+    let other = host.socket();
+    assert_eq!(host.bind(other, "0.0.0.0".parse().unwrap(), 80), Err(libc::EADDRINUSE));
+    assert_eq!((host.close(other), host.close(other)), (Ok(0), Err(libc::EBADF)));
+    assert_eq!((host.read(other, 1), host.poll(other, 1, 0)), (Err(libc::EBADF), Ok(libc::POLLNVAL)));
+    assert_eq!(host.epoll_ctl(fd, libc::EPOLL_CTL_ADD, fd, 1), Err(libc::EINVAL));
+}
+
+#[test]
+fn buffers_and_vectors_are_read_and_written() {
+    // Shows MSG_PEEK, MSG_WAITALL with a partial end, readv and writev, sendmsg, and SIOCINQ.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let (_, stream) = peer.passive(&host);
+    peer.send(ACK | PSH, b"hello ");
+    peer.send(ACK | PSH, b"world");
+    assert_eq!(host.ioctl(stream, libc::FIONREAD), Ok(11));
+    assert_eq!(host.recv(stream, 8, libc::MSG_PEEK).unwrap(), b"hello wo");
+    assert_eq!(host.readv(stream, &[4, 4]).unwrap(), [b"hell".to_vec(), b"o wo".to_vec()]);
+    assert_eq!(host.recvmsg(stream, 2, 0), Ok((b"rl".to_vec(), 0)));
+    assert_eq!(host.recv(stream, 9, libc::MSG_WAITALL | libc::MSG_DONTWAIT).unwrap(), b"d");
+    assert_eq!(host.recv(stream, 9, libc::MSG_OOB), Err(libc::EINVAL));
+    assert_eq!(host.writev(stream, &[b"ab", b"", b"cde"]), Ok(5));
+    assert_eq!(peer.take_data(), b"abcde");
+    peer.send(ACK, &[]);
+    assert_eq!(host.sendmsg(stream, b"f", libc::MSG_NOSIGNAL), Ok(1));
+    assert_eq!(peer.take_data(), b"f");
+    let (reader, writer) = host.pipe();
+    peer.send(ACK | PSH, b"piped");
+    assert_eq!(host.splice(stream, writer, 100), Ok(5));
+    assert_eq!(host.splice(reader, stream, 100), Ok(5));
+    assert_eq!(peer.take_data(), b"piped");
+    assert_eq!(host.write(writer, b"rest"), Ok(4));
+    assert_eq!(host.close(writer), Ok(0));
+    assert_eq!((host.read(reader, 9).unwrap(), host.read(reader, 9).unwrap()), (b"rest".to_vec(), vec![]));
+}
+
+#[test]
+fn a_corked_write_waits_for_more() {
+    // Shows TCP_CORK and MSG_MORE: a short segment waits until it is full, uncorked, or 200 ms old.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let (_, stream) = peer.passive(&host);
+    let cork = |on| host.set_option(stream, libc::IPPROTO_TCP, libc::TCP_CORK, &[on]);
+    assert_eq!((cork(1), host.write(stream, b"head"), host.write(stream, b"body")), (Ok(0), Ok(4), Ok(4)));
+    let before = host.now();
+    assert_eq!(cork(0), Ok(0));
+    assert_eq!(peer.take_data(), b"headbody");
+    assert!(host.now() < before + 1000);
+    peer.send(ACK, &[]);
+    assert_eq!(host.send(stream, b"more", libc::MSG_MORE), Ok(4));
+    assert_eq!(host.send(stream, b"over", 0), Ok(4));
+    assert_eq!(peer.take_data(), b"moreover");
+    peer.send(ACK, &[]);
+    let before = host.now();
+    assert_eq!(host.send(stream, b"late", libc::MSG_MORE), Ok(4));
+    assert_eq!(peer.take_data(), b"late");
+    assert!((200_000..201_000).contains(&(host.now() - before)));
+}
+
+#[test]
+fn closing_lingers_resets_and_half_closes() {
+    // Shows SO_LINGER of zero and of a second, close with unread data, and each direction of shutdown.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let (listener, stream) = peer.passive(&host);
+    let next = |peer: &mut Peer| {
+        peer.port += 1;
+        peer.send(SYN, &[]);
+        peer.expect(SYN | ACK);
+        peer.send(ACK, &[]);
+        host.accept(listener).unwrap()
+    };
+    assert_eq!(host.set_option(stream, libc::SOL_SOCKET, libc::SO_LINGER, &[1, 0]), Ok(0));
+    assert_eq!(host.close(stream), Ok(0));
+    peer.expect(RST | ACK);
+
+    let stream = next(&mut peer);
+    peer.send(ACK | PSH, b"unread");
+    peer.expect(ACK);
+    assert_eq!(host.close(stream), Ok(0));
+    peer.expect(RST | ACK);
+
+    let stream = next(&mut peer);
+    assert_eq!(host.set_option(stream, libc::SOL_SOCKET, libc::SO_LINGER, &[1, 1]), Ok(0));
+    let before = host.now();
+    assert_eq!(host.close(stream), Ok(0));
+    assert!((1_000_000..1_001_000).contains(&(host.now() - before)), "nobody acknowledges the FIN");
+    peer.expect(FIN | ACK);
+    peer.send(RST | ACK, &[]);
+    while host.sniff().is_some() {}
+
+    let stream = next(&mut peer);
+    assert_eq!(host.shutdown(stream, libc::SHUT_WR), Ok(0));
+    peer.expect(FIN | ACK);
+    assert_eq!((host.write(stream, b"x"), host.shutdown(stream, libc::SHUT_WR)), (Err(libc::EPIPE), Ok(0)));
+    peer.send(ACK | PSH, b"still");
+    assert_eq!(host.read(stream, 9).unwrap(), b"still");
+    assert_eq!(host.shutdown(stream, libc::SHUT_RD), Ok(0));
+    assert_eq!(host.read(stream, 9).unwrap(), b"");
+    peer.send(ACK | FIN, &[]);
+    assert_eq!(host.poll(stream, libc::POLLIN, 0), Ok(libc::POLLIN | libc::POLLHUP));
+    assert_eq!(host.close(stream), Ok(0));
+}
+
+#[test]
+fn a_small_receive_buffer_closes_the_window() {
+    // Shows SO_RCVBUF: its window in SYN-ACK without a scale, closed by what is not read, opened by reading.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let listener = host.socket();
+    assert_eq!(host.set_option(listener, libc::SOL_SOCKET, libc::SO_RCVBUF, &[4000]), Ok(0));
+    assert_eq!((host.bind(listener, LOCAL, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    peer.send(SYN, &[]);
+    let answer = peer.expect(SYN | ACK);
+    assert_eq!((answer.window, answer.options.last()), (4000, Some(&0)));
+    peer.send(ACK, &[]);
+    let stream = host.accept(listener).unwrap();
+    for left in [3000, 2000, 1000, 0] {
+        peer.send(ACK | PSH, &[1; 1000]);
+        assert_eq!(peer.expect(ACK).window, left);
+    }
+    assert_eq!(host.read(stream, 4000).map(|bytes| bytes.len()), Ok(4000));
+    assert_eq!(peer.expect(ACK).window, 4000);
+}
+
+#[test]
+fn a_backlog_is_no_longer_than_asked() {
+    // Shows that one connection more than the backlog waits, as on Linux, and that accepting makes room.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let listener = host.socket();
+    assert_eq!((host.bind(listener, LOCAL, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    for _ in 0..2 {
+        peer.port += 1;
+        peer.send(SYN, &[]);
+        peer.expect(SYN | ACK);
+        peer.send(ACK, &[]);
+    }
+    peer.port += 1;
+    peer.send(SYN, &[]);
+    assert!(host.sniff().is_none());
+    assert!(host.accept(listener).is_ok());
+    peer.send(SYN, &[]);
+    peer.expect(SYN | ACK);
+}
+
+#[test]
+fn settings_come_from_a_file_at_each_socket() {
+    // Shows that the file is read as a socket is made: SACK and timestamps off, fewer SYNs. A run of its own, for the
+    // variable that names the file is the process's.
+    const FILE: &str = "PD_SYSCTL_FILE";
+    let Some(path) = std::env::var_os(FILE) else {
+        let path = std::env::temp_dir().join(format!("corelane-settings-{}", std::process::id()));
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "settings_come_from_a_file_at_each_socket";
+        let output = child.args(["--exact", name]).env(FILE, &path).output().unwrap();
+        let _ = std::fs::remove_file(path);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let host = Host::new();
+    let syn = |settings: &str| {
+        std::fs::write(&path, settings).unwrap();
+        let mut peer = Peer::of(&host);
+        let stream = host.socket();
+        host.set_nonblocking(stream);
+        assert_eq!(host.connect(stream, REMOTE, 8080), Err(libc::EINPROGRESS));
+        let syn = peer.accept_syn();
+        assert_eq!(host.close(stream), Ok(0));
+        syn.options
+    };
+    assert_eq!(syn("").len(), 20);
+    assert_eq!(syn("net.ipv4.tcp_timestamps=0\ntcp_sack=0\n"), [2, 4, 5, 180, 1, 3, 3, 8]);
+    assert_eq!(syn("tcp_timestamps=0\ntcp_window_scaling=0\ntcp_sack=0"), [2, 4, 5, 180]);
+    assert_eq!(syn("tcp_rmem=4096 131072 6291456\n")[19], 7);
+}
+
+#[test]
+fn the_type_of_service_is_in_each_packet() {
+    // Shows IP_TOS in the SYN-ACK, in data and in acknowledgements, and that ECN's bits are not the application's.
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let listener = host.socket();
+    assert_eq!(host.set_option(listener, libc::IPPROTO_IP, libc::IP_TOS, &[0x2b]), Ok(0));
+    assert_eq!((host.bind(listener, LOCAL, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    peer.send(SYN, &[]);
+    assert_eq!(peer.expect(SYN | ACK).tos, 0x28);
+    peer.send(ACK, &[]);
+    let stream = host.accept(listener).unwrap();
+    assert_eq!(host.write(stream, b"x"), Ok(1));
+    assert_eq!(peer.expect(ACK | PSH).tos, 0x28);
+    assert_eq!(host.set_option(stream, libc::IPPROTO_IP, libc::IP_TOS, &[0x10]), Ok(0));
+    peer.send(ACK | PSH, b"y");
+    assert_eq!(peer.expect(ACK).tos, 0x10);
+}
+
+#[test]
+fn urgent_data_is_told_of_and_read_in_line_or_aside() {
+    // Shows MSG_OOB both ways, SO_OOBINLINE, SIOCATMARK, POLLPRI, and the urgent pointer behind the last urgent byte.
+    const SIOCATMARK: libc::c_ulong = 0x8905;
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.5
+    //= type=test
+    //# The urgent pointer MUST point to the sequence number of the octet
+    //# following the urgent data (MUST-62).
+    let host = Host::new();
+    let mut peer = Peer::of(&host);
+    let (_, stream) = peer.passive(&host);
+    host.set_nonblocking(stream);
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    peer.send_urgent(b"abc", 3);
+    assert_eq!(host.poll(stream, libc::POLLPRI | libc::POLLIN, 0), Ok(libc::POLLPRI | libc::POLLIN));
+    assert_eq!(host.ioctl(stream, SIOCATMARK), Ok(0));
+    assert_eq!(host.read(stream, 9).unwrap(), b"ab");
+    assert_eq!(host.ioctl(stream, SIOCATMARK), Ok(1));
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB).unwrap(), b"c");
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    assert_eq!(host.read(stream, 9), Err(libc::EAGAIN));
+    peer.send(ACK | PSH, b"de");
+    assert_eq!(host.read(stream, 9).unwrap(), b"de");
+    assert_eq!(host.set_option(stream, libc::SOL_SOCKET, libc::SO_OOBINLINE, &[1]), Ok(0));
+    peer.send_urgent(b"fgh", 2);
+    assert_eq!(host.read(stream, 9).unwrap(), b"f");
+    assert_eq!((host.ioctl(stream, SIOCATMARK), host.read(stream, 9).unwrap()), (Ok(1), b"gh".to_vec()));
+    assert_eq!(host.recv(stream, 1, libc::MSG_OOB), Err(libc::EINVAL));
+    assert_eq!(host.send(stream, b"xyz", libc::MSG_OOB), Ok(3));
+    let segment = loop {
+        let segment = peer.next();
+        if !segment.data.is_empty() {
+            break segment;
+        }
+    };
+    assert_eq!(
+        (&segment.data[..], segment.urgent, segment.flags & segment::URG),
+        (&b"xyz"[..], 3, segment::URG)
+    );
+    peer.send(ACK, &[]);
+    assert_eq!(host.write(stream, b"plain"), Ok(5));
+    assert_eq!(peer.expect(ACK | PSH).urgent, 0);
+}
+
+#[test]
+fn a_host_of_ipv6_is_reached_without_discovery() {
+    // Shows a handshake over IPv6 with the flags' addresses; what neighbours say to each other is not the caller's.
+    let host = Host::load("local=fd3d:0a0b:17d6::1/48,gw=fd3d:0a0b:17d6:8888::1,mtu=1500");
+    let listener = host.open(libc::AF_INET6, libc::SOCK_STREAM, 0).unwrap() as i32;
+    assert_eq!((host.bind_ipv6(listener, 8080), host.listen(listener, 1)), (Ok(0), Ok(0)));
+    let syn =
+        segment::Segment { from: 40_000, to: 8080, seq: 7, flags: SYN, window: 1000, ..Default::default() };
+    let [local, remote] = ["fd3d:0a0b:17d6::1", "fd3d:fa7b:d17d::1"].map(|ip| ip.parse().unwrap());
+    host.inject(&syn.packet_ipv6(remote, local));
+    let (_, packet) = host.sniff().unwrap();
+    let tcp = &packet[40..];
+    assert_eq!((packet[0] >> 4, packet[6], tcp[13]), (6, 6, SYN | ACK));
+    assert_eq!(&tcp[20..24], [2, 4, 1440u16.to_be_bytes()[0], 1440u16.to_be_bytes()[1]]);
+    assert_eq!(segment::sum_ipv6(local, remote, tcp), 0, "the segment's sum");
+    assert_eq!((&packet[8..24], &packet[24..40]), (&local.octets()[..], &remote.octets()[..]));
+    let iss = u32::from_be_bytes(*tcp[4..].first_chunk().unwrap());
+    let ack = segment::Segment { seq: 8, ack: iss.wrapping_add(1), flags: ACK, ..syn };
+    host.inject(&ack.packet_ipv6(remote, local));
+    assert_eq!(host.poll(listener, libc::POLLIN, 0), Ok(libc::POLLIN));
 }

@@ -24,6 +24,8 @@ pub struct Bundle {
     pub tuple: Tuple,
     /// The ECN field of each IP header.
     pub field: u8,
+    /// The time to live or hop limit of each; zero: the port's.
+    pub hop_limit: u8,
     /// Payload of each segment but the last.
     each: u32,
     len: u32,
@@ -35,8 +37,8 @@ impl Bundle {
     pub fn new(frame: Frame, emit: &Emit, path: u16, tuple: Tuple, port: &Capabilities) -> Bundle {
         let cuts = port.segmentation_max > 0 && port.transmit_tcp_checksum;
         let open = cuts && emit.len >= SEGMENT_BYTES_MIN && emit.segment.flags == Flags::ACK;
-        let (segment, field) = (emit.segment, emit.field);
-        Bundle { frame, segment, path, tuple, field, each: emit.len, len: emit.len, open }
+        let Emit { segment, field, hop_limit, len, .. } = *emit;
+        Bundle { frame, segment, path, tuple, field, hop_limit, each: len, len, open }
     }
 
     /// Another segment might join.

@@ -242,5 +242,12 @@ impl Engine {
 }
 
 /// Reasons by the number the cold part keeps.
-pub(super) const REASONS: [Reason; 6] =
-    [Reason::Done, Reason::Aborted, Reason::Reset, Reason::TimedOut, Reason::Stopping, Reason::Moved];
+pub(super) const REASONS: [Reason; 7] = [
+    Reason::Done,
+    Reason::Aborted,
+    Reason::Reset,
+    Reason::TimedOut,
+    Reason::Stopping,
+    Reason::Moved,
+    Reason::AddressGone,
+];

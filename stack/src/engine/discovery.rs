@@ -9,11 +9,12 @@ use super::Engine;
 use super::packets_ipv6::Packet6;
 use super::receive::Parsed;
 use crate::ip::neighbour::Change;
-use crate::ip::route::{LocalAddress, Route};
+use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::slaac::Action;
+use crate::socket::OpError;
 use crate::wire::discovery::{self, Ask, Message, NeighbourAdvertisement};
 use crate::wire::ipv6::{self, HOP_LIMIT_LINK, Header};
-use crate::wire::{DropReason, EtherType, MacAddress, Protocol, ethernet};
+use crate::wire::{DropReason, EtherType, MacAddress, Protocol, ethernet, mld};
 
 impl Engine {
     /// Begin to speak IPv6 on an interface that has an address of it, or is to get one.
@@ -52,6 +53,9 @@ impl Engine {
 
     /// Do what an interface's addresses ask.
     fn act_on_addresses(&mut self, interface: u8, actions: Vec<Action>) {
+        let ways = |action: &Action| matches!(action, Action::OnLink { .. } | Action::Router { .. });
+        let ways_change = actions.iter().any(ways);
+        let changed = !actions.is_empty();
         for action in actions {
             match action {
                 // All lanes have the same addresses; one asks and tells for all.
@@ -59,14 +63,22 @@ impl Engine {
                     let to = Some(ipv6::group_mac(destination));
                     self.send_discovery(interface, &ask, source, destination, to);
                 }
-                Action::Ask { .. } => {}
+                Action::Joined { address } if self.lane.0 == 0 => {
+                    self.report_groups(interface, &[ipv6::solicited_node(address)], mld::Why::Joined);
+                }
+                Action::Listening if self.lane.0 == 0 => {
+                    let groups = self.ports[interface].addresses.groups().map(ipv6::solicited_node);
+                    let groups: Vec<Ipv6Addr> = groups.collect();
+                    self.report_groups(interface, &groups, mld::Why::Asked);
+                }
+                Action::Ask { .. } | Action::Joined { .. } | Action::Listening => {}
                 Action::Add { address, prefix_len } => {
                     let local = LocalAddress { address: IpAddr::V6(address), prefix_len, interface };
                     let mtu = self.ipv6_mtu(interface);
                     // A full table was told when the engine was made; what routers give has bounds of its own.
                     let _ = self.routes.add_address(local, mtu);
                 }
-                Action::Remove { address } => self.routes.remove_address(IpAddr::V6(address)),
+                Action::Remove { address } => self.end_address(IpAddr::V6(address)),
                 Action::Deprecate { address, deprecated } => {
                     self.routes.set_deprecated(IpAddr::V6(address), deprecated);
                 }
@@ -82,7 +94,46 @@ impl Engine {
                 }
             }
         }
-        self.connect_deferred();
+        if ways_change {
+            self.find_paths_again();
+        }
+        if changed {
+            self.connect_deferred();
+        }
+    }
+
+    /// The operator adds an address: it is ours once nobody else turns out to have it.
+    pub(super) fn add_ipv6_address(
+        &mut self,
+        ip: Ipv6Addr,
+        prefix: u8,
+        interface: u8,
+    ) -> Result<(), OpError> {
+        if route::check(IpAddr::V6(ip), prefix).is_err() {
+            return Err(OpError::AddressNotAvailable);
+        }
+        if self.ports.iter().any(|port| port.addresses.is_tentative(ip)) {
+            return Err(OpError::AddressInUse);
+        }
+        let (now, mut actions) = (self.flows.now.instant, Vec::new());
+        let addresses = &mut self.ports[interface].addresses;
+        let added = addresses.add_static(ip, prefix, now, &mut actions);
+        addresses.start(now, &mut actions);
+        self.act_on_addresses(interface, actions);
+        if added { Ok(()) } else { Err(OpError::NoRoom) }
+    }
+
+    /// The operator takes an address away, whoever named it.
+    pub(super) fn remove_ipv6_address(&mut self, ip: Ipv6Addr) -> Result<(), OpError> {
+        let has = |number: &u8| {
+            let addresses = &self.ports[*number].addresses;
+            addresses.is_assigned(ip) || addresses.is_tentative(ip)
+        };
+        let interface = self.ports.interfaces().find(has).ok_or(OpError::AddressNotAvailable)?;
+        let mut actions = Vec::new();
+        self.ports[interface].addresses.remove(ip, &mut actions);
+        self.act_on_addresses(interface, actions);
+        Ok(())
     }
 
     /// What an interface's link takes of IPv6, as its routes know it.
@@ -110,7 +161,7 @@ impl Engine {
             // With a full table the way is as good as not told.
             let _ = self.routes.add_route(way);
         } else {
-            self.routes.remove_way(&way);
+            self.routes.remove_unsourced(&way);
         }
     }
 
@@ -133,6 +184,23 @@ impl Engine {
             (Some(frame), Some(mac)) => self.send_link(interface, frame, mac, EtherType::IPV6, true),
             (Some(frame), None) => self.hold_for(interface, destination.into(), source.into(), frame),
             (None, _) => self.counters.fail(DropReason::NoRoom),
+        }
+    }
+
+    /// Tell routers and switches that we listen to groups; before we have an address, from none (RFC 3590).
+    fn report_groups(&mut self, interface: u8, groups: &[Ipv6Addr], why: mld::Why) {
+        let port = &self.ports[interface];
+        let source = port.addresses.link_local().unwrap_or(Ipv6Addr::UNSPECIFIED);
+        let len = mld::report_len(groups.len());
+        let built = port.composer.header().ok().and_then(|mut frame| {
+            mld::emit_report(frame.append(len)?, source, groups, why).ok()?;
+            mld::header(source).emit(frame.prepend(ipv6::HEADER_LEN)?, len).ok()?;
+            Some(frame)
+        });
+        let to = ipv6::group_mac(mld::REPORTS_TO);
+        match built {
+            Some(frame) => self.send_link(interface, frame, to, EtherType::IPV6, true),
+            None => self.counters.fail(DropReason::NoRoom),
         }
     }
 
@@ -192,6 +260,15 @@ impl Engine {
             return Err(DropReason::DiscoveryNotForUs);
         }
         let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
+        if bytes.first() == Some(&mld::QUERY) {
+            let within = mld::parse_query(&packet.header, bytes)?;
+            if first {
+                self.tell_of_discovery(frame);
+            }
+            let now = self.flows.now.instant;
+            self.ports[interface].addresses.on_query(within, now);
+            return Ok(());
+        }
         let message = discovery::parse(&packet.header, bytes)?;
         if first {
             self.tell_of_discovery(frame);

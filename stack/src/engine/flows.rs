@@ -13,6 +13,7 @@ use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
 use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
 use crate::tcp::ticks::{Now, Ticks};
+use crate::tcp::urgent::Urgent;
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
 
@@ -42,6 +43,8 @@ pub struct Flows {
     cold: Vec<Cold>,
     /// What each stream does otherwise than the configuration says, beside its cold part.
     options: Vec<StreamOptions>,
+    /// What each stream knows of urgent data, beside its cold part.
+    urgent: Vec<Urgent>,
     free_cold: Vec<u32>,
     free: Vec<u32>,
     max: usize,
@@ -117,6 +120,7 @@ impl Flows {
             kinds: Vec::new(),
             cold: Vec::new(),
             options: Vec::new(),
+            urgent: Vec::new(),
             free_cold: Vec::new(),
             free: Vec::new(),
             max,
@@ -260,11 +264,13 @@ impl Flows {
             Some(index) => {
                 self.cold[index as usize] = cold_part;
                 self.options[index as usize] = StreamOptions::default();
+                self.urgent[index as usize] = Urgent::default();
                 index
             }
             None => {
                 self.cold.push(cold_part);
                 self.options.push(StreamOptions::default());
+                self.urgent.push(Urgent::default());
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
@@ -336,10 +342,12 @@ impl Flows {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(hot.cold as usize)?;
         let options = self.options.get_mut(hot.cold as usize)?;
+        let urgent = self.urgent.get_mut(hot.cold as usize)?;
         Some(Connection {
             hot,
             cold,
             options,
+            urgent,
             actives: &mut self.actives,
             controls: &mut self.controls,
             cells: &mut self.cells,

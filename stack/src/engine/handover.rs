@@ -16,6 +16,7 @@ use crate::tcp::loss::LossState;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
 use crate::tcp::state::{Cold, Connection, Hot, State, flag};
 use crate::tcp::ticks::{Now, Ticks};
+use crate::tcp::urgent::Urgent;
 use crate::wire::tcp::SeqNum;
 
 /// A connection taken out of its engine: no index, no reference, only values and bytes. Its time stands still.
@@ -25,6 +26,7 @@ pub struct Frozen {
     hot: Hot,
     cold: Cold,
     options: StreamOptions,
+    urgent: Urgent,
     loss: LossState,
     control: Option<Control>,
     sends: Vec<FrozenSend>,
@@ -95,6 +97,7 @@ impl Engine {
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
                 options: *connection.options,
+                urgent: *connection.urgent,
                 loss: *connection.loss(),
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
@@ -181,6 +184,7 @@ impl Engine {
         };
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
+        *connection.urgent = frozen.urgent;
         *connection.hot = Hot {
             key: connection.hot.key,
             generation: connection.hot.generation,

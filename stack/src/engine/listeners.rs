@@ -7,16 +7,16 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::flows::{Birth, Kind};
-use super::packets::listening_for;
 use super::segments::Arrived;
+use super::udp::{equals_of, listening_for};
 use crate::config::Congestion;
 use crate::ip::KeyedHash;
-use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, Tag};
+use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
 use crate::tcp::listen::{self, Half, HalfOpen, Listening};
-use crate::tcp::options::mss_bound;
+use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::time_wait::Waiting;
@@ -48,9 +48,9 @@ impl Listeners {
         Listeners { by_address: HashMap::with_hasher(hash), states: Vec::new() }
     }
 
-    /// Something listens on exactly this address.
+    /// Something listens on exactly this address; every address of both versions is taken with every one of IPv4.
     pub fn is_taken(&self, address: SocketAddr) -> bool {
-        self.by_address.contains_key(&address)
+        equals_of(address).any(|address| self.by_address.contains_key(&address))
     }
 
     /// Somebody here listens for this destination.
@@ -198,7 +198,7 @@ impl Engine {
 
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
         let Some(state) = self.listeners.get(slot) else { return };
-        let (backlog, mss_max) = (state.options.backlog as usize, mss_bound(&state.options.stream));
+        let (backlog, stream) = (state.options.backlog as usize, state.options.stream);
         let congestion = self.congestion_of(slot);
         let full = state.half_open as usize + state.unoffered.len() >= backlog;
         if (full || self.half_opens.is_full()) && !self.evict_half_open() {
@@ -211,8 +211,9 @@ impl Engine {
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let half = HalfOpen {
-            adv_mss: self.mss_of(&arrived.tuple).min(mss_max),
-            window: self.first_window(),
+            adv_mss: self.mss_of(&arrived.tuple).min(mss_bound(&stream)),
+            window: self.first_window(&stream),
+            scale: window_scale(&stream, &self.flows.config),
             ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
@@ -228,6 +229,8 @@ impl Engine {
         let segment = half.syn_ack(&self.flows.config, &self.flows.now);
         let congestion = self.congestion_of(half.listener);
         let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
+        let field = field | class;
         self.send_unpathed(&half.tuple, &segment, field);
     }
 
@@ -245,7 +248,7 @@ impl Engine {
         evicted.is_some()
     }
 
-    fn uncount_half_open(&mut self, listener: u32) {
+    pub(super) fn uncount_half_open(&mut self, listener: u32) {
         if let Some(state) = self.listeners.get_mut(listener) {
             state.half_open = state.half_open.saturating_sub(1);
         }
@@ -410,9 +413,12 @@ impl Engine {
     }
 
     /// The window a SYN announces: what the first frames stand for.
-    pub(super) fn first_window(&self) -> u16 {
+    pub(super) fn first_window(&self, options: &StreamOptions) -> u16 {
         let config = &self.flows.config;
-        let bytes = u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT);
+        let bytes = match options.receive_bytes {
+            0 => u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT),
+            bytes => bytes,
+        };
         u16::try_from(bytes).unwrap_or(u16::MAX)
     }
 

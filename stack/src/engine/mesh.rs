@@ -12,12 +12,12 @@ use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
 use super::Engine;
-use super::packets::listening_for;
 use super::receive::Parsed;
+use super::udp::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
-use crate::socket::LaneId;
+use crate::socket::{LaneId, NetworkChange};
 use crate::tcp::isn::{Secret, Tuple};
 use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
@@ -81,6 +81,15 @@ pub enum Message {
         address: SocketAddr,
         /// He does.
         open: bool,
+    },
+    /// Lane zero has changed addresses or routes: do the same.
+    Network(NetworkChange),
+    /// A router takes smaller packets to a destination.
+    PathMtu {
+        /// The destination.
+        destination: IpAddr,
+        /// Its largest packet. Units: bytes, with IP header.
+        mtu: u16,
     },
     /// A UDP socket is bound here, or no longer.
     Udp {
@@ -195,7 +204,7 @@ impl Mesh {
         }
     }
 
-    fn tell_all(&mut self, mut message: impl FnMut() -> Message) {
+    pub(super) fn tell_all(&mut self, mut message: impl FnMut() -> Message) {
         for lane in (0..self.homes.lanes).map(LaneId) {
             self.tell(lane, message());
         }
@@ -261,6 +270,10 @@ impl Engine {
                 self.mesh.claims.remove(&tuple);
             }
             Message::Listener { address, open } => note(&mut self.mesh.listeners, address, from, open),
+            Message::PathMtu { destination, mtu } => {
+                self.path_mtus.learn(destination, mtu, self.flows.now.instant);
+            }
+            Message::Network(change) => self.hear_of_change(&change),
             Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
         }
         None

@@ -12,11 +12,13 @@
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
-//! | `packets` | everything that is not TCP: ARP, ICMP, UDP, fragments |
+//! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
+//! | `udp` | UDP sockets and their datagrams |
 //! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
+//! | `network` | addresses and routes that come and go |
 
 mod bundle;
 mod deliver;
@@ -25,6 +27,7 @@ pub(crate) mod flows;
 mod handover;
 mod listeners;
 mod mesh;
+mod network;
 mod ops;
 mod packets;
 mod packets_ipv6;
@@ -32,6 +35,7 @@ mod ports;
 mod receive;
 mod segments;
 mod transmit;
+mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -49,10 +53,10 @@ use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
-use self::packets::UdpSockets;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
+use self::udp::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
@@ -60,6 +64,7 @@ use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
+use crate::ip::path_mtu::{self, PathMtus};
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
@@ -70,7 +75,7 @@ use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
 use crate::timer::Wheel;
-use crate::wire::{DropReason, MacAddress};
+use crate::wire::DropReason;
 
 /// Frames of one burst: the passes of `receive` work on no more at a time.
 pub const BURST_MAX: usize = 32;
@@ -134,6 +139,7 @@ pub struct Engine {
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
+    path_mtus: PathMtus,
     paths: Paths,
     fragments: Reassembler<Frame>,
     fragment_output: fragment::Output<Frame>,
@@ -229,6 +235,7 @@ impl Engine {
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
+            path_mtus: PathMtus::new(path_mtu::ENTRIES_MAX, hash),
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
@@ -297,25 +304,6 @@ impl Engine {
             self.start_neighbours(number);
             self.start_ipv6(number);
         }
-    }
-
-    fn start_neighbours(&mut self, number: u8) {
-        let Some(interface) = self.config.interfaces.get(usize::from(number)) else { return };
-        let neighbours = &mut self.ports[number].neighbours;
-        for address in &interface.addresses {
-            if let IpAddr::V4(ip) = address.ip {
-                neighbours.add_address(ip, &mut self.neighbour_actions);
-            }
-        }
-        if self.lane.0 > 0 {
-            // One lane's announcement is enough.
-            self.neighbour_actions.clear();
-        }
-        for (ip, mac) in &interface.neighbours {
-            let now = self.flows.now.instant;
-            neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
-        }
-        self.act_on_neighbours(number);
     }
 
     /// A new turn at a new time: every figure derived from the time is derived here, once.
@@ -555,6 +543,7 @@ impl Engine {
             claims: self.mesh.claims(),
             backlog: self.backlog(),
             waiting_packets: self.fragments.len(),
+            duplicate_addresses: self.ports.iter().map(|port| port.addresses.duplicates()).sum(),
             receive: fill(|pools| &pools.receive),
             control: fill(|pools| &pools.control),
             attach: fill(|pools| &pools.attach),

@@ -17,7 +17,7 @@ use crate::tcp::options;
 use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{State, flag};
-use crate::tcp::timers;
+use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
 /// The application's timers.
@@ -50,7 +50,7 @@ pub struct Deferred {
     to: SocketAddr,
     from: Option<SocketAddr>,
     timeout: Duration,
-    options: StreamOptions,
+    options: Option<StreamOptions>,
     queue: u8,
     tag: Tag,
 }
@@ -83,8 +83,7 @@ impl Engine {
             }
             Action::Listen { address, options } => self.listen(address, options, queue, tag),
             Action::Connect { to, from, timeout, lane: _, options } => {
-                let options = options.map_or_else(StreamOptions::default, |options| *options);
-                self.connect(to, from, timeout, options, queue, tag);
+                self.connect(to, from, timeout, options.map(|options| *options), queue, tag);
             }
             Action::Receive { stream } => self.receive_op(stream, queue, tag),
             Action::Send { stream, payload, notify, more } => {
@@ -95,6 +94,7 @@ impl Engine {
                 self.send_to(socket, to, payload, notify, queue, tag)
             }
             Action::Timer { at } => self.timer(at, queue, tag),
+            Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
@@ -154,16 +154,17 @@ impl Engine {
         to: SocketAddr,
         from: Option<SocketAddr>,
         timeout: Duration,
-        options: StreamOptions,
+        own_options: Option<StreamOptions>,
         queue: u8,
         tag: Tag,
     ) {
+        let options = own_options.unwrap_or_default();
         let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (to, from) = (plain(to), from.map(plain));
         let (tuple, path) = match self.choose_tuple(to, from) {
             Ok(chosen) => chosen,
             Err(_) if to.is_ipv6() && self.awaits_address() => {
-                return self.deferred.push(Deferred { to, from, timeout, options, queue, tag });
+                return self.deferred.push(Deferred { to, from, timeout, options: own_options, queue, tag });
             }
             Err(error) => return self.fail(None, error, queue, tag),
         };
@@ -198,6 +199,10 @@ impl Engine {
         }
         self.claim(&tuple, true);
         self.mark_dirty(slot);
+        if own_options.is_some() {
+            let stream = Stream(self.flows.id(slot));
+            self.complete(queue, tag, true, Event::Connecting { stream, local: tuple.local });
+        }
     }
 
     /// Both ends of a connection we open, and its path.
@@ -209,6 +214,13 @@ impl Engine {
             class_of(to.ip()) == Class::Unicast && from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
         if !good || to.port() == 0 {
             return Err(OpError::AddressNotAvailable);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.1
+        //# A TCP implementation MUST reject as an error a local OPEN call for an
+        //# invalid remote IP address (e.g., a broadcast or multicast address)
+        //# (MUST-46).
+        if self.routes.classify(to.ip()) == Class::Broadcast {
+            return Err(OpError::Unreachable);
         }
         let hop = self.routes.next_hop(to.ip()).ok_or(OpError::Unreachable)?;
         let ip = from.map(|from| from.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(hop.source);
@@ -293,6 +305,7 @@ impl Engine {
             connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
+        let more = more || connection.options.cork;
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {
@@ -353,6 +366,7 @@ impl Engine {
                 connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
             SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
+            SocketOption::Urgent => urgent::send(&mut connection),
             SocketOption::Stream(options) => options::change(&mut connection, options),
             SocketOption::Backlog(_) => return self.fail(Some(socket), OpError::WrongKind, queue, tag),
         }
@@ -446,7 +460,7 @@ impl Engine {
         if let Some(within) = manner.within {
             connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
         } else if connection.hot.state == State::FinWait2 {
-            let us = nanoseconds(connection.config.fin_timeout) / 1_000;
+            let us = options::fin_timeout_us(&connection);
             connection.cold.life_at = connection.now.after(us);
         }
         if connection.is(flag::DEAD) {

@@ -1,29 +1,26 @@
-//! Everything that is not TCP: ARP, fragments, ICMP, UDP.
+//! Everything that is not TCP: ARP, fragments, ICMP. UDP's sockets are in `udp`, IPv6's own in `packets_ipv6`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::Range;
 
-use drivers::{Checksum as Verdict, Frame};
-use hashbrown::HashMap;
+use drivers::Frame;
 
 use super::Engine;
-use super::flows::Kind;
+use super::mesh::Message as MeshMessage;
 use super::receive::Parsed;
-use crate::buffer::Waiting;
-use crate::ip::KeyedHash;
-use crate::ip::fragment::{Key as DatagramKey, Plan, Span};
+use super::udp::Fate;
+use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
+use crate::ip::path_mtu;
 use crate::ip::route::Class;
-use crate::mode::{View, ViewData};
-use crate::socket::{Event, LaneId, OpError, Reason, Tag, Udp};
+use crate::socket::{LaneId, OpError};
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::State;
-use crate::wire::checksum::Tail;
 use crate::wire::icmp::{Message, Quoted, Unreachable};
 use crate::wire::tcp::SeqNum;
 use crate::wire::{
     Checksum, DropReason, EtherType, Fill, IpHeader, Protocol, Verify, arp, ether_type_of, icmp, icmpv6,
-    ipv4, ipv6, udp,
+    ipv4, ipv6,
 };
 
 /// An IPv4 packet that is no whole TCP segment.
@@ -60,16 +57,6 @@ pub struct Carried {
     pub traffic_class: u8,
 }
 
-/// What became of a datagram.
-pub(super) enum Fate {
-    /// It ended here.
-    Here,
-    /// It went to the lane that has a socket for it.
-    Elsewhere,
-    /// Nobody has a socket for it.
-    Nobody(Frame),
-}
-
 impl Packet {
     /// What the transport needs to know.
     pub fn carried(&self) -> Carried {
@@ -77,50 +64,6 @@ impl Packet {
         let (source, destination) = (IpAddr::V4(header.source), IpAddr::V4(header.destination));
         let traffic_class = header.tos;
         Carried { source, destination, link, payload: payload.clone(), to, group, traffic_class }
-    }
-}
-
-/// One UDP socket.
-#[derive(Debug)]
-struct UdpState {
-    address: SocketAddr,
-    queue: u8,
-    tag: Tag,
-    waiting: Waiting,
-    held: usize,
-    queued: bool,
-}
-
-/// The UDP sockets of a lane.
-#[derive(Debug)]
-pub struct UdpSockets {
-    by_address: HashMap<SocketAddr, u32, KeyedHash>,
-    states: Vec<Option<UdpState>>,
-}
-
-impl UdpSockets {
-    pub fn new(hash: KeyedHash) -> UdpSockets {
-        UdpSockets { by_address: HashMap::with_hasher(hash), states: Vec::new() }
-    }
-
-    fn get_mut(&mut self, slot: u32) -> Option<&mut UdpState> {
-        self.states.get_mut(slot as usize)?.as_mut()
-    }
-
-    /// Where a socket's completions go.
-    pub fn reports(&self, slot: u32) -> Option<(u8, Tag)> {
-        self.states.get(slot as usize)?.as_ref().map(|state| (state.queue, state.tag))
-    }
-
-    /// A datagram has come back from the application.
-    pub fn give_back(&mut self, slot: u32) {
-        if let Some(state) = self.get_mut(slot) {
-            state.held = state.held.saturating_sub(1);
-        }
-    }
-
-    fn find(&self, local: SocketAddr) -> Option<u32> {
-        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 }
 
@@ -238,11 +181,12 @@ impl Engine {
         let first = pieces.first()?.holder.bytes();
         let (header, _) = ipv4::parse(first, true).ok()?;
         let mut whole = self.large.take()?;
-        let mut len = 0;
+        let (mut len, mut field) = (0, header.tos & 3);
         whole.append(ipv4::HEADER_LEN)?;
         for piece in pieces {
             let bytes = piece.holder.bytes();
-            let (_, payload) = ipv4::parse(bytes, true).ok()?;
+            let (piece, payload) = ipv4::parse(bytes, true).ok()?;
+            field = joined_field(field, piece.tos & 3)?;
             let part = bytes.get(payload)?;
             whole.append(part.len())?.copy_from_slice(part);
             len += part.len();
@@ -252,6 +196,7 @@ impl Engine {
             fragment_offset: 0,
             header_len: u8::try_from(ipv4::HEADER_LEN).ok()?,
             total_len: u16::try_from(ipv4::HEADER_LEN + len).ok()?,
+            tos: header.tos & !3 | field,
             ..header
         };
         whole_header.emit(whole.bytes_mut()?, len, true).ok()?;
@@ -355,7 +300,8 @@ impl Engine {
         let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let mtu = self.mtu_to(from, to, hop.interface);
+        let known = self.path_mtus.of(to, self.flows.now.instant);
+        let mtu = known.unwrap_or(u16::MAX).min(self.mtu_to(from, to, hop.interface));
         let len = front.len() + data.len();
         let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };
         let Some(plan) = plan else { return self.counters.fail(DropReason::PacketTooBig) };
@@ -382,7 +328,7 @@ impl Engine {
             if let Some(piece) = pieces {
                 let piece = ipv6::Fragment { offset, more, ..piece };
                 let room = frame.prepend(ipv6::FRAGMENT_LEN);
-                if !room.is_some_and(|room| piece.emit(room).is_ok()) {
+                if room.is_none_or(|room| piece.emit(room).is_err()) {
                     return self.counters.fail(DropReason::NoRoom);
                 }
             }
@@ -428,7 +374,10 @@ impl Engine {
         }
         let connecting = connection.hot.state == State::SynSent;
         match error.kind {
-            ErrorKind::FragmentationNeeded { mtu } => self.lower_mtu(slot, mtu),
+            ErrorKind::FragmentationNeeded { mtu } => {
+                self.learn_path_mtu(error.quoted.remote, mtu);
+                self.lower_mtu(slot, mtu.max(path_mtu::least(error.quoted.remote)));
+            }
             //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
             //# most popular TCP implementations treat all ICMP "hard errors" received for
             //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
@@ -448,8 +397,27 @@ impl Engine {
         self.find_flow(&self.secret.flow_key(&tuple), &tuple)
     }
 
+    /// A message about a packet of ours that was in flight has named a path MTU: all lanes are to know it.
+    fn learn_path_mtu(&mut self, destination: IpAddr, mtu: u16) {
+        if self.path_mtus.learn(destination, mtu, self.flows.now.instant) {
+            self.mesh.tell_all(|| MeshMessage::PathMtu { destination, mtu });
+        }
+    }
+
+    /// A connection keeps to what is known of its path: a new one from its first data on, one whose packets went
+    /// unanswered from then on. Others hear of it when the router drops a packet of theirs.
+    pub(super) fn heed_path_mtu(&mut self, slot: u32) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), self.flows.now.instant)
+            && let Some(hot) = self.flows.hot_mut(slot)
+        {
+            let headers = if hot.is_ipv6() { 60 } else { 40 };
+            hot.mss = hot.mss.min(mtu.saturating_sub(headers));
+        }
+    }
+
     /// The path takes less than we thought: send smaller segments, and what was too big again.
-    fn lower_mtu(&mut self, slot: u32, mtu: u16) {
+    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
         let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
@@ -476,161 +444,6 @@ impl Engine {
             self.fail_connect(slot, OpError::Unreachable);
         }
     }
-
-    pub(super) fn on_udp(&mut self, frame: Frame, packet: &Carried) -> Result<Fate, DropReason> {
-        let verdict = frame.verdicts().transport;
-        if verdict == Verdict::Bad {
-            return Err(DropReason::UdpChecksum);
-        }
-        let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
-        let (source, destination) = (packet.source, packet.destination);
-        let good = matches!(verdict, Verdict::Good | Verdict::Partial);
-        let (header, data) = udp::parse(bytes, Tail::NONE, source, destination, good)?;
-        let local = SocketAddr::new(destination, header.destination_port);
-        let Some(slot) = self.udp.find(local) else {
-            let remote = SocketAddr::new(source, header.source_port);
-            if let Some(lane) = self.elsewhere_udp(local, remote) {
-                self.steer(lane, frame, packet.link);
-                return Ok(Fate::Elsewhere);
-            }
-            return Ok(Fate::Nobody(frame));
-        };
-        let data = data.clone();
-        let mut frame = self.adopt(frame);
-        let max = self.config.datagrams_max;
-        let state = self.udp.get_mut(slot).ok_or(DropReason::UdpNoListener)?;
-        if state.held >= max || self.flows.frames_left == 0 {
-            return Err(DropReason::UdpQueueFull);
-        }
-        self.flows.frames_left -= 1;
-        state.held += 1;
-        frame.trim_front(packet.payload.start + data.start);
-        frame.truncate(data.len());
-        let from = SocketAddr::new(source, header.source_port);
-        self.frames.push(&mut state.waiting, frame, Some(from));
-        self.drain_datagrams(slot);
-        Ok(Fate::Here)
-    }
-
-    /// Hand datagrams over, while there is credit.
-    pub(super) fn drain_datagrams(&mut self, slot: u32) {
-        let Some((queue, tag)) = self.udp.reports(slot) else { return };
-        loop {
-            let credit = self.has_credit(queue);
-            let Some(state) = self.udp.get_mut(slot) else { return };
-            state.queued &= !credit;
-            if state.waiting.is_empty() {
-                return;
-            }
-            if !credit {
-                if !core::mem::replace(&mut state.queued, true) {
-                    self.wait_for_credit(queue, slot);
-                }
-                return;
-            }
-            let Some((data, Some(from))) = self.frames.pop(&mut state.waiting) else { return };
-            let socket = Udp(self.flows.id(slot));
-            self.complete(queue, tag, true, Event::Datagram { socket, from, data });
-        }
-    }
-
-    pub(super) fn bind(&mut self, address: SocketAddr, queue: u8, tag: Tag) {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if self.stopping.is_some() {
-            return self.fail(None, OpError::Cancelled, queue, tag);
-        }
-        if !self.is_bindable(address.ip()) {
-            return self.fail(None, OpError::AddressNotAvailable, queue, tag);
-        }
-        let free = |port: &u16| !self.udp.by_address.contains_key(&SocketAddr::new(address.ip(), *port));
-        let port = if address.port() == 0 { (32_768..61_000).find(free) } else { Some(address.port()) };
-        let Some(port) = port.filter(free) else {
-            return self.fail(None, OpError::AddressInUse, queue, tag);
-        };
-        let Some(slot) = self.flows.take(Kind::Udp) else {
-            return self.fail(None, OpError::NoRoom, queue, tag);
-        };
-        let local = SocketAddr::new(address.ip(), port);
-        let state = UdpState { address: local, queue, tag, waiting: Waiting::EMPTY, held: 0, queued: false };
-        if self.udp.states.len() <= slot as usize {
-            self.udp.states.resize_with(slot as usize + 1, || None);
-        }
-        self.udp.states[slot as usize] = Some(state);
-        self.udp.by_address.insert(local, slot);
-        self.tell_of_udp(local, true);
-        let socket = Udp(self.flows.id(slot));
-        self.complete(queue, tag, true, Event::Bound { socket, local });
-    }
-
-    pub(super) fn send_to(
-        &mut self,
-        socket: Udp,
-        to: SocketAddr,
-        view: View,
-        notify: bool,
-        queue: u8,
-        tag: Tag,
-    ) {
-        let (key, left) = (view.key, u64::from(view.data.len()));
-        match self.try_send_to(socket, to, &view) {
-            Ok(()) if notify => self.complete(queue, tag, false, Event::SentTo { socket, payload: key }),
-            Ok(()) => self.done.push(key),
-            Err(error) => {
-                let event = Event::Failed { socket: Some(socket.0), error, acked: left, payload: Some(key) };
-                self.complete(queue, tag, false, event);
-            }
-        }
-    }
-
-    fn try_send_to(&mut self, socket: Udp, to: SocketAddr, view: &View) -> Result<(), OpError> {
-        let (slot, kind) = self.flows.find(socket.0)?;
-        if kind != Kind::Udp {
-            return Err(OpError::WrongKind);
-        }
-        let local = self.udp.get_mut(slot).map(|state| state.address).ok_or(OpError::StaleHandle)?;
-        let destination = to.ip().to_canonical();
-        // A socket for every address of IPv6 serves IPv4 as well; all others but their own version.
-        let source = match local.ip() {
-            any if any.is_unspecified() && (any.is_ipv6() || destination.is_ipv4()) => {
-                self.address_towards(destination).ok_or(OpError::Unreachable)?
-            }
-            source if source.is_ipv4() == destination.is_ipv4() => source,
-            _ => return Err(OpError::AddressNotAvailable),
-        };
-        let data = match &view.data {
-            ViewData::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
-            ViewData::Extent(extent) => extent.bytes(),
-        };
-        let len = u16::try_from(udp::HEADER_LEN + data.len()).map_err(|_| OpError::TooLong)?;
-        let mut sum = Checksum::pseudo(source, destination, Protocol::UDP.0, len)
-            .ok_or(OpError::AddressNotAvailable)?;
-        sum.append(Checksum::ZERO.with(data));
-        let header = udp::Header { source_port: local.port(), destination_port: to.port() };
-        let mut front = [0; udp::HEADER_LEN];
-        header.emit(&mut front, data.len(), Fill::Full(sum)).map_err(|_| OpError::TooLong)?;
-        self.send_datagram(source, destination, Protocol::UDP, &front, data);
-        Ok(())
-    }
-
-    /// Close a UDP socket: what waits in it goes.
-    pub(super) fn close_udp_socket(&mut self, slot: u32, reason: Reason) {
-        let Some(mut state) = self.udp.states.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.udp.by_address.remove(&state.address);
-        self.tell_of_udp(state.address, false);
-        while self.frames.pop(&mut state.waiting).is_some() {}
-        let socket = self.flows.id(slot);
-        self.complete(state.queue, state.tag, false, Event::Closed { socket, reason, unsent: 0 });
-        self.flows.release(slot);
-    }
-
-    /// Close every UDP socket.
-    pub(super) fn close_udp(&mut self) {
-        for slot in 0..self.flows.slots() {
-            if self.flows.kind(slot) == Kind::Udp {
-                self.close_udp_socket(slot, Reason::Stopping);
-            }
-        }
-    }
 }
 
 /// The connection that a quoted header belongs to.
@@ -639,12 +452,4 @@ fn tuple_of(quoted: &Quoted) -> Tuple {
         local: SocketAddr::new(quoted.local, quoted.local_port),
         remote: SocketAddr::new(quoted.remote, quoted.remote_port),
     }
-}
-
-/// The addresses that a socket for a destination may be bound to, best first: itself, every one of its version, and for
-/// IPv4 every one of both, which is what IPv6's unspecified address means.
-pub(super) fn listening_for(local: SocketAddr) -> impl Iterator<Item = SocketAddr> {
-    let any = |ip: IpAddr| SocketAddr::new(ip, local.port());
-    let four = local.is_ipv4().then(|| any(Ipv4Addr::UNSPECIFIED.into()));
-    [Some(local), four, Some(any(Ipv6Addr::UNSPECIFIED.into()))].into_iter().flatten()
 }

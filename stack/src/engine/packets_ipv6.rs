@@ -7,15 +7,16 @@ use core::ops::Range;
 use drivers::Frame;
 
 use super::Engine;
-use super::packets::{Carried, Fate};
+use super::packets::Carried;
 use super::receive::Parsed;
-use crate::ip::fragment::{Key, Piece, Span};
+use super::udp::Fate;
+use crate::ip::fragment::{Key, Piece, Span, joined_field};
 use crate::ip::icmpv6::{Offender, echo, is_member, may_report, parse_error, quote};
 use crate::ip::route::Class;
 use crate::socket::LaneId;
 use crate::wire::icmpv6::{self, Message, Unreachable};
 use crate::wire::ipv6::{self, Fault, Fragment, Header};
-use crate::wire::{Checksum, DropReason, Fill, Protocol, discovery};
+use crate::wire::{Checksum, DropReason, Fill, Protocol, discovery, mld};
 
 /// An IPv6 packet that is no whole TCP segment.
 #[derive(Clone, Debug)]
@@ -203,7 +204,7 @@ impl Engine {
         let Header { source, destination, .. } = packet.header;
         let bytes = frame.bytes().get(packet.payload.clone()).unwrap_or(&[]);
         let verify = icmpv6::verify(source, destination, bytes.len());
-        if bytes.first().is_some_and(|kind| discovery::KINDS.contains(kind)) {
+        if bytes.first().is_some_and(|kind| discovery::KINDS.contains(kind) || *kind == mld::QUERY) {
             if !verify.accepts(bytes) {
                 return Err(DropReason::IcmpChecksum);
             }
@@ -287,10 +288,12 @@ impl Engine {
         let first = pieces.first()?.holder.bytes();
         let (_, fragment) = payload_of(first)?;
         let mut whole = self.large.take()?;
+        let mut field = ipv6::parse(first).ok()?.0.traffic_class & 3;
         whole.append(fragment.at)?.copy_from_slice(first.get(..fragment.at)?);
         for piece in pieces {
             let bytes = piece.holder.bytes();
             let (payload, _) = payload_of(bytes)?;
+            field = joined_field(field, ipv6::parse(bytes).ok()?.0.traffic_class & 3)?;
             let part = bytes.get(payload)?;
             whole.append(part.len())?.copy_from_slice(part);
         }
@@ -298,6 +301,9 @@ impl Engine {
         let bytes = whole.bytes_mut()?;
         *bytes.get_mut(fragment.named_at)? = fragment.next_header.0;
         bytes.get_mut(4..6)?.copy_from_slice(&len.to_be_bytes());
+        // The traffic class lies across two bytes: ECN's field is in the second.
+        let second = bytes.get_mut(1)?;
+        *second = *second & !0x30 | field << 4;
         Some(whole)
     }
 

@@ -17,7 +17,7 @@ use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::Rest;
 use crate::tcp::timers::{self, Expiry};
-use crate::wire::tcp::Segment;
+use crate::wire::tcp::{Segment, SeqNum};
 
 /// A TCP segment that was parsed out of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,9 @@ impl Engine {
             self.end(slot, end);
             return;
         }
+        if let Some(end) = verdict.urgent {
+            self.tell_of_urgent(slot, end, verdict.accept);
+        }
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
         }
@@ -106,6 +109,20 @@ impl Engine {
             }
         }
         self.mark_dirty(slot);
+    }
+
+    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before.
+    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, accept: Option<Accept>) {
+        let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
+        let Some(hot) = self.flows.hot(slot) else { return };
+        if hot.flags & (flag::DEAF | flag::RECEIVING) != flag::RECEIVING {
+            return;
+        }
+        let fresh = accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
+        let ahead = end.since(hot.rcv_nxt - fresh) + u32::try_from(waiting).unwrap_or(0);
+        let (queue, tag) = (hot.queue, Tag(hot.tag));
+        let stream = Stream(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Urgent { stream, ahead });
     }
 
     /// Keep what is wanted of a payload.
@@ -127,7 +144,7 @@ impl Engine {
         self.keep_out_of_order(slot, frame, start, accept.len);
     }
 
-    fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: crate::wire::tcp::SeqNum, len: u32) {
+    fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: SeqNum, len: u32) {
         let held = self.frames.insert(frame, None);
         self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
         let mut freed = core::mem::take(&mut self.flows.freed);
@@ -197,6 +214,7 @@ impl Engine {
     fn on_connected(&mut self, slot: u32) {
         let Some(connection) = self.flows.connection(slot) else { return };
         let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        self.heed_path_mtu(slot);
         if listener != NONE {
             self.counters.accepted += 1;
             self.on_accepted(slot, listener);
@@ -234,9 +252,13 @@ impl Engine {
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
         };
-        let (path, now) = (connection.hot.path, self.flows.now);
+        // The FIN may have been acknowledged before, while ours was not.
+        let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
+        let now = self.flows.now;
         self.time_waits.insert(tuple, rest, &now);
-        self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        if owed {
+            self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+        }
     }
 
     /// A connection that never was: its connect fails, or nobody hears of it.
@@ -343,8 +365,12 @@ impl Engine {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let timeouts = connection.cold.timeouts;
         let expiry = timers::expire(&mut connection);
-        self.counters.timeouts += u64::from(connection.cold.timeouts > timeouts);
+        let ran_out = connection.cold.timeouts > timeouts;
+        self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        if ran_out && !connecting {
+            self.heed_path_mtu(slot);
+        }
         match expiry {
             None => self.mark_dirty(slot),
             Some(Expiry::TimedOut) if connecting => self.fail_connect(slot, OpError::TimedOut),

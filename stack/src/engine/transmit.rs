@@ -52,6 +52,8 @@ struct Form {
     each: u16,
     /// The ECN field of its IP header.
     field: u8,
+    /// Its time to live or hop limit; zero: the port's.
+    hop_limit: u8,
 }
 
 /// Next hops of living flows, each once.
@@ -197,9 +199,9 @@ impl Engine {
     fn send_bundle(&mut self, bundle: &mut Option<Bundle>) {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
-            let Bundle { frame, path, tuple, segment, field, .. } = bundle;
+            let Bundle { frame, path, tuple, segment, field, hop_limit, .. } = bundle;
             match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
-                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field }),
+                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field, hop_limit }),
                 None => self.counters.fail(DropReason::NoRoute),
             }
         }
@@ -258,7 +260,12 @@ impl Engine {
         // A window probe has gone beyond the window, where RFC 5961's receivers believe no reset.
         let edge = hot.snd_una + hot.snd_wnd;
         let seq = if hot.snd_nxt.lt(edge) { hot.snd_nxt } else { edge };
-        let segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
+        let mut segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
+        //= https://www.rfc-editor.org/rfc/rfc7323#section-5.2
+        //# If an <RST> is being generated because of a user abort, and
+        //# Snd.TS.OK is set, then a Timestamps option SHOULD be included in the
+        //# <RST>.
+        segment.options.timestamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(&connection));
         let path = hot.path;
         let field = if hot.ecn & ecn::bit::OK != 0 {
             ecn::control_field(hot.congestion)
@@ -290,17 +297,18 @@ impl Engine {
             return self.counters.fail(DropReason::NoRoute);
         };
         match self.ports[hop.interface].composer.header() {
-            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field }),
+            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field, hop_limit: 0 }),
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
     fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
-        let Form { each, field } = form;
+        let Form { each, field, hop_limit } = form;
         let port = &self.ports[hop.interface];
         let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
-        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, port.hop_limit) else {
+        let hop_limit = if hop_limit == 0 { port.hop_limit } else { hop_limit };
+        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
         match &mut header {
@@ -448,10 +456,15 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
-        let (local, remote) = (tuple.local.ip(), tuple.remote.ip());
-        let headers = if remote.is_ipv6() { 60 } else { 40 };
-        let mtu = self.mtu_to(local, remote, 0);
-        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        let headers = if tuple.remote.is_ipv6() { 60 } else { 40 };
+        self.mtu_of(tuple)
+            .saturating_sub(headers)
+            .clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+    }
+
+    /// The largest IP packet of a connection. Units: bytes.
+    pub(super) fn mtu_of(&self, tuple: &Tuple) -> u16 {
+        self.mtu_to(tuple.local.ip(), tuple.remote.ip(), 0)
     }
 
     /// The largest packet of the way between two addresses; without one, of an interface.

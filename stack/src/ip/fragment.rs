@@ -34,6 +34,21 @@ pub struct Key {
     pub identification: u32,
 }
 
+/// The ECN field of what two fragments with these fields are joined to; `None`: they may not be joined.
+//= https://www.rfc-editor.org/rfc/rfc3168#section-5.3
+//# Reassembly of a fragmented packet MUST NOT lose indications of
+//# congestion.
+pub const fn joined_field(one: u8, other: u8) -> Option<u8> {
+    const NOT_ECT: u8 = 0b00;
+    const CE: u8 = 0b11;
+    match (one, other) {
+        (CE, NOT_ECT) | (NOT_ECT, CE) => None,
+        (CE, _) | (_, CE) => Some(CE),
+        // Of other mixtures nothing is asked: that nobody was ECN-capable is on the safe side.
+        _ => Some(one & other),
+    }
+}
+
 /// Where a fragment's payload lies in its datagram's.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct Span {

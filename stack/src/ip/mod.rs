@@ -1,10 +1,11 @@
-//! IP: neighbours, addresses, routes, fragments and ICMP, each a state machine in plain data.
+//! IP: neighbours, addresses, routes, path MTUs, fragments and ICMP, each a state machine in plain data.
 //! Headers as bytes live in `wire`; frames, interfaces and the clock live in `engine`.
 
 pub mod fragment;
 pub mod icmp;
 pub mod icmpv6;
 pub mod neighbour;
+pub mod path_mtu;
 pub mod route;
 pub mod slaac;
 

@@ -191,9 +191,15 @@ impl<P> Cache<P> {
         true
     }
 
-    /// No longer answers for this address.
-    pub fn remove_address(&mut self, address: Ipv4Addr) {
+    /// No longer answers for this address, nor asks as it: neighbours found under it are forgotten.
+    pub fn remove_address(&mut self, address: Ipv4Addr, out: &mut Vec<Action<P>>) {
         self.addresses.retain(|known| *known != address);
+        for at in (0..self.entries.len()).rev() {
+            let its = self.entries.get(at).is_some_and(|entry| entry.source == IpAddr::V4(address));
+            if its && self.entries.get(at).is_some_and(|entry| entry.state != State::Static) {
+                self.take_out(at, DropReason::NeighbourFailed, out);
+            }
+        }
     }
 
     /// Sets a neighbour's station for good; false if there is no room.

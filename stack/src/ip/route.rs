@@ -127,11 +127,32 @@ impl Table {
         Ok(())
     }
 
-    /// Removes an address and the routes that send from it.
+    /// Removes an address and the routes that send from it, or through a gateway of its subnet that no other address
+    /// reaches.
     pub fn remove_address(&mut self, address: IpAddr) {
+        let gone = self.addresses.iter().find(|known| known.address == address).copied();
         self.addresses.retain(|known| known.address != address);
         self.deprecated.retain(|known| *known != address);
-        self.routes.retain(|route| route.source != Some(address));
+        let mut routes = core::mem::take(&mut self.routes);
+        routes.retain(|route| {
+            let lost = |gateway| {
+                let through = |gone: LocalAddress| in_prefix(gateway, gone.address, gone.prefix_len);
+                gone.is_some_and(through) && !self.is_neighbour(route.interface, gateway)
+            };
+            route.source != Some(address) && !route.gateway.is_some_and(lost)
+        });
+        self.routes = routes;
+    }
+
+    /// Removes the routes through gateways to exactly these destinations; false if there is none.
+    pub fn remove_way(&mut self, destination: IpAddr, prefix_len: u8) -> bool {
+        let before = self.routes.len();
+        self.routes.retain(|known| {
+            known.gateway.is_none()
+                || known.prefix_len != prefix_len
+                || !in_prefix(known.destination, destination, prefix_len)
+        });
+        self.routes.len() < before
     }
 
     /// Connections should no longer begin with an address, or they may again.
@@ -143,7 +164,7 @@ impl Table {
     }
 
     /// Removes the route that goes exactly this way, and names no source.
-    pub fn remove_way(&mut self, way: &Route) {
+    pub fn remove_unsourced(&mut self, way: &Route) {
         self.routes.retain(|known| {
             let same_way = (known.prefix_len, known.interface, known.gateway, known.source)
                 == (way.prefix_len, way.interface, way.gateway, None);
@@ -398,6 +419,41 @@ mod tests {
     }
 
     #[test]
+    fn ipv6_sends_from_the_address_that_fits() {
+        // Shows the choice by scope, by preference and by common bits (RFC 6724's rules 1, 2, 3 and 8), towards neighbours
+        // and by a router that has but an address of the link.
+        let mut table = Table::new();
+        let local = |address, prefix_len| LocalAddress { address: ip(address), prefix_len, interface: 0 };
+        for (address, len) in
+            [("fe80::1", 64), ("fd00::1", 128), ("2001:db8:1::1", 128), ("2001:db8:2::1", 128)]
+        {
+            table.add_address(local(address, len), 1500).unwrap();
+        }
+        let router = route("::", 0, Some("fe80::9"));
+        table.add_route(router).unwrap();
+        table.add_route(route("2001:db8:1::", 64, None)).unwrap();
+        let from = |table: &Table, to| table.next_hop(ip(to)).map(|hop| hop.source.to_string());
+        for (to, due) in [
+            ("fe80::7", "fe80::1"),
+            ("2001:db8:1::7", "2001:db8:1::1"),
+            ("2001:db8:2::7", "2001:db8:2::1"),
+            ("fd00:9::7", "fd00::1"),
+        ] {
+            assert_eq!(from(&table, to).as_deref(), Some(due), "{to}");
+        }
+        table.set_deprecated(ip("2001:db8:2::1"), true);
+        assert_eq!(from(&table, "2001:db8:2::7").as_deref(), Some("2001:db8:1::1"));
+        table.set_deprecated(ip("2001:db8:2::1"), false);
+        assert_eq!(from(&table, "2001:db8:2::7").as_deref(), Some("2001:db8:2::1"));
+        table.set_ipv6_mtu(0, 1400);
+        assert_eq!((table.ipv6_mtu(0), table.ipv6_mtu(1)), (Some(1400), None));
+        table.remove_unsourced(&route("fe80::", 64, None));
+        assert!(table.next_hop(ip("fe80::7")).is_some(), "an address's own subnet stays");
+        table.remove_unsourced(&router);
+        assert_eq!(from(&table, "2001:db8:2::7"), None);
+    }
+
+    #[test]
     fn the_longest_prefix_wins() {
         // Shows connected subnets, the default gateway, a more specific route, and its removal.
         let mut table = table();
@@ -415,9 +471,15 @@ mod tests {
         assert_eq!(hop(&table, "8.8.8.9"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
         table.remove_route(ip("8.8.8.8"), 32);
         assert_eq!(hop(&table, "8.8.8.8"), Some((ip("192.168.0.1"), ip("192.168.7.9"))));
+        // A router that is reached by other means, as those of IPv6 are by their own word.
+        table.add_route(route("2001:db9::", 32, Some("fe80::9"))).unwrap();
         table.remove_address(ip("10.0.0.1"));
         assert!(!table.is_local(ip("10.0.0.1")));
-        assert_eq!(hop(&table, "10.0.0.7"), Some((ip("10.0.0.254"), ip("192.168.7.9"))));
+        // Its gateway is no neighbour any more; the others are what they were.
+        assert_eq!(hop(&table, "10.0.0.7"), None);
+        assert_eq!(hop(&table, "2001:db9::5"), Some((ip("fe80::9"), ip("2001:db8::1"))));
+        assert!(table.remove_way(ip("8.8.0.0"), 16) && !table.remove_way(ip("8.8.0.0"), 16));
+        assert_eq!(hop(&table, "8.8.8.8"), None);
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub enum Action {
         /// To which group.
         destination: Ipv6Addr,
     },
+    /// Tell the routers that listen that we are in the group of an address, before it is asked for and once it is ours.
+    Joined {
+        /// The address.
+        address: Ipv6Addr,
+    },
+    /// Tell them of all our groups, for they have asked.
+    Listening,
     /// The address is ours from now on.
     Add {
         /// The address.
@@ -139,6 +146,8 @@ pub struct Addresses {
     retransmit: Duration,
     entries: Vec<Entry>,
     routers: Routers,
+    /// When routers are told of our groups.
+    report_at: Instant,
     next: Instant,
 }
 
@@ -154,6 +163,7 @@ impl Addresses {
             retransmit: super::neighbour::RETRY_INTERVAL,
             entries: Vec::new(),
             routers: Routers::default(),
+            report_at: Instant::FOREVER,
             next: Instant::FOREVER,
         }
     }
@@ -264,6 +274,17 @@ impl Addresses {
         self.plan();
     }
 
+    /// A router asks for our groups, and leaves us so much time for the answer.
+    //= https://www.rfc-editor.org/rfc/rfc3810#section-6.2
+    //# Instead of responding immediately, the node
+    //# delays its response by a random amount of time, bounded by the
+    pub fn on_query(&mut self, within: Duration, now: Instant) {
+        let dice = self.hash.hash_one((self.mac, now.0)) % 1024;
+        let delay = within * u32::try_from(dice).unwrap_or(0) / 1024;
+        self.report_at = self.report_at.min(now.saturating_add(delay));
+        self.plan();
+    }
+
     /// When `advance` has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -277,6 +298,10 @@ impl Addresses {
         }
         for at in (0..self.entries.len()).rev() {
             self.advance_entry(at, now, out);
+        }
+        if self.report_at <= now {
+            self.report_at = Instant::FOREVER;
+            out.push(Action::Listening);
         }
         self.solicit(now, out);
         self.routers.expire(now, out);
@@ -303,6 +328,11 @@ impl Addresses {
                 entry.due = now.saturating_add(self.retransmit);
                 let ask = Ask::Neighbour { target: address, station: None };
                 let destination = ipv6::solicited_node(address);
+                //= https://www.rfc-editor.org/rfc/rfc4862#section-5.4.2
+                //# Before sending a Neighbor Solicitation, an interface MUST join the
+                //# all-nodes multicast address and the solicited-node multicast address
+                //# of the tentative address.
+                out.push(Action::Joined { address });
                 out.push(Action::Ask { ask, source: Ipv6Addr::UNSPECIFIED, destination });
             }
             State::Tentative { .. } if entry.due <= now => self.assign(at, now, out),
@@ -316,6 +346,7 @@ impl Addresses {
         entry.state = State::Assigned;
         let Entry { address, prefix_len, .. } = *entry;
         out.push(Action::Add { address, prefix_len });
+        out.push(Action::Joined { address });
         entry.judge(now, out);
         // Whoever remembers another station with it learns at once, as with a gratuitous ARP.
         let ask = Ask::Ours { target: address, station: self.mac, solicited: false, overrides: true };
@@ -442,7 +473,7 @@ impl Addresses {
             due.min(preferred).min(entry.valid_until)
         };
         let entries = self.entries.iter().map(of_entry).min().unwrap_or(Instant::FOREVER);
-        self.next = entries.min(self.routers.next());
+        self.next = entries.min(self.routers.next()).min(self.report_at);
     }
 }
 

@@ -429,10 +429,12 @@ impl Lane {
         let event = match event {
             Event::Listening { listener, local } => Event::Listening { listener, local },
             Event::Accepted { listener, stream, peer } => Event::Accepted { listener, stream, peer },
+            Event::Connecting { stream, local } => Event::Connecting { stream, local },
             Event::Connected { stream, local } => Event::Connected { stream, local },
             Event::Received { stream, data } => {
                 Event::Received { stream, data: received(stream.into(), data) }
             }
+            Event::Urgent { stream, ahead } => Event::Urgent { stream, ahead },
             Event::End { stream } => Event::End { stream },
             Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
                 Some(payload) => Event::Sent { stream, payload },
@@ -448,6 +450,7 @@ impl Lane {
                 None => return,
             },
             Event::Timer => Event::Timer,
+            Event::Configured => Event::Configured,
             Event::Info { stream, info } => Event::Info { stream, info },
             Event::Closed { socket, reason, unsent } => {
                 return self.lift_last(
@@ -505,6 +508,7 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
             Action::SendTo { socket, to, payload: lent.lend(payload, None, tag), notify }
         }
         Action::Timer { at } => Action::Timer { at },
+        Action::Configure { change } => Action::Configure { change },
         Action::Set { socket, option } => Action::Set { socket, option },
         Action::Inspect { stream } => Action::Inspect { stream },
         Action::Shutdown { stream } => Action::Shutdown { stream },

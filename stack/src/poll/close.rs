@@ -110,7 +110,7 @@ impl Poller {
     }
 
     fn end(&mut self, lane: &mut Lane, descriptor: Descriptor, socket: &Socket) {
-        if socket.phase == Phase::Connecting {
+        if socket.phase == Phase::Connecting && socket.stream.is_none() {
             let cancel = Op::cancel(descriptor.tag(Asked::Main));
             let _ = self.submit(lane, descriptor, Asked::Other, cancel);
         }

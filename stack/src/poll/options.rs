@@ -7,7 +7,7 @@ use super::socket::{Phase, Socket};
 use super::{Asked, Descriptor, Errno, Family, Kind, Poller};
 use crate::config::Congestion;
 use crate::lane::Lane;
-use crate::socket::{Op, SocketId, SocketOption, StreamOptions, TcpInfo};
+use crate::socket::{Op, QuickAck, SocketId, SocketOption, StreamOptions, TcpInfo};
 
 /// Levels of options.
 #[expect(missing_docs, reason = "the names are Linux's")]
@@ -93,6 +93,9 @@ const SEND_MIN: u32 = 4608;
 /// See `SEND_MIN`.
 const RECEIVE_MIN: u32 = 2304;
 
+/// The time to live of packets, unless the application sets it.
+const HOP_LIMIT: i32 = 64;
+
 /// What a socket was told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -107,6 +110,8 @@ pub(super) struct Options {
     pub priority: i32,
     pub mtu_discover: i32,
     pub send_bytes: u32,
+    /// What `send_bytes` may grow to; nothing, once SO_SNDBUF was set.
+    pub send_bytes_max: u32,
     pub receive_bytes: u32,
     pub receive_low: u32,
     pub not_sent_low: u32,
@@ -114,7 +119,6 @@ pub(super) struct Options {
     pub send_timeout: Duration,
     pub linger: Option<Duration>,
     pub linger2: i32,
-    pub quick_ack: bool,
     pub stream: StreamOptions,
 }
 
@@ -132,6 +136,7 @@ impl Options {
             priority: 0,
             mtu_discover: 1,
             send_bytes: buffers.send[1],
+            send_bytes_max: buffers.send[2],
             receive_bytes: buffers.receive[1],
             receive_low: 1,
             not_sent_low: u32::MAX,
@@ -139,7 +144,6 @@ impl Options {
             send_timeout: Duration::ZERO,
             linger: None,
             linger2: 0,
-            quick_ack: true,
             stream: StreamOptions::default(),
         }
     }
@@ -187,7 +191,11 @@ impl Poller {
         value: &[u8],
     ) -> Result<(), Errno> {
         let socket = self.socket_mut(descriptor)?;
-        let before = socket.options.stream;
+        let mut before = socket.options.stream;
+        if (level, name) == (level::TCP, name::TCP_QUICKACK) {
+            // It acts each time it is set.
+            before.quick_ack = QuickAck::Default;
+        }
         match (level, socket.kind) {
             (level::SOCKET, _) => socket.set_own(name, value)?,
             (level::IP, _) => socket.set_ip(name, value)?,
@@ -326,7 +334,10 @@ impl Socket {
             name::SO_KEEPALIVE => options.stream.keepalive = on,
             name::SO_OOBINLINE => options.oob_inline = on,
             name::SO_PRIORITY => options.priority = value,
-            name::SO_SNDBUF | name::SO_SNDBUFFORCE => options.send_bytes = bytes.max(SEND_MIN),
+            name::SO_SNDBUF | name::SO_SNDBUFFORCE => {
+                options.send_bytes = bytes.max(SEND_MIN);
+                options.send_bytes_max = 0;
+            }
             name::SO_RCVBUF | name::SO_RCVBUFFORCE => {
                 options.receive_bytes = bytes.max(RECEIVE_MIN);
                 options.stream.receive_bytes = options.receive_bytes / 2;
@@ -442,16 +453,10 @@ impl Socket {
     }
 
     fn ip(&self, name: i32) -> Result<Vec<u8>, Errno> {
-        let hop_limit = self.options.stream.hop_limit;
         let value = match name {
             name::IP_TOS => i32::from(self.options.stream.traffic_class),
-            name::IP_TTL => {
-                if hop_limit == 0 {
-                    64
-                } else {
-                    i32::from(hop_limit)
-                }
-            }
+            name::IP_TTL if self.options.stream.hop_limit == 0 => HOP_LIMIT,
+            name::IP_TTL => i32::from(self.options.stream.hop_limit),
             name::IP_RECVERR => i32::from(self.options.receive_errors),
             name::IP_MTU_DISCOVER => self.options.mtu_discover,
             _ => return Err(Errno::NoOption),
@@ -492,7 +497,9 @@ impl Socket {
                 options.linger2 = given.clamp(-1, 120);
                 stream.fin_timeout_s = u16::try_from(options.linger2).unwrap_or(0);
             }
-            name::TCP_QUICKACK => options.quick_ack = given != 0,
+            name::TCP_QUICKACK => {
+                stream.quick_ack = if given & 1 == 1 { QuickAck::On } else { QuickAck::Off };
+            }
             name::TCP_NOTSENT_LOWAT => options.not_sent_low = given.cast_unsigned(),
             _ => return Err(Errno::NoOption),
         }
@@ -527,7 +534,7 @@ impl Socket {
                     options.linger2
                 }
             }
-            name::TCP_QUICKACK => i32::from(options.quick_ack),
+            name::TCP_QUICKACK => i32::from(stream.quick_ack != QuickAck::Off),
             name::TCP_USER_TIMEOUT => stream.user_timeout_ms.cast_signed(),
             name::TCP_NOTSENT_LOWAT => options.not_sent_low.cast_signed(),
             name::TCP_CONGESTION => {

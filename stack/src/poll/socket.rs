@@ -65,6 +65,10 @@ pub(super) struct Socket {
     /// Received bytes that nobody has read.
     pub received: VecDeque<Received>,
     pub received_bytes: usize,
+    /// How many bytes are to be read before the urgent byte; it is the last of the peer's urgent data.
+    pub urgent: Option<usize>,
+    /// The urgent byte was read out of line, and is still in it.
+    pub urgent_taken: bool,
     /// The peer's FIN has come.
     pub ended: bool,
     pub read_shut: bool,
@@ -98,6 +102,8 @@ impl Socket {
             parent: None,
             received: VecDeque::new(),
             received_bytes: 0,
+            urgent: None,
+            urgent_taken: false,
             ended: false,
             read_shut: false,
             write_shut: false,
@@ -120,7 +126,8 @@ impl Socket {
 
     fn is_readable(&self) -> bool {
         let least = (self.options.receive_low as usize).max(1);
-        self.received_bytes >= least
+        let aside = self.has_urgent_aside();
+        self.received_bytes - usize::from(aside) >= least
     }
 
     /// What the socket is ready for. A caller that is told it cannot be written is told when it can.
@@ -157,6 +164,9 @@ impl Socket {
             } else {
                 self.wants_room = true;
             }
+        }
+        if self.urgent.is_some_and(|at| at < self.received_bytes) && !self.urgent_taken {
+            readiness |= Readiness::PRI;
         }
         if self.error.is_some() {
             readiness |= Readiness::ERR;
@@ -262,6 +272,11 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             socket.local = Some(local);
             Readiness::NONE
         }
+        Event::Connecting { stream, local } => {
+            socket.stream = Some(stream);
+            socket.local = Some(local);
+            Readiness::NONE
+        }
         Event::Bound { socket: udp, local } => {
             socket.udp = Some(udp);
             socket.local = Some(local);
@@ -277,6 +292,11 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
                 socket.datagrams.push_back((from, data));
             }
             Readiness::IN
+        }
+        Event::Urgent { ahead, .. } => {
+            socket.urgent = (socket.received_bytes + ahead as usize).checked_sub(1);
+            socket.urgent_taken = false;
+            Readiness::PRI
         }
         Event::End { .. } => {
             socket.ended = true;

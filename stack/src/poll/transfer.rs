@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::socket::{Phase, Socket};
 use super::{Asked, Descriptor, Errno, Kind, Poller};
 use crate::lane::Lane;
-use crate::socket::{Action, Op, Received};
+use crate::socket::{Action, Op, Received, SocketOption, Stream};
 
 /// How one call reads or writes. The bits are those of Linux's `MSG_` flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,12 +58,18 @@ impl Poller {
         if socket.kind == Kind::Datagram {
             return socket.read_datagram(into, flags).map(|(len, ..)| len);
         }
-        check_flags(flags)?;
+        if flags.any(Flags::ERROR_QUEUE) {
+            return Err(Errno::Again);
+        }
+        if flags.any(Flags::OUT_OF_BAND) {
+            return socket.read_urgent(into, flags);
+        }
         if socket.phase == Phase::Listening || socket.phase == Phase::Connecting {
             // Linux has a connecting socket wait for data, and tells of a listening one that it is not connected.
             let connecting = socket.phase == Phase::Connecting;
             return Err(if connecting { Errno::Again } else { Errno::NotConnected });
         }
+        socket.skip_urgent();
         if socket.received_bytes == 0 || into.is_empty() {
             return if into.is_empty() && socket.received_bytes > 0 {
                 Ok(0)
@@ -71,6 +77,9 @@ impl Poller {
                 socket.nothing_to_read()
             };
         }
+        // What lies before the urgent byte is read by itself, so that it can be told where that is.
+        let most = socket.urgent.filter(|at| *at > 0).map_or(into.len(), |at| at.min(into.len()));
+        let into = &mut into[..most];
         let wanted = if flags.any(Flags::WAIT_ALL) { into.len() } else { 1 };
         let least = wanted.max(socket.options.receive_low as usize).min(into.len());
         let over = socket.ended || socket.read_shut || socket.error.is_some();
@@ -108,7 +117,7 @@ impl Poller {
         if socket.kind == Kind::Datagram {
             return self.write_datagram(lane, descriptor, bytes, None);
         }
-        if flags.any(Flags::OUT_OF_BAND | Flags::FAST_OPEN) {
+        if flags.any(Flags::FAST_OPEN) {
             return Err(Errno::NotSupported);
         }
         if socket.phase == Phase::Connecting {
@@ -116,6 +125,10 @@ impl Poller {
         }
         socket.check_writable()?;
         let Some(stream) = socket.stream else { return Err(Errno::BrokenPipe) };
+        if bytes.len() > socket.room() {
+            self.grow(lane, descriptor, stream);
+        }
+        let socket = self.socket_mut(descriptor)?;
         let len = bytes.len().min(socket.room());
         if len < bytes.len() {
             socket.wants_room = true;
@@ -139,19 +152,35 @@ impl Poller {
                 socket.queued_bytes += part.len();
             }
         }
+        if flags.any(Flags::OUT_OF_BAND) && written > 0 {
+            self.submit(lane, descriptor, Asked::Other, Op::set(stream, SocketOption::Urgent))?;
+        }
         Ok(written)
+    }
+
+    /// The next byte to be read is the urgent one (SIOCATMARK).
+    ///
+    /// Errors: there is no such socket.
+    pub fn is_at_mark(&self, descriptor: Descriptor) -> Result<bool, Errno> {
+        self.socket(descriptor).map(|socket| socket.urgent == Some(0))
     }
 }
 
-fn check_flags(flags: Flags) -> Result<(), Errno> {
-    if flags.any(Flags::ERROR_QUEUE) {
-        return Err(Errno::Again);
+impl Poller {
+    /// A send buffer that nobody has set grows with the congestion window: twice that keeps the network busy while
+    /// acknowledgements come back, as Linux has it.
+    fn grow(&mut self, lane: &mut Lane, descriptor: Descriptor, stream: Stream) {
+        let Ok(socket) = self.socket(descriptor) else { return };
+        let most = socket.options.send_bytes_max;
+        if most <= socket.options.send_bytes {
+            return;
+        }
+        let Ok(info) = self.inspect(lane, descriptor, stream) else { return };
+        if let Ok(socket) = self.socket_mut(descriptor) {
+            let wanted = info.cwnd.saturating_mul(2).min(most);
+            socket.options.send_bytes = socket.options.send_bytes.max(wanted);
+        }
     }
-    if flags.any(Flags::OUT_OF_BAND) {
-        // There is no urgent data, or it is in line.
-        return Err(Errno::Invalid);
-    }
-    Ok(())
 }
 
 impl Socket {
@@ -173,6 +202,38 @@ impl Socket {
         }
         self.take_error()?;
         Err(Errno::BrokenPipe)
+    }
+
+    /// The urgent byte lies aside, and nothing is before it.
+    pub(super) fn has_urgent_aside(&self) -> bool {
+        !self.options.oob_inline && self.urgent == Some(0) && self.received_bytes > 0
+    }
+
+    /// Out of line, the urgent byte is not read with the others.
+    fn skip_urgent(&mut self) {
+        if self.has_urgent_aside() && (self.received_bytes > 1 || self.urgent_taken) {
+            self.consume(&mut [0], Flags::NONE);
+            self.urgent = None;
+        }
+    }
+
+    /// The urgent byte, out of line.
+    fn read_urgent(&mut self, into: &mut [u8], flags: Flags) -> Result<usize, Errno> {
+        let at =
+            self.urgent.filter(|_| !self.options.oob_inline && !self.urgent_taken).ok_or(Errno::Invalid)?;
+        if at >= self.received_bytes {
+            return Err(Errno::Again);
+        }
+        let mut before = vec![0; at + 1];
+        self.peek(&mut before);
+        self.urgent_taken = !flags.any(Flags::PEEK);
+        match (into.first_mut(), before.last()) {
+            (Some(place), Some(byte)) => {
+                *place = *byte;
+                Ok(1)
+            }
+            _ => Ok(0),
+        }
     }
 
     fn peek(&self, into: &mut [u8]) -> usize {
@@ -202,6 +263,9 @@ impl Socket {
             copied += len;
         }
         self.received_bytes -= copied;
+        if let Some(at) = self.urgent {
+            self.urgent = at.checked_sub(copied);
+        }
         copied
     }
 }

@@ -36,6 +36,13 @@ pub enum Event<D = Received, P = Payload> {
         /// The peer.
         peer: SocketAddr,
     },
+    /// A connection with options of its own is being opened: its handle, so that they can be changed meanwhile.
+    Connecting {
+        /// The connection.
+        stream: Stream,
+        /// Our end.
+        local: SocketAddr,
+    },
     /// A connection we opened is established.
     Connected {
         /// The connection.
@@ -49,6 +56,14 @@ pub enum Event<D = Received, P = Payload> {
         stream: Stream,
         /// The bytes.
         data: D,
+    },
+    /// The peer has sent urgent data, or more of it. It is in line: the last of it lies `ahead` bytes behind what was
+    /// received before.
+    Urgent {
+        /// The connection.
+        stream: Stream,
+        /// Bytes to its end, counted from the next `Received`.
+        ahead: u32,
     },
     /// The peer has sent its FIN. Sending goes on.
     End {
@@ -92,6 +107,8 @@ pub enum Event<D = Received, P = Payload> {
     },
     /// The time has come.
     Timer,
+    /// Addresses or routes were changed on this lane, and the others have been told.
+    Configured,
     /// A connection's figures.
     Info {
         /// The connection.
@@ -198,6 +215,8 @@ pub enum Reason {
     Stopping,
     /// The connection goes on in another engine.
     Moved,
+    /// Our address was removed.
+    AddressGone,
     /// The process that ran the engine has gone.
     ServiceLost,
 }

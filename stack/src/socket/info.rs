@@ -46,6 +46,8 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// Both ends understand SACK.
     pub sack: bool,
+    /// Both ends use ECN.
+    pub ecn: bool,
     /// Both ends scale windows: by the peer's shift and by ours.
     pub scales: Option<(u8, u8)>,
     /// Smoothed round-trip time. Units: microseconds; zero before the first measurement.

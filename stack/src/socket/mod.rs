@@ -13,5 +13,7 @@ pub use handle::{LaneId, Listener, QueueId, SocketId, Stream, Tag, Udp};
 pub use info::{Recovery, TcpInfo, TcpState};
 pub(crate) use memory::Returns;
 pub use memory::{Payload, Received};
-pub use op::{Action, CONNECT_TIMEOUT, ListenOptions, Op, SocketOption, StreamOptions};
+pub use op::{
+    Action, CONNECT_TIMEOUT, ListenOptions, NetworkChange, Op, QuickAck, SocketOption, StreamOptions,
+};
 pub use per_socket::PerSocket;

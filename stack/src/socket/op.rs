@@ -1,10 +1,10 @@
 //! Ops: what an application asks of its lane. What comes back is in `event.rs`.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
-use crate::config::Congestion;
+use crate::config::{Address, Congestion, Gateway};
 use crate::time::Instant;
 
 /// What to do, where its completions go, and under which tag.
@@ -39,7 +39,7 @@ pub enum Action<P = Payload> {
         timeout: Duration,
         /// The lane it is to live on; `None`: the one that is asked. Another one answers with `WrongLane`.
         lane: Option<LaneId>,
-        /// What the connection begins with; `None`: the defaults.
+        /// What the connection begins with; `None`: the defaults. With options of its own, `Connecting` comes first.
         options: Option<Box<StreamOptions>>,
     },
     /// Deliver what arrives. Multishot: `Received` …, `End`. Given again, it moves the direction to another queue and tag.
@@ -78,6 +78,12 @@ pub enum Action<P = Payload> {
     Timer {
         /// When, on the lane's clock.
         at: Instant,
+    },
+    /// Change the addresses or routes of the whole runtime. On lane zero alone: others answer with `WrongLane`.
+    /// → `Configured`.
+    Configure {
+        /// What to change.
+        change: NetworkChange,
     },
     /// Change an option, in order with the ops around it; silent unless it fails.
     Set {
@@ -182,6 +188,11 @@ impl Op {
         Op::new(Action::Set { socket: socket.into(), option })
     }
 
+    /// Change the runtime's addresses or routes.
+    pub fn configure(change: NetworkChange) -> Op {
+        Op::new(Action::Configure { change })
+    }
+
     /// Ask for a connection's figures.
     pub fn inspect(stream: Stream) -> Op {
         Op::new(Action::Inspect { stream })
@@ -256,6 +267,42 @@ impl Op {
     }
 }
 
+/// A change of the addresses and routes of a runtime.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NetworkChange {
+    /// Take an address on an interface, and announce it there.
+    ///
+    /// Errors: `AddressInUse` if it is ours already, `AddressNotAvailable` if no host can have it, `Unreachable` if
+    /// there is no such interface, `NoRoom`.
+    AddAddress {
+        /// The address and its subnet.
+        address: Address,
+        /// The interface: its device's place among the runtime's.
+        interface: u8,
+    },
+    /// Give an address up. Its connections are reset and end with [`super::Reason::AddressGone`], connects that have
+    /// not succeeded fail; listeners and UDP sockets bound to it stay, and are reached again once it is back. Routes by
+    /// gateways of its subnet go as well.
+    ///
+    /// Errors: `AddressNotAvailable` if it is not ours.
+    RemoveAddress {
+        /// The address.
+        address: IpAddr,
+    },
+    /// Take a route through a gateway on one of our subnets; a default route has a prefix of no bits.
+    ///
+    /// Errors: `Unreachable` if the gateway is on none, `AddressNotAvailable` if it is ourselves, `NoRoom`.
+    AddRoute(Gateway),
+    /// Give up the routes through gateways to exactly these destinations.
+    ///
+    /// Errors: `Unreachable` if there is none.
+    RemoveRoute {
+        /// The destinations.
+        destination: Address,
+    },
+}
+
 /// How a listener takes connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListenOptions {
@@ -308,8 +355,22 @@ pub struct StreamOptions {
     pub receive_bytes: u32,
     /// How long FIN_WAIT_2 lasts once the application has closed. Units: seconds.
     pub fin_timeout_s: u16,
+    /// How soon segments are acknowledged.
+    pub quick_ack: QuickAck,
     /// How it finds out how much may be in flight. `None`: as the configuration has it.
     pub congestion: Option<Congestion>,
+}
+
+/// How soon segments are acknowledged. Setting it anew acts anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QuickAck {
+    /// At a connection's start at once, then delayed.
+    #[default]
+    Default,
+    /// The next ones at once.
+    On,
+    /// Delayed from here on.
+    Off,
 }
 
 /// Settings that can change during a connection's life.
@@ -326,6 +387,8 @@ pub enum SocketOption {
     ReceiveFrames(u32),
     /// How the stream finds out how much may be in flight. The window stays as it is.
     Congestion(Congestion),
+    /// What was sent so far ends with urgent data: said to the peer until it is acknowledged (RFC 9293 section 3.8.5).
+    Urgent,
     /// Everything a stream does otherwise than its lane's configuration; of a listener: what its connections begin with.
     Stream(StreamOptions),
     /// Of a listener: further connections that may be under way or wait to be accepted.

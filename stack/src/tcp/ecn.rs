@@ -283,7 +283,8 @@ pub fn react(connection: &mut Connection, acked: u32) {
     }
     let una = connection.hot.snd_una;
     let end = connection.controls.get(connection.hot.control).map_or(una, |control| control.cwr_end);
-    if connection.hot.ecn & bit::REDUCED != 0 && una.ge(end) {
+    // What was in flight as the window fell may have met the same congestion, up to its last byte.
+    if connection.hot.ecn & bit::REDUCED != 0 && una.gt(end) {
         connection.hot.ecn &= !bit::REDUCED;
     }
     if !connection.signals.echoed

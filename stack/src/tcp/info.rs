@@ -17,6 +17,7 @@ pub fn info(connection: &Connection) -> TcpInfo {
         recovery: recovery(connection),
         timestamps: connection.is(flag::TIMESTAMPS),
         sack: connection.is(flag::SACK),
+        ecn: hot.ecn & ecn::bit::OK != 0,
         scales: (scaled != (0, 0)).then_some(scaled),
         rtt_us: hot.srtt_us,
         rttvar_us: hot.rttvar_us,

@@ -4,11 +4,13 @@
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
 use super::ecn;
+use super::options;
 use super::send::mark;
 use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
+use super::urgent;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 
@@ -49,6 +51,8 @@ pub struct Verdict {
     pub reset: bool,
     /// The connection is established now.
     pub connected: bool,
+    /// Urgent data that the application does not know of yet ends before this number.
+    pub urgent: Option<SeqNum>,
     /// The connection is over.
     pub end: Option<End>,
 }
@@ -120,6 +124,8 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     connection.cold.snd_wl2 = segment.ack;
     acknowledge(connection, segment, 0);
     establish(connection);
+    // Text beside the SYN fits the window that our SYN offered.
+    connection.hot.rcv_adv += options::window_room(connection).min(u32::from(u16::MAX));
     let accept = text(connection, segment.seq + 1, len);
     note_fin(connection, segment, segment.seq + 1 + len);
     Verdict { accept, connected: true, ..Verdict::default() }
@@ -127,29 +133,29 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
 
 /// What the SYNs' options settle.
 pub fn negotiate(connection: &mut Connection, segment: &Segment) {
-    let options = &segment.options;
+    let offered = &segment.options;
     let config = connection.config;
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
     let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
-    let peer_mss = options.mss.unwrap_or(default).max(MSS_MIN);
+    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
-    match options.window_scale {
+    match offered.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);
-            connection.hot.rcv_scale = config.window_scale;
+            connection.hot.rcv_scale = options::window_scale(connection.options, config);
         }
         _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
     }
     connection.clear(flag::TIMESTAMPS | flag::SACK);
-    if let (Some((value, _)), true) = (options.timestamps, config.timestamps) {
+    if let (Some((value, _)), true) = (offered.timestamps, config.timestamps) {
         connection.set(flag::TIMESTAMPS);
         connection.hot.ts_recent = value;
         connection.cold.ts_recent_at = connection.now.millis;
     }
-    if options.sack_permitted && config.sack {
+    if offered.sack_permitted && config.sack {
         connection.set(flag::SACK);
     }
 }
@@ -230,6 +236,8 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     if verdict.end.is_some() {
         return verdict;
     }
+    // Sixth, the URG bit.
+    verdict.urgent = urgent::input(connection, segment);
     // Seventh, the segment text; a SYN takes the number before it.
     let start = segment.seq + u32::from(segment.flags.contains(Flags::SYN));
     if len > 0 && connection.hot.state.receives() {
@@ -296,6 +304,11 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
             return verdict;
         }
         timers::heard(connection);
+        let urgent = urgent::input(connection, segment);
+        if urgent.is_some() {
+            connection.set(flag::ACK_NOW);
+            return Verdict { urgent, ..Verdict::dropped(DropReason::TcpNotAcceptable) };
+        }
     }
     if len > 0 || segment.flags.contains(Flags::FIN) {
         if is_duplicate(connection, segment, len) {
@@ -390,8 +403,9 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 fn update_timestamp(connection: &mut Connection, segment: &Segment) {
+    let outdated = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (segment.options.timestamps, connection.is(flag::TIMESTAMPS))
-        && value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0
+        && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
         && segment.seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
@@ -436,7 +450,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         State::FinWait1 => {
             connection.enter(State::FinWait2);
             if connection.is(flag::DEAF) {
-                let us = crate::time::nanoseconds(connection.config.fin_timeout) / 1_000;
+                let us = options::fin_timeout_us(connection);
                 connection.cold.life_at = connection.now.after(us);
             }
             Ok(Verdict::default())

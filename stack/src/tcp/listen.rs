@@ -1,6 +1,7 @@
 //! LISTEN, and SYN_RECEIVED by way of a listener: compact, bounded, and forgotten in time.
 //! A half-open connection that is acknowledged becomes a flow, and `input` takes over.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
@@ -31,6 +32,8 @@ pub struct HalfOpen {
     pub adv_mss: u16,
     /// The window we announced.
     pub window: u16,
+    /// The shift of our windows.
+    pub scale: u8,
     /// The peer asked for ECN, and it is granted.
     pub ecn: bool,
     /// SYN-ACKs sent again.
@@ -111,7 +114,7 @@ impl HalfOpen {
         let stamps = offered.timestamps.filter(|_| config.timestamps);
         segment.options = Options {
             mss: Some(self.adv_mss),
-            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| config.window_scale),
+            window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| self.scale),
             sack_permitted: offered.sack_permitted && config.sack,
             timestamps: stamps.map(|(value, _)| (now.millis.wrapping_add(self.ts_offset), value)),
             ..Options::NONE
@@ -163,8 +166,11 @@ impl HalfOpen {
                 Half::Challenge(DropReason::TcpResetNotExact)
             };
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
         if segment.flags.contains(Flags::SYN) {
-            return Half::Challenge(DropReason::TcpNotAcceptable);
+            return Half::Forget(DropReason::TcpNotAcceptable);
         }
         if !segment.flags.contains(Flags::ACK) {
             return Half::Drop(DropReason::TcpNotAcceptable);
@@ -279,6 +285,11 @@ impl HalfOpens {
         before - self.entries.len()
     }
 
+    /// Forget all of an address of ours. Returns the listener of each.
+    pub fn remove_local(&mut self, ip: IpAddr) -> Vec<u32> {
+        self.entries.extract_if(|tuple, _| tuple.local.ip() == ip).map(|(_, entry)| entry.listener).collect()
+    }
+
     /// When `next_due` has something.
     pub fn next_deadline(&self, now: Ticks) -> Ticks {
         let fronts = self.queues.iter().filter_map(|queue| queue.front());
@@ -327,6 +338,7 @@ pub fn half_open(
         ts_offset,
         adv_mss: 0,
         window: 0,
+        scale: 0,
         ecn: false,
         retries: 0,
         sent_us: now.micros,
@@ -382,7 +394,7 @@ mod tests {
         assert_eq!(judge(501, 9000, Flags::ACK), Half::Reset);
         assert_eq!(judge(501, 9002, Flags::ACK), Half::Reset);
         assert_eq!(judge(500, 0, Flags::SYN), Half::Again);
-        assert!(matches!(judge(501, 0, Flags::SYN), Half::Challenge(_)));
+        assert!(matches!(judge(501, 0, Flags::SYN), Half::Forget(_)));
         assert!(matches!(judge(501, 0, Flags::RST), Half::Forget(_)));
         assert!(matches!(judge(502, 0, Flags::RST), Half::Challenge(_)));
         assert!(matches!(judge(1501, 0, Flags::RST), Half::Drop(_)));

@@ -13,6 +13,7 @@
 //! | `prr`, `undo` | the pace of a repair; repairs that were for nothing |
 //! | `history` | what was learnt of the path |
 //! | `ecn` | what was marked, and how both ends tell each other |
+//! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `info` | its figures, for those who ask |
@@ -44,5 +45,6 @@ pub mod time_wait;
 pub mod timers;
 pub mod tlp;
 pub mod undo;
+pub mod urgent;
 
 pub use crate::wire::tcp::SeqNum;

@@ -1,9 +1,11 @@
 //! What a connection does otherwise than the lane's configuration says, and what changing it does.
 
 use super::send::mark;
-use super::state::{Connection, flag};
+use super::state::{Connection, decline, flag};
 use super::timers;
-use crate::socket::StreamOptions;
+use crate::config::TcpConfig;
+use crate::socket::{QuickAck, StreamOptions};
+use crate::time::nanoseconds;
 
 /// Most that the options let a segment carry.
 pub fn mss_bound(options: &StreamOptions) -> u16 {
@@ -25,8 +27,104 @@ pub fn change(connection: &mut Connection, options: StreamOptions) {
         uncork(connection);
     }
     apply(connection);
+    set_quick(connection);
+    connection.options.quick_ack = QuickAck::Default;
     if before.keepalive != options.keepalive || before.keepalive_idle_s != options.keepalive_idle_s {
         timers::heard(connection);
+    }
+}
+
+/// The shift of our windows: for as much as may wait for the application (RFC 7323 section 2.3).
+pub fn window_scale(options: &StreamOptions, config: &TcpConfig) -> u8 {
+    if options.receive_bytes == 0 {
+        return config.window_scale;
+    }
+    let bits = u32::BITS - options.receive_bytes.leading_zeros();
+    u8::try_from(bits.saturating_sub(u16::BITS)).unwrap_or(0).min(14)
+}
+
+/// The options concern each segment. Kept as a bit of the hot part, so that other flows do not look here.
+pub fn are_said(options: &StreamOptions) -> bool {
+    options.receive_bytes > 0 || options.traffic_class > 0 || options.hop_limit > 0
+}
+
+/// Something beside the hot and the cold part concerns each segment.
+pub fn is_said(connection: &Connection) -> bool {
+    connection.hot.decline & decline::OPTIONS != 0
+}
+
+/// The type of service of the connection's segments, without the bits of ECN.
+pub fn traffic_class(connection: &Connection) -> u8 {
+    if is_said(connection) { connection.options.traffic_class } else { 0 }
+}
+
+/// The time to live of the connection's segments; zero: the port's.
+pub fn hop_limit(connection: &Connection) -> u8 {
+    if is_said(connection) { connection.options.hop_limit } else { 0 }
+}
+
+/// Bytes that may wait for the application, if that was set.
+fn bytes_max(connection: &Connection) -> Option<u32> {
+    let bytes = if is_said(connection) { connection.options.receive_bytes } else { 0 };
+    (bytes > 0).then_some(bytes)
+}
+
+/// Bytes the peer may have under way: what the frames we may still take stand for, within the bytes that were set.
+pub fn window_room(connection: &Connection) -> u32 {
+    let (held, each) = (connection.hot.held, u32::from(connection.cold.rcv_mss));
+    let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.frames_left);
+    match bytes_max(connection) {
+        None => frames * each,
+        Some(bytes) => (frames * each).min(bytes.saturating_sub(u32::from(held) * each)),
+    }
+}
+
+/// Frames the connection may hold: those that its bytes ask for, if they were set.
+fn frames_max(connection: &Connection) -> u16 {
+    let max = connection.cold.frames_max;
+    let Some(bytes) = bytes_max(connection) else { return max };
+    let frames = bytes.div_ceil(u32::from(connection.cold.rcv_mss).max(1));
+    u16::try_from(frames)
+        .unwrap_or(u16::MAX)
+        .clamp(max.min(connection.config.receive_frames), connection.config.receive_frames_max)
+}
+
+/// The whole receive buffer. Units: bytes.
+pub fn receive_bytes(connection: &Connection) -> u32 {
+    let frames = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    bytes_max(connection).unwrap_or(frames)
+}
+
+/// SYNs sent again before a connect is given up.
+pub fn syn_retries(connection: &Connection) -> u8 {
+    match connection.options.syn_retries {
+        0 => connection.config.syn_retries,
+        retries => retries,
+    }
+}
+
+/// As many keepalive probes were sent as may stay unanswered.
+pub fn is_probed_in_vain(connection: &Connection) -> bool {
+    let most = match connection.options.keepalive_probes {
+        0 => connection.config.keepalive_probes,
+        probes => probes,
+    };
+    connection.cold.probes >= most
+}
+
+/// Time between keepalive probes. Units: microseconds.
+pub fn keepalive_interval_us(connection: &Connection) -> u64 {
+    match connection.options.keepalive_interval_s {
+        0 => nanoseconds(connection.config.keepalive_interval) / 1_000,
+        seconds => u64::from(seconds) * 1_000_000,
+    }
+}
+
+/// How long FIN_WAIT_2 lasts once the application has closed. Units: microseconds.
+pub fn fin_timeout_us(connection: &Connection) -> u64 {
+    match connection.options.fin_timeout_s {
+        0 => nanoseconds(connection.config.fin_timeout) / 1_000,
+        seconds => u64::from(seconds) * 1_000_000,
     }
 }
 
@@ -35,6 +133,21 @@ fn uncork(connection: &mut Connection) {
     let tail = connection.hot.tail;
     if let Some(cell) = connection.cells.get_mut(tail) {
         cell.marks &= !mark::MORE;
+    }
+    super::urgent::push(connection);
+}
+
+/// Acknowledge at once for a while, or delay from here on.
+fn set_quick(connection: &mut Connection) {
+    match connection.options.quick_ack {
+        QuickAck::Default => {}
+        QuickAck::On => {
+            connection.cold.quick_acks = connection.config.quick_acks;
+            if connection.hot.unacked > 0 {
+                connection.set(flag::ACK_NOW);
+            }
+        }
+        QuickAck::Off => connection.cold.quick_acks = 0,
     }
 }
 
@@ -51,4 +164,5 @@ fn apply(connection: &mut Connection) {
     if options.keepalive_idle_s > 0 {
         connection.cold.keepalive_idle_s = options.keepalive_idle_s;
     }
+    connection.refresh_decline();
 }

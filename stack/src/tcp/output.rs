@@ -5,11 +5,12 @@ use super::congestion::validation;
 use super::ecn;
 use super::history::Timer;
 use super::loss::LossState;
+use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::undo::{self, Frto};
-use super::{prr, timers, tlp};
+use super::{prr, timers, tlp, urgent};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// One segment to send: a header, and where its payload begins in the send queue.
@@ -21,8 +22,10 @@ pub struct Emit {
     pub first: u32,
     /// Bytes of payload.
     pub len: u32,
-    /// The ECN field of its IP header.
+    /// Its IP header's type of service or traffic class; the two lowest bits are the ECN field.
     pub field: u8,
+    /// Its IP header's time to live or hop limit; zero: the port's.
+    pub hop_limit: u8,
 }
 
 /// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
@@ -44,6 +47,9 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     if let Some(emit) = &mut emit {
         connection.clear(flag::PROBE);
         ecn::stamp(connection, emit, nxt);
+        emit.field |= options::traffic_class(connection);
+        emit.hop_limit = options::hop_limit(connection);
+        urgent::stamp(connection, emit);
     }
     emit
 }
@@ -92,6 +98,10 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
             flags |= control_flag(connection.hot.state);
         } else {
             len += cell.len;
+            // A segment says the same each time it goes.
+            if cell.is(mark::PUSHED) {
+                flags |= Flags::PSH;
+            }
         }
         seq_len += cell.len;
         if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
@@ -104,9 +114,6 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
     }
     if lost > 0 {
         connection.active_mut().loss.again += lost;
-    }
-    if len > 0 {
-        flags |= Flags::PSH;
     }
     connection.cold.history.retransmits = connection.cold.history.retransmits.saturating_add(1);
     undo::note_sent(connection);
@@ -193,7 +200,10 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     //# the sending TCP endpoint buffers all user data (regardless of the PSH
     //# bit) until the outstanding data has been acknowledged or until the TCP
     //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
-    let nagle = !connection.is(flag::NO_DELAY) && connection.flight() > 0 && !connection.is(flag::FIN_QUEUED);
+    let nagle = !connection.is(flag::NO_DELAY)
+        && connection.flight() > 0
+        && !connection.is(flag::FIN_QUEUED)
+        && !urgent::is_pushed(connection);
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
 
@@ -241,8 +251,12 @@ pub(super) fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
 pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> Option<Emit> {
     let first = connection.hot.unsent;
     let seq = connection.hot.snd_nxt;
+    if connection.flight() == 0 {
+        // What the timer was to do while nothing was in flight it need not do any more.
+        connection.hot.retransmit_at = Ticks::OFF;
+    }
     let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
-    let mut seq_len = 0;
+    let (mut seq_len, mut last) = (0, NONE);
     while let Some(cell) = connection.cells.get(index) {
         let control = cell.is(mark::CONTROL);
         let over = !control && cell.len > left;
@@ -257,8 +271,9 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
             flags |= control_flag(connection.hot.state);
         } else {
             left -= cell.len;
+            last = index;
         }
-        cell.marks |= mark::SENT;
+        cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
         cell.sent_us = now;
         seq_len += cell.len;
         index = cell.next;
@@ -275,6 +290,9 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     //# no more queued data to be sent) (MUST-61).
     if len > 0 && index == NONE {
         flags |= Flags::PSH;
+        if let Some(cell) = connection.cells.get_mut(last) {
+            cell.marks |= mark::PUSHED;
+        }
     }
     prr::note_sent(connection, seq_len);
     timers::on_sent(connection);
@@ -356,11 +374,11 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
             connection.settle();
         }
     }
-    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT }
+    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0 }
 }
 
 /// TSval and TSecr of a segment sent now.
-fn timestamps(connection: &Connection) -> (u32, u32) {
+pub fn timestamps(connection: &Connection) -> (u32, u32) {
     (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
 }
 
@@ -371,8 +389,11 @@ fn syn_options(connection: &Connection) -> Options {
     let stamps = offered(config.timestamps, connection.is(flag::TIMESTAMPS));
     Options {
         mss: Some(connection.cold.adv_mss),
-        window_scale: offered(config.window_scaling, connection.hot.rcv_scale > 0)
-            .then_some(config.window_scale),
+        window_scale: offered(
+            config.window_scaling,
+            connection.hot.snd_scale.max(connection.hot.rcv_scale) > 0,
+        )
+        .then(|| options::window_scale(connection.options, config)),
         sack_permitted: offered(config.sack, connection.is(flag::SACK)),
         timestamps: stamps.then(|| timestamps(connection)),
         ..Options::NONE
@@ -410,17 +431,11 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
     u32::from(connection.hot.mss).saturating_sub(options).max(1)
 }
 
-/// Bytes the peer may have under way: what the frames we may still take stand for.
-pub fn window_room(connection: &Connection) -> u32 {
-    let frames = u32::from(connection.cold.frames_max.saturating_sub(connection.hot.held));
-    frames.min(connection.frames_left) * u32::from(connection.cold.rcv_mss)
-}
-
 /// Least step by which the window's edge moves.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
 fn window_step(connection: &Connection) -> u32 {
-    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let whole = options::receive_bytes(connection);
     (whole / 2).min(u32::from(connection.cold.rcv_mss))
 }
 
@@ -428,7 +443,7 @@ fn window_step(connection: &Connection) -> u32 {
 fn window_edge(connection: &Connection) -> SeqNum {
     let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
     let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;
-    let edge = nxt + window_room(connection).min(limit);
+    let edge = nxt + options::window_room(connection).min(limit);
     if edge.gt(adv) && edge.since(adv) >= window_step(connection) { edge } else { adv }
 }
 
@@ -448,7 +463,7 @@ fn advertise(connection: &mut Connection) -> u16 {
 
 /// The window of a SYN is never scaled (RFC 7323 section 2.2).
 fn syn_window(connection: &mut Connection) -> u16 {
-    let field = u16::try_from(window_room(connection)).unwrap_or(u16::MAX);
+    let field = u16::try_from(options::window_room(connection)).unwrap_or(u16::MAX);
     if connection.hot.state == State::SynReceived {
         connection.hot.rcv_adv = connection.hot.rcv_adv.max(connection.hot.rcv_nxt + u32::from(field));
     }
@@ -457,7 +472,7 @@ fn syn_window(connection: &mut Connection) -> u16 {
 
 /// The application has given frames back: say so if the window has opened by enough to be worth a segment.
 pub fn window_opened(connection: &mut Connection) -> bool {
-    let whole = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let whole = options::receive_bytes(connection);
     let worth = (whole / 4).min(2 * u32::from(connection.cold.rcv_mss)).max(1);
     let closed = connection.rcv_wnd() < u32::from(connection.cold.rcv_mss);
     let opened = window_edge(connection).since(connection.hot.rcv_adv);

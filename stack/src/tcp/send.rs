@@ -26,6 +26,8 @@ pub mod mark {
     pub const NOTIFY: u8 = 1 << 5;
     /// The next payload follows at once.
     pub const MORE: u8 = 1 << 6;
+    /// Once it was sent: its segment ended there and said PSH.
+    pub const PUSHED: u8 = MORE;
     /// Not data: SYN or FIN, one sequence number and no byte.
     pub const CONTROL: u8 = 1 << 7;
 }

@@ -9,6 +9,7 @@ use super::receive::Reassembly;
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::ticks::{Now, Ticks};
+use super::urgent::Urgent;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::StreamOptions;
 use crate::wire::tcp::{SackBlock, SeqNum};
@@ -106,6 +107,8 @@ pub mod decline {
     pub const LOSS: u8 = 1 << 2;
     /// The slow path alone was asked for.
     pub const OFF: u8 = 1 << 3;
+    /// Options of its own decide what each segment says.
+    pub const OPTIONS: u8 = 1 << 4;
 }
 
 /// What every segment of an established flow touches: two cache lines.
@@ -336,6 +339,8 @@ pub struct Connection<'a> {
     pub cold: &'a mut Cold,
     /// What it does otherwise than the configuration says.
     pub options: &'a mut StreamOptions,
+    /// What it knows of urgent data.
+    pub urgent: &'a mut Urgent,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// What the lane's congestion controls remember.
@@ -411,6 +416,12 @@ impl Connection<'_> {
         }
         if !self.config.fast_path {
             reasons |= decline::OFF;
+        }
+        if super::options::are_said(self.options)
+            || self.urgent.sending.is_some()
+            || self.urgent.pushed.is_some()
+        {
+            reasons |= decline::OPTIONS;
         }
         self.hot.decline = reasons;
     }

@@ -1,5 +1,6 @@
 //! TIME_WAIT: what is left of a connection that both ends have closed.
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
@@ -165,6 +166,11 @@ impl TimeWaits {
     /// End one, for a new connection takes its tuple.
     pub fn remove(&mut self, tuple: &Tuple) -> Option<Rest> {
         self.entries.remove(tuple)
+    }
+
+    /// End all of an address of ours.
+    pub fn remove_local(&mut self, ip: IpAddr) {
+        self.entries.retain(|tuple, _| tuple.local.ip() != ip);
     }
 
     /// When the next one ends.

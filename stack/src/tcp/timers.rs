@@ -1,13 +1,13 @@
 //! What happens when nothing arrives: retransmission, window and keepalive probes, and giving up.
 
 use super::history::Timer;
+use super::options;
 use super::rack::REORDER_US_MIN;
 use super::rtt::backed_off;
-use super::send::NONE;
+use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::{loss, tlp};
-use crate::time::nanoseconds;
 
 /// How a connection ended by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,21 +79,34 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
 //# When the number of transmissions of the same segment reaches a
 //# threshold R2 greater than R1, close the connection.
 fn is_given_up(connection: &mut Connection) -> bool {
-    let now = connection.now;
-    let cold = &mut *connection.cold;
-    if !cold.unanswered_since.is_on() {
-        cold.unanswered_since = now.ticks;
+    let waited = waited_us(connection);
+    if !connection.cold.unanswered_since.is_on() {
+        let since = connection.now.instant.0.saturating_sub(u64::from(waited) * 1_000);
+        connection.cold.unanswered_since = Ticks::at(crate::time::Instant(since));
     }
     let retries = match connection.hot.state {
-        State::SynSent | State::SynReceived => connection.config.syn_retries,
+        State::SynSent | State::SynReceived => options::syn_retries(connection),
         _ => connection.config.retries,
     };
+    let cold = &*connection.cold;
     if cold.user_timeout_ms > 0 && connection.hot.state.is_synchronized() {
-        let waited = now.ticks.until(cold.unanswered_since);
-        let limit = Ticks::after(crate::time::Instant(0), u64::from(cold.user_timeout_ms) * 1_000);
-        return i64::from(waited) >= i64::from(limit.raw());
+        return waited.saturating_add(TICK_US) >= cold.user_timeout_ms.saturating_mul(1_000);
     }
     cold.timeouts >= retries
+}
+
+/// A tick of the wheel, rounded up. Units: microseconds.
+const TICK_US: u32 = 66;
+
+/// How long the peer has owed an acknowledgement. Units: microseconds.
+fn waited_us(connection: &Connection) -> u32 {
+    let since = connection.cold.unanswered_since;
+    if since.is_on() {
+        let ticks = u64::from(since.until(connection.now.ticks).unsigned_abs());
+        return u32::try_from(ticks * 65_536 / 1_000).unwrap_or(u32::MAX);
+    }
+    let head = connection.cells.get(connection.hot.head).filter(|cell| cell.is(mark::SENT));
+    head.map_or(0, |cell| connection.now.micros.wrapping_sub(cell.sent_us))
 }
 
 /// Arm the retransmission timer for what is in flight, or the persist timer for what cannot go, unless it runs.
@@ -105,7 +118,14 @@ pub fn arm_retransmit(connection: &mut Connection) {
 
 /// Have the retransmission timer run out after an RTO from now, whatever it was armed for.
 pub fn arm_timeout(connection: &mut Connection) {
-    let us = timeout_us(connection);
+    let mut us = timeout_us(connection);
+    if connection.cold.user_timeout_ms > 0 && connection.hot.state.is_synchronized() {
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
+        //# If a timeout is specified, the current user timeout for this
+        //# connection is changed to the new one.
+        let limit = connection.cold.user_timeout_ms.saturating_mul(1_000);
+        us = us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US));
+    }
     arm(connection, Timer::Retransmit, us);
 }
 
@@ -233,10 +253,10 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
     if !connection.is(flag::KEEPALIVE) || !connection.hot.state.is_synchronized() {
         return None;
     }
-    if connection.cold.probes >= connection.config.keepalive_probes {
+    if options::is_probed_in_vain(connection) {
         return Some(Expiry::TimedOut);
     }
-    let interval = nanoseconds(connection.config.keepalive_interval) / 1_000;
+    let interval = options::keepalive_interval_us(connection);
     if connection.flight() == 0 {
         connection.cold.probes += 1;
         connection.set(flag::KEEPALIVE_PROBE);

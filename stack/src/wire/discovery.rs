@@ -172,7 +172,7 @@ fn keeps_rules(header: &ipv6::Header, message: &Message<'_>) -> bool {
             !target.is_multicast() && !(asks_for_itself && (station.is_some() || !to_group))
         }
         Message::NeighbourAdvertisement(NeighbourAdvertisement { target, solicited, .. }) => {
-            !target.is_multicast() && !(destination.is_multicast() && solicited)
+            !(target.is_multicast() || destination.is_multicast() && solicited)
         }
         //= https://www.rfc-editor.org/rfc/rfc4861#section-8.1
         //# A host MUST silently discard any received Redirect message that does

@@ -14,6 +14,7 @@ pub mod icmpv6;
 mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mld;
 pub mod tcp;
 pub mod udp;
 

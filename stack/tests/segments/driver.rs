@@ -1,7 +1,7 @@
 //! One engine, and a peer that is made by hand: segments go in as written, and what comes out is read as text with
 //! relative numbers. What is right is said in the other files.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -13,11 +13,16 @@ use stack::sim::{App, Host, World};
 use stack::socket::{Event, Op, QueueId, Stream};
 use stack::time::Instant;
 use stack::wire::tcp::{Flags, Options, Segment, SeqNum};
-use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Verify, arp, ethernet, ipv4, tcp};
+use stack::wire::{
+    Checksum, EtherType, Fill, IpHeader, MacAddress, Protocol, Verify, arp, ethernet, ipv4, ipv6, tcp,
+};
 
 /// The engine's address, the peer's, and their stations.
-pub const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub const US: IpAddr = if crate::IPV6 { ip6(1) } else { IpAddr::V4(US4) };
+pub const PEER: IpAddr = if crate::IPV6 { ip6(2) } else { IpAddr::V4(PEER4) };
+/// Those of IPv4, for tests of that alone.
+pub const US4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub const PEER4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub const OUR_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 pub const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
 /// The port that the engine listens on, and the peer's.
@@ -193,7 +198,10 @@ impl Peer {
     pub fn with(adjust: impl FnOnce(&mut Host)) -> Peer {
         let mut host = Host::new(1);
         host.receive_frames = 512;
-        host.config.interfaces[0].neighbours = vec![(PEER.into(), PEER_MAC.0)];
+        if crate::IPV6 {
+            host = host.over_ipv6();
+        }
+        host.config.interfaces[0].neighbours = vec![(PEER, PEER_MAC.0)];
         adjust(&mut host);
         if crate::LANES > 1 {
             // The seed is any: what arrives where is dealt out anew for each test by its own frames.
@@ -308,12 +316,17 @@ impl Peer {
         segment.window = input.window;
         segment.options = input.options;
         let len = u16::try_from(segment.header_len() + input.data.len()).unwrap();
-        let mut sum = Checksum::pseudo_ipv4(PEER, US, Protocol::TCP.0, len);
+        let mut sum = Checksum::pseudo(PEER, US, Protocol::TCP.0, len).unwrap();
         sum.append(Checksum::ZERO.with(&input.data));
         let mut bytes = vec![0; segment.header_len()];
         segment.emit(&mut bytes, Fill::Full(sum)).unwrap();
         bytes.extend_from_slice(&input.data);
-        ip_frame(&ipv4::Header { tos: input.field, ..ipv4::Header::new(PEER, US, Protocol::TCP, 64) }, &bytes)
+        let mut header = IpHeader::new(PEER, US, Protocol::TCP, 64).unwrap();
+        match &mut header {
+            IpHeader::V4(header) => header.tos = input.field,
+            IpHeader::V6(header) => header.traffic_class = input.field,
+        }
+        packet_frame(&header, &bytes)
     }
 
     /// Every frame sent since the last look.
@@ -334,7 +347,7 @@ impl Peer {
             }
             self.at = at;
             self.last = Some(segment);
-            self.field = read_ip(&bytes).map_or(0, |(header, _)| header.tos);
+            self.field = field_of(&bytes);
             return self.text(&segment, data.len());
         }
     }
@@ -369,7 +382,7 @@ impl Peer {
 
     /// A connection that the peer opened, with these options of its SYN.
     pub fn accepted(&mut self, options: Options) {
-        self.op(Op::listen_eager(core::net::SocketAddr::new(US.into(), PORT)));
+        self.op(Op::listen_eager(core::net::SocketAddr::new(US, PORT)));
         assert_eq!(self.event(), "listening");
         assert_eq!(self.answer(seg("S", 0, 0).options(options)), "S. 0(0) ack 1");
         let mut ack = seg(".", 1, 1);
@@ -393,7 +406,7 @@ impl Peer {
 
     /// A SYN of the engine's that nobody has answered.
     pub fn connecting(&mut self) {
-        self.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+        self.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
         assert_eq!(self.tx(), "S 0(0)");
     }
 
@@ -411,10 +424,29 @@ impl Peer {
     }
 }
 
-/// An IP packet of the peer's as a frame.
+/// The ECN field, and the class, of the IP header in a frame.
+fn field_of(bytes: &[u8]) -> u8 {
+    let at = ethernet::parse(bytes).expect("the engine sends valid frames").1;
+    if crate::IPV6 {
+        ipv6::parse(&bytes[at..]).map_or(0, |(header, _)| header.traffic_class)
+    } else {
+        bytes[at + 1]
+    }
+}
+
+const fn ip6(number: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number))
+}
+
+/// An IPv4 packet of the peer's as a frame.
 pub fn ip_frame(header: &ipv4::Header, payload: &[u8]) -> Vec<u8> {
-    let link =
-        ethernet::Header { destination: OUR_MAC, source: PEER_MAC, vlan: None, ether_type: EtherType::IPV4 };
+    packet_frame(&IpHeader::V4(*header), payload)
+}
+
+/// An IP packet of the peer's as a frame.
+pub fn packet_frame(header: &IpHeader, payload: &[u8]) -> Vec<u8> {
+    let ether_type = header.ether_type();
+    let link = ethernet::Header { destination: OUR_MAC, source: PEER_MAC, vlan: None, ether_type };
     let mut bytes = vec![0; link.header_len() + header.header_len()];
     link.emit(&mut bytes).unwrap();
     header.emit(&mut bytes[link.header_len()..], payload.len(), true).unwrap();
@@ -424,12 +456,22 @@ pub fn ip_frame(header: &ipv4::Header, payload: &[u8]) -> Vec<u8> {
 
 /// The segment in a frame, checked.
 pub fn read(bytes: &[u8]) -> Option<(Segment, Vec<u8>)> {
-    let (ip, payload) = read_ip(bytes)?;
-    if ip.protocol != Protocol::TCP {
-        return None;
-    }
+    let (source, destination, payload) = if crate::IPV6 {
+        let (link, at) = ethernet::parse(bytes).expect("the engine sends valid frames");
+        if link.ether_type != EtherType::IPV6 {
+            return None;
+        }
+        let (ip, range) = ipv6::parse(&bytes[at..]).expect("the engine sends valid packets");
+        if ip.next_header != Protocol::TCP {
+            return None;
+        }
+        (IpAddr::V6(ip.source), IpAddr::V6(ip.destination), bytes[at..][range].to_vec())
+    } else {
+        let (ip, payload) = read_ip(bytes).filter(|(ip, _)| ip.protocol == Protocol::TCP)?;
+        (IpAddr::V4(ip.source), IpAddr::V4(ip.destination), payload)
+    };
     let len = u16::try_from(payload.len()).unwrap();
-    let sum = Checksum::pseudo_ipv4(ip.source, ip.destination, Protocol::TCP.0, len);
+    let sum = Checksum::pseudo(source, destination, Protocol::TCP.0, len).unwrap();
     let (segment, at) = tcp::parse(&payload, Verify::Sum(sum)).expect("the engine sends valid segments");
     Some((segment, payload[at..].to_vec()))
 }
@@ -444,6 +486,7 @@ pub fn read_ip(bytes: &[u8]) -> Option<(ipv4::Header, Vec<u8>)> {
     Some((header, bytes[at..][range].to_vec()))
 }
 
+#[allow(dead_code, reason = "the tests over IPv6 share this file")]
 /// The ARP packet in a frame, and whom it went to.
 pub fn read_arp(bytes: &[u8]) -> Option<(MacAddress, arp::Packet)> {
     let (link, at) = ethernet::parse(bytes).expect("the engine sends valid frames");

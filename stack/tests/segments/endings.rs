@@ -29,7 +29,7 @@ fn acknowledged_and_kept() -> Peer {
 fn closed_comes_behind_the_last_sent() {
     // Shows that a socket's `Closed` waits for blocks that a transmit ring holds, and that other sockets' do not.
     let mut peer = acknowledged_and_kept();
-    peer.op(Op::listen(SocketAddr::new(US.into(), PORT)).tag(stack::socket::Tag(7)));
+    peer.op(Op::listen(SocketAddr::new(US, PORT)).tag(stack::socket::Tag(7)));
     assert_eq!(peer.event(), "listening");
     let stream = peer.stream();
     peer.op(Op::abort(stream));

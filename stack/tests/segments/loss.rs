@@ -24,7 +24,7 @@ fn opened(rtt_ms: u64, options: Options, adjust: fn(&mut Host)) -> Peer {
         host.config.tcp.congestion = Congestion::NewReno;
         adjust(host);
     });
-    peer.op(Op::listen_eager(core::net::SocketAddr::new(US.into(), PORT)));
+    peer.op(Op::listen_eager(core::net::SocketAddr::new(US, PORT)));
     assert_eq!(peer.event(), "listening");
     assert_eq!(peer.answer(seg("S", 0, 0).options(options)), "S. 0(0) ack 1");
     let stamp = peer.last.unwrap().options.timestamps;
@@ -604,7 +604,7 @@ fn a_connection_begins_small_if_its_syn_was_lost_twice() {
     //# made.
     for (seconds, due) in [(2, 10), (4, 1)] {
         let mut peer = Peer::new();
-        peer.op(Op::connect(core::net::SocketAddr::new(PEER.into(), PEER_PORT)));
+        peer.op(Op::connect(core::net::SocketAddr::new(PEER, PEER_PORT)));
         assert_eq!(peer.tx(), "S 0(0)");
         peer.wait(seconds * S);
         peer.frames();

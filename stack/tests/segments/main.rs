@@ -10,6 +10,9 @@
 /// Lanes of the engine's host.
 const LANES: u8 = 1;
 
+/// It speaks IPv6.
+const IPV6: bool = false;
+
 mod congestion;
 mod data;
 mod driver;

@@ -123,7 +123,7 @@ fn broken_frames_are_counted_and_nothing_leaks() {
     // Shows random and mutated frames against a listener, a connection, a UDP socket and reassembly: every frame is
     // accounted for, and all that they made goes by itself.
     let mut peer = Peer::new();
-    peer.op(Op::bind(SocketAddr::new(US.into(), 53)));
+    peer.op(Op::bind(SocketAddr::new(US, 53)));
     peer.app().events.clear();
     peer.accepted(Options::NONE);
     let models = models(&peer);

@@ -13,12 +13,12 @@ fn peer_in(state: &str) -> Peer {
     match state {
         "CLOSED" => {}
         "LISTEN" => {
-            peer.op(Op::listen_eager(SocketAddr::new(US.into(), PORT)));
+            peer.op(Op::listen_eager(SocketAddr::new(US, PORT)));
             peer.event();
         }
         "SYN-SENT" => peer.connecting(),
         "SYN-RECEIVED by a listener" => {
-            peer.op(Op::listen_eager(SocketAddr::new(US.into(), PORT)));
+            peer.op(Op::listen_eager(SocketAddr::new(US, PORT)));
             peer.event();
             assert_eq!(peer.answer(seg("S", 0, 0)), "S. 0(0) ack 1");
         }
@@ -277,7 +277,7 @@ fn syn_received_by_a_listener_goes_on_or_is_forgotten() {
         (seg("R", 1, 0), "-", 0),
         (seg("R", 2, 0), ". 1(0) ack 1", 1),
         (seg("R", 100_000, 0), "-", 1),
-        (seg("S", 10, 0), ". 1(0) ack 1", 1),
+        (seg("S", 10, 0), "-", 0),
         (seg(".", 1, 0), "R 0(0)", 1),
         (seg(".", 1, 2), "R 2(0)", 1),
         (seg("P", 1, 0).data(1), "-", 1),
@@ -327,7 +327,7 @@ fn simultaneous_open_ends_established() {
 fn simultaneous_close_ends_in_time_wait() {
     // Shows figure 13 of RFC 9293: FINs cross, both are acknowledged, and the connection is over for the application.
     let mut peer = peer_in("CLOSING");
-    assert_eq!(peer.answer(seg(".", 2, 2)), ". 2(0) ack 2");
+    assert_eq!(peer.answer(seg(".", 2, 2)), "-", "the peer's FIN was acknowledged before");
     assert_eq!(peer.report().time_wait, 1);
     assert_eq!((peer.event(), peer.event()), ("end".to_owned(), "closed Done".to_owned()));
 }

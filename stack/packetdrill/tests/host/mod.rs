@@ -139,6 +139,13 @@ impl Host {
         call!(self, bind, fd, (&raw const address).cast(), ADDRESS_LEN)
     }
 
+    pub fn bind_ipv6(&self, fd: c_int, port: u16) -> Answer {
+        let mut address = [0u8; 28];
+        address[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        address[2..4].copy_from_slice(&port.to_be_bytes());
+        call!(self, bind, fd, address.as_ptr().cast(), 28)
+    }
+
     pub fn listen(&self, fd: c_int, backlog: c_int) -> Answer {
         call!(self, listen, fd, backlog)
     }

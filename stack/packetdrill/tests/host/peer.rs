@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 
 use crate::host::{Host, LOCAL};
-use crate::segment::{ACK, FIN, SYN, Segment};
+use crate::segment::{ACK, FIN, PSH, SYN, Segment, URG};
 
 /// Our initial sequence number.
 const ISS: u32 = 1_000_000;
@@ -12,7 +12,8 @@ const ISS: u32 = 1_000_000;
 pub struct Peer<'a> {
     host: &'a Host,
     local_port: u16,
-    port: u16,
+    /// Our port.
+    pub port: u16,
     /// The next number we send.
     pub seq: u32,
     /// The next number we expect.
@@ -26,6 +27,15 @@ impl<'a> Peer<'a> {
 
     /// Send a segment.
     pub fn send(&mut self, flags: u8, data: &[u8]) {
+        self.send_with(flags, data, 0);
+    }
+
+    /// Send data of which the first `urgent` bytes are urgent.
+    pub fn send_urgent(&mut self, data: &[u8], urgent: u16) {
+        self.send_with(ACK | PSH | URG, data, urgent);
+    }
+
+    fn send_with(&mut self, flags: u8, data: &[u8], urgent: u16) {
         let syn = flags & SYN != 0;
         // mss 1460, sackOK, nop, nop, nop, wscale 7
         let options = if syn { vec![2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7] } else { Vec::new() };
@@ -36,6 +46,7 @@ impl<'a> Peer<'a> {
             ack: if flags & ACK != 0 { self.ack } else { 0 },
             flags,
             window: 32_792,
+            urgent,
             options,
             data: data.to_vec(),
             tos: 0,

@@ -1,6 +1,6 @@
 //! TCP segments over IPv4 as raw packets, written and read by hand.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{LOCAL, REMOTE};
 
@@ -10,6 +10,7 @@ pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 pub const ACK: u8 = 16;
+pub const URG: u8 = 32;
 
 /// A segment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Segment {
     pub ack: u32,
     pub flags: u8,
     pub window: u16,
+    pub urgent: u16,
     pub options: Vec<u8>,
     pub data: Vec<u8>,
     pub tos: u8,
@@ -56,26 +58,51 @@ pub fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
     [header, payload.to_vec()].concat()
 }
 
+/// The sum of a segment over IPv6, or what is wrong with it.
+pub fn sum_ipv6(from: Ipv6Addr, to: Ipv6Addr, tcp: &[u8]) -> u16 {
+    let len = (tcp.len() as u32).to_be_bytes();
+    sum(&[&from.octets(), &to.octets(), &len, &[0, 0, 0, 6], tcp])
+}
+
 impl Segment {
+    /// The segment as an IPv6 packet.
+    pub fn packet_ipv6(&self, from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
+        let mut tcp = self.header();
+        tcp.extend(&self.data);
+        let check = sum_ipv6(from, to, &tcp);
+        tcp[16..18].copy_from_slice(&check.to_be_bytes());
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((tcp.len() as u16).to_be_bytes());
+        packet.extend([6, 64]);
+        [packet, from.octets().to_vec(), to.octets().to_vec(), tcp].concat()
+    }
+
     /// The segment as a packet from the remote host.
     pub fn packet(&self) -> Vec<u8> {
+        let mut tcp = self.header();
+        tcp.extend(&self.data);
+        let check = sum(&[&pseudo(REMOTE, LOCAL, 6, tcp.len()), &tcp]);
+        tcp[16..18].copy_from_slice(&check.to_be_bytes());
+        packet(6, &tcp)
+    }
+
+    /// The header, its sum left out.
+    fn header(&self) -> Vec<u8> {
         let mut tcp = Vec::new();
         tcp.extend(self.from.to_be_bytes());
         tcp.extend(self.to.to_be_bytes());
         tcp.extend(self.seq.to_be_bytes());
         tcp.extend(self.ack.to_be_bytes());
         let mut options = self.options.clone();
-        while options.len() % 4 > 0 {
+        while !options.len().is_multiple_of(4) {
             options.push(1);
         }
         tcp.extend([((5 + options.len() / 4) << 4) as u8, self.flags]);
         tcp.extend(self.window.to_be_bytes());
-        tcp.extend([0; 4]);
+        tcp.extend([0; 2]);
+        tcp.extend(self.urgent.to_be_bytes());
         tcp.extend(&options);
-        tcp.extend(&self.data);
-        let check = sum(&[&pseudo(REMOTE, LOCAL, 6, tcp.len()), &tcp]);
-        tcp[16..18].copy_from_slice(&check.to_be_bytes());
-        packet(6, &tcp)
+        tcp
     }
 
     /// The segment of a packet to the remote host; its lengths and sums must be right.
@@ -96,6 +123,7 @@ impl Segment {
             ack: long(8),
             flags: tcp[13],
             window: word(14),
+            urgent: word(18),
             options: tcp[20..header].to_vec(),
             data: tcp[header..].to_vec(),
             tos: packet[1],

@@ -272,3 +272,23 @@ proptest! {
         prop_assert_eq!(rig.out.complete.len() + rig.out.dropped.len(), fragments.len());
     }
 }
+
+#[test]
+fn marks_survive_reassembly() {
+    // Shows every pair of ECN fields: a mark stays, but for one beside a fragment that nobody could have marked.
+    //= https://www.rfc-editor.org/rfc/rfc3168#section-5.3
+    //= type=test
+    //# Reassembly of a fragmented packet MUST NOT lose indications of
+    //# congestion.
+    let table = [
+        [Some(0), Some(0), Some(0), None],
+        [Some(0), Some(1), Some(0), Some(3)],
+        [Some(0), Some(0), Some(2), Some(3)],
+        [None, Some(3), Some(3), Some(3)],
+    ];
+    for (one, row) in (0..).zip(table) {
+        for (other, expected) in (0..).zip(row) {
+            assert_eq!(joined_field(one, other), expected, "{one} and {other}");
+        }
+    }
+}

@@ -208,7 +208,7 @@ fn requests_for_our_addresses_are_answered() {
     let other = arp(Operation::Request, OTHER_MAC, Ipv4Addr::new(10, 0, 0, 3), Ipv4Addr::new(10, 0, 0, 4));
     assert_eq!(cache.receive(&other, at(0), &mut out), Err(DropReason::ArpNotForUs));
     assert!(out.is_empty() && cache.len() == 1);
-    cache.remove_address(second);
+    cache.remove_address(second, &mut out);
     let asks = arp(Operation::Request, OTHER_MAC, Ipv4Addr::new(10, 0, 0, 3), second);
     assert_eq!(cache.receive(&asks, at(0), &mut out), Err(DropReason::ArpNotForUs));
 }

@@ -54,6 +54,7 @@ fn an_address_is_asked_for_before_it_is_ours() {
     let seen = run_until(&mut six, at(10));
     let (first, link_local) = (seen[0].0, ip(LINK_LOCAL));
     assert!(first < 1000);
+    let joined = Action::Joined { address: link_local };
     let announcement = Action::Ask {
         ask: Ask::Ours { target: link_local, station: MAC, solicited: false, overrides: true },
         source: link_local,
@@ -62,9 +63,12 @@ fn an_address_is_asked_for_before_it_is_ours() {
     assert_eq!(
         seen,
         [
+            (first, joined),
             (first, probe(link_local)),
+            (first + 1000, joined),
             (first + 1000, probe(link_local)),
             (first + 2000, Action::Add { address: link_local, prefix_len: 64 }),
+            (first + 2000, joined),
             (first + 2000, announcement),
         ]
     );
@@ -192,7 +196,7 @@ fn a_router_gives_addresses_and_a_way() {
         Action::Add { address: ip(DOC_ADDRESS), prefix_len: 128 },
     ];
     assert_eq!(out[..6], due);
-    assert_eq!(out[7..], [Action::OnLink { prefix: ip("2001:db8:1::"), len: 48, on: true }]);
+    assert_eq!(out[8..], [Action::OnLink { prefix: ip("2001:db8:1::"), len: 48, on: true }]);
     assert_eq!(hear(&mut six, OTHERS, &bytes, at(6)).len(), 3, "what is known is not told again");
     assert!(hear(&mut addresses(Ipv6Config::default()), OTHERS, &bytes, at(5)).is_empty());
     for mtu in [1279, 1501] {
@@ -320,4 +324,19 @@ fn routers_are_asked_for() {
     };
     assert_eq!(asks(false), [0, 4000, 8000]);
     assert_eq!(asks(true), [0]);
+}
+
+#[test]
+//= https://www.rfc-editor.org/rfc/rfc3810#section-6.2
+//= type=test
+//# Instead of responding immediately, the node
+//# delays its response by a random amount of time, bounded by the
+fn routers_that_ask_are_told_of_groups_in_time() {
+    // Shows one answer to two queries, within the time that the more urgent one leaves.
+    let mut six = listening();
+    six.on_query(Duration::from_secs(10), at(1));
+    six.on_query(Duration::from_secs(1), at(1));
+    let seen = run_until(&mut six, at(100));
+    assert_eq!(seen.iter().map(|(_, action)| *action).collect::<Vec<_>>(), [Action::Listening]);
+    assert!((1000..2000).contains(&seen[0].0), "{seen:?}");
 }
