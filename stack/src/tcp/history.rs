@@ -1,9 +1,6 @@
 //! What a connection has learnt of its path and keeps while nothing is amiss: the least round trip, whether the network
 //! reorders, how often segments went again. What is made of it lives in `rack`, `tlp` and `undo`.
 
-use super::send::{Cell, mark};
-use super::state::{Connection, flag};
-
 /// How long a least round trip is believed at most, at least half as long: routes change, and a path that has become
 /// longer must not be judged by the old one. Linux's `tcp_min_rtt_wlen` is as long. Units: milliseconds.
 const WINDOW_MS: u32 = 300_000;
@@ -109,88 +106,6 @@ impl History {
 
 /// DupThresh, as a degree of reordering.
 const REORDERING_MIN: u16 = 3;
-
-/// The state of congestion control and recovery, as Linux's `tcpi_ca_state` has it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-#[repr(u8)]
-pub enum CaState {
-    /// Nothing is amiss.
-    #[default]
-    Open = 0,
-    /// Duplicates or SACKs came: something may be lost.
-    Disorder = 1,
-    /// The window is being reduced for congestion that was notified.
-    Cwr = 2,
-    /// Fast recovery.
-    Recovery = 3,
-    /// Recovery after a timeout.
-    Loss = 4,
-}
-
-/// Figures of a connection's losses. Units: segments, unless the name says otherwise.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LossFigures {
-    /// Where recovery stands.
-    pub ca_state: CaState,
-    /// Sent and not acknowledged.
-    pub unacked: u32,
-    /// Of those, reported by SACK; without SACK, counted by duplicates.
-    pub sacked: u32,
-    /// Of those, taken for lost.
-    pub lost: u32,
-    /// Of those, sent again and not yet acknowledged.
-    pub retrans: u32,
-    /// Sent again since the connection began.
-    pub retrans_total: u32,
-    /// Reported by D-SACK since the connection began.
-    pub dsack_dups: u32,
-    /// How far segments overtake each other.
-    pub reordering: u32,
-    /// That they do was seen.
-    pub reordering_seen: bool,
-    /// The least round trip of the last minutes; zero before the first measurement. Units: microseconds.
-    pub min_rtt_us: u32,
-    /// How often the retransmission timeout is doubled. Units: none.
-    pub backoff: u8,
-}
-
-impl Connection<'_> {
-    /// Where recovery stands.
-    pub fn ca_state(&self) -> CaState {
-        use super::loss::Phase;
-        let loss = self.loss();
-        match loss.phase {
-            Phase::Recovery => CaState::Recovery,
-            Phase::Loss => CaState::Loss,
-            Phase::Open if loss.sacked > 0 || self.hot.dup_acks > 0 => CaState::Disorder,
-            Phase::Open => CaState::Open,
-        }
-    }
-
-    /// Figures of what was lost and repaired. Cost: walks the ranges in flight.
-    pub fn loss_figures(&self) -> LossFigures {
-        let unsent = self.hot.unsent;
-        let sent = || self.cells.from(self.hot.head).take_while(|(index, _)| *index != unsent);
-        let count = |is: fn(&Cell) -> bool| {
-            u32::try_from(sent().filter(|(_, cell)| is(cell)).count()).unwrap_or(u32::MAX)
-        };
-        let counted = self.loss().sacked.div_ceil(self.send_mss());
-        let sack = self.is(flag::SACK);
-        LossFigures {
-            ca_state: self.ca_state(),
-            unacked: count(|_| true),
-            sacked: if sack { count(|cell| cell.is(mark::SACKED)) } else { counted },
-            lost: count(|cell| cell.is(mark::LOST)),
-            retrans: count(|cell| cell.retransmits > 0 && !cell.is(mark::SACKED)),
-            retrans_total: self.cold.history.retransmits,
-            dsack_dups: self.cold.history.duplicates,
-            reordering: u32::from(self.cold.history.reordering),
-            reordering_seen: self.cold.history.reordered,
-            min_rtt_us: self.cold.history.min_rtt.us().unwrap_or(0),
-            backoff: self.cold.backoff,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

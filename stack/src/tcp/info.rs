@@ -1,5 +1,6 @@
 //! A connection's figures, for those who ask.
 
+use super::ecn;
 use super::loss::{LossState, Phase};
 use super::state::{Connection, State, flag};
 use crate::socket::{Recovery, TcpInfo, TcpState};
@@ -8,15 +9,15 @@ use crate::socket::{Recovery, TcpInfo, TcpState};
 pub fn info(connection: &Connection) -> TcpInfo {
     let (hot, cold) = (&*connection.hot, &*connection.cold);
     let LossState { sacked, lost, again, .. } = *connection.loss();
+    let history = &cold.history;
     let payload = |first| -> u32 { connection.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
     let scaled = (hot.snd_scale, hot.rcv_scale);
-    let figures = connection.loss_figures();
     TcpInfo {
         state: state(hot.state),
         recovery: recovery(connection),
         timestamps: connection.is(flag::TIMESTAMPS),
         sack: connection.is(flag::SACK),
-        ecn: hot.ecn & super::ecn::bit::OK != 0,
+        ecn: hot.ecn & ecn::bit::OK != 0,
         scales: (scaled != (0, 0)).then_some(scaled),
         rtt_us: hot.srtt_us,
         rttvar_us: hot.rttvar_us,
@@ -41,11 +42,11 @@ pub fn info(connection: &Connection) -> TcpInfo {
         } else {
             0
         }),
-        total_retransmits: figures.retrans_total,
-        reordering: figures.reordering,
-        reorder_seen: u32::from(figures.reordering_seen),
-        dsack_dups: figures.dsack_dups,
-        min_rtt_us: figures.min_rtt_us,
+        total_retransmits: history.retransmits,
+        reordering: u32::from(history.reordering),
+        reorder_seen: u32::from(history.reordered),
+        dsack_dups: history.duplicates,
+        min_rtt_us: history.min_rtt.us().unwrap_or(0),
         ato_us: connection.config.delayed_ack_us,
         path_mtu: hot.mss.saturating_add(HEADERS_LEN),
         held_frames: u32::from(hot.held),
@@ -61,6 +62,7 @@ fn recovery(connection: &Connection) -> Recovery {
     match loss.phase {
         Phase::Loss => Recovery::TimedOut,
         Phase::Recovery => Recovery::Repairing,
+        Phase::Open if connection.hot.ecn & ecn::bit::REDUCED != 0 => Recovery::Reduced,
         Phase::Open if connection.hot.dup_acks > 0 || loss.sacked > 0 => Recovery::Disorder,
         Phase::Open => Recovery::Open,
     }

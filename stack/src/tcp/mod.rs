@@ -8,7 +8,10 @@
 //! | `fast` | the same for the common segment, or nothing |
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
-//! | `loss`, `congestion` | what was lost; how much may be in flight |
+//! | `loss`, `congestion` | when losses are repaired; how much may be in flight |
+//! | `sack`, `rack`, `tlp` | what the peer reports; what is lost by it; probes of a silent tail |
+//! | `prr`, `undo` | the pace of a repair; repairs that were for nothing |
+//! | `history` | what was learnt of the path |
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |

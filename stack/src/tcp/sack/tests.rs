@@ -1,5 +1,3 @@
-use core::net::IpAddr;
-
 use bytes::Bytes;
 use drivers::Extent;
 use proptest::prelude::*;
@@ -25,9 +23,9 @@ fn flows() -> (Flows, u32) {
     let config = TcpConfig { tlp: false, ..TcpConfig::default() };
     let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 4096, config, Instant(1 << 40));
     let slot = flows.take(Kind::Stream).unwrap();
-    let ip = IpAddr::from([10, 0, 0, 1]);
+    let end = |port| ([10, 0, 0, 1], port).into();
     let birth = Birth {
-        tuple: Tuple { local: (ip, 1).into(), remote: (ip, 2).into() },
+        tuple: Tuple::new(end(1), end(2)),
         iss: START,
         ts_offset: 0,
         mss: 100,
