@@ -447,6 +447,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, SetupError> {
         neighbours: of.neighbours.clone(),
         rss: None,
         ipv6: of.ipv6,
+        hop_limit: None,
     };
     Ok(EngineConfig {
         interfaces: config.devices.iter().map(interface).collect(),

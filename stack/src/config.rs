@@ -229,6 +229,8 @@ pub struct InterfaceConfig {
     pub rss: Option<Arc<RssTable>>,
     /// How it speaks IPv6.
     pub ipv6: Ipv6Config,
+    /// Time to live, or hop limit, of what we send; `None`: 64, or for IPv6 what a router says.
+    pub hop_limit: Option<u8>,
 }
 
 impl InterfaceConfig {

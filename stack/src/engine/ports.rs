@@ -5,7 +5,7 @@ use core::ops::{Index, IndexMut};
 use drivers::{Capabilities, Composer, Frame, Pools};
 
 use super::Interface;
-use crate::config::{InterfaceConfig, Ipv6Config};
+use crate::config::InterfaceConfig;
 use crate::ip::{KeyedHash, neighbour, slaac};
 use crate::wire::MacAddress;
 use crate::wire::ethernet::{self, Vlan};
@@ -20,7 +20,7 @@ pub(super) struct Port {
     pub neighbours: neighbour::Cache<Frame>,
     /// Its addresses of IPv6.
     pub addresses: slaac::Addresses,
-    /// The hop limit of what we send over IPv6.
+    /// The hop limit of what we send.
     pub hop_limit: u8,
     /// Frames that go before those in `data`.
     pub urgent: Vec<Frame>,
@@ -28,7 +28,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    fn new(interface: &Interface, pools: Pools, ipv6: Ipv6Config, hash: KeyedHash) -> Port {
+    fn new(interface: &Interface, pools: Pools, config: &InterfaceConfig, hash: KeyedHash) -> Port {
         let mac = MacAddress(interface.mac);
         Port {
             mac,
@@ -37,8 +37,10 @@ impl Port {
             capabilities: interface.capabilities,
             composer: Composer::new(pools, &interface.capabilities),
             neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
-            addresses: slaac::Addresses::new(mac, interface.mtu, ipv6, hash),
-            hop_limit: HOP_LIMIT,
+            addresses: slaac::Addresses::new(mac, interface.mtu, config.ipv6, hash),
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2
+            //# The TTL value used to send TCP segments MUST be configurable (MUST-49).
+            hop_limit: config.hop_limit.unwrap_or(HOP_LIMIT),
             urgent: Vec::new(),
             data: Vec::new(),
         }
@@ -71,7 +73,7 @@ impl Ports {
     pub fn new(ports: Vec<(Interface, Pools)>, interfaces: &[InterfaceConfig], hash: KeyedHash) -> Ports {
         let ports = ports.into_iter().zip(interfaces);
         let port = |((interface, pools), config): ((Interface, Pools), &InterfaceConfig)| {
-            Port::new(&interface, pools, config.ipv6, hash)
+            Port::new(&interface, pools, config, hash)
         };
         Ports(ports.map(port).collect())
     }

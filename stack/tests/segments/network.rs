@@ -8,8 +8,8 @@ use stack::wire::tcp::Options;
 use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Tail, Verify, arp, ethernet, ipv4, udp};
 
 use crate::driver::{
-    MS, OUR_MAC, PEER_MAC, PEER_PORT, PEER4 as PEER, Peer, S, US4 as US, ip_frame, read, read_arp, read_ip,
-    seg,
+    MS, OUR_MAC, PEER_MAC, PEER_PORT, PEER4 as PEER, PORT, Peer, S, US4 as US, ip_frame, read, read_arp,
+    read_ip, seg,
 };
 
 fn icmp(message: Message, data: &[u8]) -> Vec<u8> {
@@ -298,4 +298,19 @@ fn a_neighbour_is_believed_while_tcp_makes_progress() {
     }
     let asked = peer.frames().iter().filter(|(_, bytes)| read_arp(bytes).is_some()).count();
     assert_eq!(asked, 0);
+}
+
+#[test]
+fn segments_go_as_far_as_they_are_told() {
+    // Shows the time to live that is usual, and one that was asked for.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2
+    //= type=test
+    //# The TTL value used to send TCP segments MUST be configurable (MUST-49).
+    for (asked, told) in [(None, 64), (Some(33), 33)] {
+        let mut peer = Peer::with(|host| host.config.interfaces[0].hop_limit = asked);
+        peer.op(Op::listen_eager(SocketAddr::new(US.into(), PORT)));
+        peer.rx(seg("S", 0, 0));
+        let (header, _) = read_ip(&peer.frames()[0].1).expect("an answer");
+        assert_eq!(header.ttl, told);
+    }
 }
