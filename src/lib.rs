@@ -26,6 +26,7 @@
 //! devices are `drivers`'.
 #![forbid(unsafe_code)]
 
+mod bring_up;
 mod check;
 mod config;
 mod provenance;
@@ -46,9 +47,10 @@ pub use stack::socket::{
 };
 pub use stack::time::Instant;
 
+pub use crate::bring_up::OpenDevice;
 pub use crate::config::{Config, Device, DeviceConfig, Mode};
 pub use crate::provenance::{PROVENANCE, Provenance};
-pub use crate::runtime::{OpenDevice, Runtime, Stopper};
+pub use crate::runtime::{Runtime, Stopper};
 pub use crate::setup::{RunError, SetupError};
 
 /// What an application needs: `use corelane::prelude::*;`.
