@@ -31,7 +31,7 @@ pub struct Options {
     #[command(flatten)]
     pub lane: LaneArguments,
 
-    /// What to load: http://host[:port]/path, https://host[:port]/path, or host:port of an echo server
+    /// What to load: an http or https URL (its port may be left out), or HOST:PORT of an echo server
     pub target: Target,
 
     /// Connections at a time

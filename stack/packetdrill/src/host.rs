@@ -10,13 +10,12 @@ use std::rc::Rc;
 
 use drivers::{Bell, Pools, Queue, Region};
 use stack::config::{Address, EngineConfig, Gateway};
-use stack::counters::Report;
 use stack::engine::{Engine, Interface};
 use stack::lane::{Lane, LaneOptions};
 use stack::links::{Links, RING_MESSAGES, Ring};
-use stack::mode::{Batch, Crossing, LaneWaker, Turn};
 use stack::poll::{Descriptor, Errno, Poller, SetId};
 use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
+use stack::sim::Shared;
 use stack::socket::LaneId;
 use stack::time::Instant;
 
@@ -88,7 +87,7 @@ impl World {
         let wire = Wire::new();
         let run = start(&flags, &settings, &clock, Box::new(wire.clone()))?;
         let run = Rc::new(RefCell::new(run));
-        let crossing = Shared { run: Rc::clone(&run), clock: Rc::clone(&clock), rests: 0 };
+        let crossing = Shared::new(&run, &clock);
         let options = LaneOptions { ops: 4096, completions: 65_536, ..LaneOptions::default() };
         let mut lane = Lane::new(LaneId(0), options, Region::new(1, 64), Box::new(crossing));
         let mut poller = Poller::new(&mut lane, 4096, 32_768).map_err(|error| error.to_string())?;
@@ -191,45 +190,6 @@ impl World {
             self.settle();
         }
         self.now()
-    }
-}
-
-/// A lane's run that the host can reach too, between turns.
-struct Shared {
-    run: Rc<RefCell<LaneRun>>,
-    clock: Rc<Cell<u64>>,
-    rests: u32,
-}
-
-/// Times that the lane may rest while it ends: nobody answers it any more.
-const RESTS_MAX: u32 = 100;
-
-impl Crossing for Shared {
-    fn turn(&mut self, batch: &mut Batch) -> Turn {
-        let turn = self.run.borrow_mut().turn(batch);
-        Turn { running: turn.running && self.rests < RESTS_MAX, ..turn }
-    }
-
-    /// Only a lane that is dropped rests.
-    fn idle(&mut self, _until: Option<Instant>) {
-        self.rests += 1;
-        self.clock.set(self.clock.get() + 1_000_000_000);
-    }
-
-    fn leave(&mut self) {
-        self.run.borrow_mut().leave();
-    }
-
-    fn report(&self) -> Report {
-        self.run.borrow().report()
-    }
-
-    fn next_event(&self) -> Option<Instant> {
-        self.run.borrow().next_event()
-    }
-
-    fn waker(&self) -> LaneWaker {
-        LaneWaker::default()
     }
 }
 

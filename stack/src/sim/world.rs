@@ -14,8 +14,8 @@ use crate::counters::Report;
 use crate::engine::{Engine, Interface};
 use crate::lane::{Lane, LaneOptions};
 use crate::links::{Links, RING_MESSAGES, Ring};
-use crate::mode::{Batch, Crossing, LaneWaker, Turn};
 use crate::run::{Idle, LaneRun, StopFlag, TimeSource};
+use crate::sim::shared::Shared;
 use crate::sim::trace::{Trace, Traced};
 use crate::socket::{LaneId, QueueId};
 use crate::time::Instant;
@@ -137,45 +137,6 @@ impl Host {
 struct Running {
     lanes: Vec<(Lane, Rc<RefCell<LaneRun>>)>,
     stop: StopFlag,
-}
-
-/// A lane's run that the world can reach too: to freeze a flow, as whoever hands lanes over would.
-struct Shared {
-    run: Rc<RefCell<LaneRun>>,
-    clock: Rc<Cell<u64>>,
-    rests: u32,
-}
-
-/// Times that a lane may rest while it ends: what it waits for will not come, for the rest of its world stands still.
-const RESTS_MAX: u32 = 1_000;
-
-impl Crossing for Shared {
-    fn turn(&mut self, batch: &mut Batch) -> Turn {
-        let turn = self.run.borrow_mut().turn(batch);
-        Turn { running: turn.running && self.rests < RESTS_MAX, ..turn }
-    }
-
-    /// Resting moves the clock: only a lane that is dropped rests, and nobody else will move it then.
-    fn idle(&mut self, _until: Option<Instant>) {
-        self.rests += 1;
-        self.clock.set(self.clock.get() + 1_000_000_000);
-    }
-
-    fn leave(&mut self) {
-        self.run.borrow_mut().leave();
-    }
-
-    fn waker(&self) -> LaneWaker {
-        LaneWaker::default()
-    }
-
-    fn report(&self) -> Report {
-        self.run.borrow().report()
-    }
-
-    fn next_event(&self) -> Option<Instant> {
-        self.run.borrow().next_event()
-    }
 }
 
 /// Hosts and the wire between them. `A` is what runs on each.
@@ -433,7 +394,7 @@ fn start_lane(
     let run = LaneRun::new(engine, queues, links, time, stop.clone(), stop_within, Idle::Poll);
     let run = Rc::new(RefCell::new(run));
     let blocks = Region::new(BLOCKS, 2048);
-    let crossing = Shared { run: Rc::clone(&run), clock: Rc::clone(clock), rests: 0 };
+    let crossing = Shared::new(&run, clock);
     (Lane::new(id, host.lane, blocks, Box::new(crossing)), run)
 }
 
