@@ -15,6 +15,8 @@ const IPV6: bool = false;
 
 #[path = "segments/congestion.rs"]
 mod congestion;
+#[path = "segments/cookies.rs"]
+mod cookies;
 #[path = "segments/data.rs"]
 mod data;
 #[path = "segments/driver.rs"]

@@ -7,6 +7,7 @@
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
+//! | `cookies` | handshakes that nothing is remembered of |
 //! | `deliver` | frames to sockets, completions to queues with credit |
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
@@ -21,6 +22,7 @@
 //! | `network` | addresses and routes that come and go |
 
 mod bundle;
+mod cookies;
 mod deliver;
 mod discovery;
 pub(crate) mod flows;
@@ -69,6 +71,7 @@ use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
 use crate::socket::LaneId;
+use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
 use crate::tcp::listen::HalfOpens;
 use crate::tcp::ticks::{Now, Ticks};
@@ -128,6 +131,7 @@ pub struct Engine {
     table: FlowTable,
     wheel: Wheel,
     half_opens: HalfOpens,
+    cookies: Cookies,
     time_waits: TimeWaits,
     listeners: Listeners,
     udp: UdpSockets,
@@ -226,6 +230,7 @@ impl Engine {
             table: FlowTable::new(config.sockets),
             wheel: Wheel::new(now),
             half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
+            cookies: Cookies::default(),
             time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000, hash),
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),

@@ -139,8 +139,7 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
-    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
+    let peer_mss = offered.mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
@@ -166,6 +165,11 @@ pub const MSS_DEFAULT: u16 = 536;
 /// The same over IPv6.
 pub const MSS_DEFAULT_IPV6: u16 = 1220;
 
+/// The MSS of a peer that does not tell it.
+pub const fn mss_default(ipv6: bool) -> u16 {
+    if ipv6 { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT }
+}
+
 /// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
 pub const MSS_MIN: u16 = 48;
 
@@ -184,7 +188,7 @@ fn establish(connection: &mut Connection) {
     connection.cold.quick_acks = connection.config.quick_acks;
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
-    if connection.hot.srtt_us == 0 {
+    if connection.hot.srtt_us == 0 && connection.cold.history.retransmits > 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
         //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation
         //# is using an RTO less than 3 seconds, the RTO MUST be re-initialized to 3 seconds when

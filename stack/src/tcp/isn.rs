@@ -43,6 +43,7 @@ enum Purpose {
     Flow = 4,
     Addresses = 5,
     Label = 6,
+    Cookie = 7,
 }
 
 /// What the flow table is searched by.
@@ -73,6 +74,10 @@ impl Secret {
     }
 
     fn sip(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> u64 {
+        self.hasher(purpose, local, tuple).finish()
+    }
+
+    fn hasher(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> SipHasher24 {
         let [a, b, ..] = self.0;
         let mut hasher = SipHasher24::new_with_keys(a, b);
         hasher.write_u8(purpose as u8);
@@ -84,7 +89,15 @@ impl Secret {
         }
         hasher.write_u16(local.unwrap_or(0));
         hasher.write_u16(tuple.remote.port());
-        hasher.finish()
+        hasher
+    }
+
+    /// What the sequence number of a SYN cookie begins at, for a SYN with this number in this epoch.
+    pub fn cookie(&self, tuple: &Tuple, irs: SeqNum, epoch: u64) -> u32 {
+        let mut hasher = self.hasher(Purpose::Cookie, Some(tuple.local.port()), tuple);
+        hasher.write_u32(irs.0);
+        hasher.write_u64(epoch);
+        (hasher.finish() >> 32) as u32
     }
 
     /// The initial sequence number of a connection opened at `now`.

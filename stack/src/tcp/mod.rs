@@ -16,12 +16,14 @@
 //! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `cookie` | the first of these in the numbers of a SYN-ACK, and remembered nowhere |
 //! | `info` | its figures, for those who ask |
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
 pub mod congestion;
+pub mod cookie;
 pub mod ecn;
 pub mod fast;
 pub mod history;

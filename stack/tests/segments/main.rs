@@ -14,6 +14,7 @@ const LANES: u8 = 1;
 const IPV6: bool = false;
 
 mod congestion;
+mod cookies;
 mod data;
 mod driver;
 mod ecn;
