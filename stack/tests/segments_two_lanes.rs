@@ -25,6 +25,8 @@ mod driver;
 mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
+#[path = "segments/floods.rs"]
+mod floods;
 #[path = "segments/malformed.rs"]
 mod malformed;
 #[path = "segments/network.rs"]

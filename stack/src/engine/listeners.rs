@@ -155,13 +155,11 @@ impl Engine {
                 Waiting::Drop(reason) => self.counters.drop(reason),
                 Waiting::Acknowledge(reason) => {
                     self.counters.drop(reason);
-                    self.answer_time_wait(arrived);
+                    self.answer_time_wait(arrived, false);
                 }
                 Waiting::Restart => {
                     self.counters.consumed_frames += 1;
-                    let now = self.flows.now;
-                    self.time_waits.insert(arrived.tuple, rest, &now);
-                    self.answer_time_wait(arrived);
+                    self.answer_time_wait(arrived, true);
                 }
                 Waiting::Reuse(beyond) => {
                     if self.listeners.find(arrived.tuple.local).is_some() {
@@ -182,11 +180,18 @@ impl Engine {
         self.on_listen(arrived, None, frame);
     }
 
-    fn answer_time_wait(&mut self, arrived: &Arrived) {
+    /// Acknowledge, and if so wait the whole time again, as often as is good.
+    fn answer_time_wait(&mut self, arrived: &Arrived, restart: bool) {
         let now = self.flows.now;
-        if let Some(rest) = self.time_waits.get(&arrived.tuple) {
+        if !self.time_waits.challenge(&arrived.tuple, &now) {
+            return;
+        }
+        if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
             self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
+            if restart {
+                self.time_waits.insert(arrived.tuple, rest, &now);
+            }
         }
     }
 
@@ -321,8 +326,10 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                let challenge = half.challenge(&config, &now);
-                self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
+                if self.half_opens.challenge(&half.tuple, &now) {
+                    let challenge = half.challenge(&config, &now);
+                    self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
+                }
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;

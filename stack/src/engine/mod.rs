@@ -74,6 +74,7 @@ use crate::socket::LaneId;
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
 use crate::tcp::listen::HalfOpens;
+use crate::tcp::source_port::SourcePorts;
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
@@ -136,6 +137,7 @@ pub struct Engine {
     listeners: Listeners,
     udp: UdpSockets,
     app_timers: AppTimers,
+    source_ports: SourcePorts,
     /// Connects over IPv6 that wait until an address of ours is.
     deferred: Vec<Deferred>,
     frames: FrameSlab,
@@ -235,6 +237,7 @@ impl Engine {
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
+            source_ports: SourcePorts::new(&secret),
             deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
@@ -245,7 +248,7 @@ impl Engine {
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
             identifications: fragment::Identifications::new(hash),
-            responder: Responder::default(),
+            responder: Responder::hard_to_reckon_with(secret.dice()),
             large: Pool::heap(LARGE_FRAMES, u16::MAX),
             mesh: Mesh::new(lane, config.lanes, rss, hash),
             holdable: 0,

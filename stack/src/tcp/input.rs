@@ -358,27 +358,13 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
     Verdict::ended(End::Reset)
 }
 
-/// Answer what may be an attack with an acknowledgement, [`CHALLENGES_MIN`] to twelve times a second.
+/// Answer what may be an attack with an acknowledgement, within bounds.
 fn challenge(connection: &mut Connection) {
-    let second = u8::try_from(connection.now.millis / 1_000 % 16).unwrap_or(0) << 4;
-    let challenges = &mut connection.cold.challenges;
-    if *challenges & 0xf0 != second {
-        *challenges = second;
-    }
-    // Which number it is this second follows from what only the two ends know: a count that an attacker could reckon with
-    // would tell him how many of his guesses were answered.
-    let mixed =
-        (connection.cold.iss.0 ^ connection.hot.ts_offset ^ u32::from(second)).wrapping_mul(0x9e37_79b1);
-    let budget = CHALLENGES_MIN + u8::try_from(mixed >> 29).unwrap_or(0);
-    if *challenges & 0x0f < budget {
-        *challenges += 1;
+    let known = connection.cold.iss.0 ^ connection.hot.ts_offset;
+    if connection.cold.challenges.take(known, connection.now.millis) {
         connection.hot.flags |= flag::ACK_NOW;
     }
 }
-
-/// Fewest challenges answered a second, for each connection: RFC 5961 section 7 leaves the number to us, and a count of its
-/// own for each connection is no side channel to others.
-const CHALLENGES_MIN: u8 = 5;
 
 /// PAWS, RFC 7323 section 5.3 step R1.
 fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Verdict> {

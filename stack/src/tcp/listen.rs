@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::challenge::Challenges;
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
@@ -38,6 +39,8 @@ pub struct HalfOpen {
     pub ecn: bool,
     /// SYN-ACKs sent again.
     pub retries: u8,
+    /// Challenges answered in the current second.
+    pub challenges: Challenges,
     /// When the SYN-ACK was first sent. Units: microseconds.
     pub sent_us: u32,
     /// That is not known: its acknowledgement tells of no round trip.
@@ -269,6 +272,13 @@ impl HalfOpens {
         }
     }
 
+    /// Answer one more challenge?
+    pub fn challenge(&mut self, tuple: &Tuple, now: &Now) -> bool {
+        self.entries
+            .get_mut(tuple)
+            .is_some_and(|entry| entry.challenges.take(entry.iss.0 ^ entry.ts_offset, now.millis))
+    }
+
     /// Forget one.
     pub fn remove(&mut self, tuple: &Tuple) -> Option<HalfOpen> {
         self.entries.remove(tuple)
@@ -349,6 +359,7 @@ pub fn half_open(
         scale: 0,
         ecn: false,
         retries: 0,
+        challenges: Challenges::default(),
         sent_us: now.micros,
         unmeasured: false,
         due: Ticks::OFF,

@@ -19,6 +19,7 @@ mod data;
 mod driver;
 mod ecn;
 mod endings;
+mod floods;
 mod loss;
 mod malformed;
 mod network;
