@@ -354,27 +354,32 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
     Verdict::ended(End::Reset)
 }
 
-/// Answer what may be an attack with an acknowledgement, [`CHALLENGES_MIN`] to twelve times a second.
+/// Answer what may be an attack with an acknowledgement, as often as the settings say, and up to seven times more: by
+/// default five to twelve times a second.
+//= https://www.rfc-editor.org/rfc/rfc5961#section-7
+//# 2) The values for both the time and number of ACKs SHOULD be tunable
+//# by the system administrator
 fn challenge(connection: &mut Connection) {
-    let second = u8::try_from(connection.now.millis / 1_000 % 16).unwrap_or(0) << 4;
+    let interval_ms = connection.config.challenge_interval_ms.max(1);
+    let second = u8::try_from(connection.now.millis / interval_ms % 16).unwrap_or(0) << 4;
     let challenges = &mut connection.cold.challenges;
     if *challenges & 0xf0 != second {
         *challenges = second;
     }
-    // Which number it is this second follows from what only the two ends know: a count that an attacker could reckon with
+    // Which number it is this time follows from what only the two ends know: a count that an attacker could reckon with
     // would tell him how many of his guesses were answered.
     let mixed =
         (connection.cold.iss.0 ^ connection.hot.ts_offset ^ u32::from(second)).wrapping_mul(0x9e37_79b1);
-    let budget = CHALLENGES_MIN + u8::try_from(mixed >> 29).unwrap_or(0);
+    let least = connection.config.challenges.min(CHALLENGES_MAX);
+    let budget = least + u8::try_from(mixed >> 29).unwrap_or(0);
     if *challenges & 0x0f < budget {
         *challenges += 1;
         connection.hot.flags |= flag::ACK_NOW;
     }
 }
 
-/// Fewest challenges answered a second, for each connection: RFC 5961 section 7 leaves the number to us, and a count of its
-/// own for each connection is no side channel to others.
-const CHALLENGES_MIN: u8 = 5;
+/// Most that the settings can ask for: with what is added they are counted in half a byte.
+const CHALLENGES_MAX: u8 = 8;
 
 /// PAWS, RFC 7323 section 5.3 step R1.
 fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Verdict> {

@@ -614,3 +614,43 @@ fn a_connection_begins_small_if_its_syn_was_lost_twice() {
         assert_eq!(sent(&mut peer).len(), due, "after {seconds} s");
     }
 }
+
+#[test]
+fn a_probe_without_a_measurement_waits_a_second() {
+    // Shows the probe's time where the handshake measured nothing, for its SYN-ACK went twice.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
+    //= type=test
+    //# when there is no SRTT estimate available, the PTO SHOULD be 1
+    //# second.
+    let mut peer = opened(1_500, sack(), |_| {});
+    send(&mut peer, 2);
+    peer.frames();
+    assert_eq!(within(&mut peer, 1_100), [(1, 1_000)]);
+}
+
+#[test]
+fn what_was_reported_is_kept_beyond_a_recovery() {
+    // Shows that the end of a recovery forgets nothing of what lies behind it: a segment that was lost from what went out
+    // during the recovery goes again alone, and the reported ones around it do not.
+    //= https://www.rfc-editor.org/rfc/rfc6675#section-5
+    //= type=test
+    //# Any information contained in the scoreboard for sequence numbers
+    //# greater than the new value of HighACK SHOULD NOT be cleared when
+    //# leaving the loss recovery phase.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    assert_eq!(sent(&mut peer), range(0, 10));
+    send(&mut peer, 4);
+    peer.wait(100 * MS);
+    for behind in 2..=9 {
+        report(&mut peer, 0, &[(1, behind)]);
+    }
+    let during = sent(&mut peer);
+    assert_eq!(during[..5], [10, 11, 0, 12, 13]);
+    peer.wait(100 * MS);
+    report(&mut peer, 10, &[(11, 14)]);
+    assert_eq!(sent(&mut peer), [10]);
+    peer.wait(100 * MS);
+    report(&mut peer, 14, &[]);
+    assert_eq!((within(&mut peer, 2_000), peer.report().counters.timeouts), (vec![], 0));
+}

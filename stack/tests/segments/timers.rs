@@ -53,6 +53,7 @@ fn the_timeout_doubles_until_the_connection_is_given_up() {
         rto = (2 * rto).min(120 * S);
     }
     assert!(times[14] > 100 * S);
+    assert_eq!(peer.event(), "trouble Unanswered");
     assert_eq!(peer.event(), "closed TimedOut");
     assert_eq!(peer.report().flows, 0);
 }
@@ -66,7 +67,7 @@ fn a_user_timeout_ends_sooner() {
     peer.op(Op::set(stream, SocketOption::UserTimeout(Duration::from_secs(5))));
     peer.op(Op::send(stream, vec![1u8; 10]));
     peer.wait(4 * S);
-    assert_eq!(peer.event(), "-");
+    assert_eq!((peer.event().as_str(), peer.event().as_str()), ("trouble Unanswered", "-"));
     peer.wait(9 * S);
     assert_eq!(peer.event(), "closed TimedOut");
 }
@@ -134,6 +135,33 @@ fn a_full_backlog_drops_syns_and_recovers() {
     assert_eq!(peer.answer(seg("S", 0, 0)), "S. 0(0) ack 1");
     assert_eq!(peer.answer(seg(".", 1, 1)), "-");
     assert_eq!((peer.event(), peer.event()), ("listening".to_owned(), "accepted".to_owned()));
+}
+
+#[test]
+fn three_silent_retransmissions_are_told_once() {
+    // Shows R1: with the third retransmission the application is told, not before and not again, and anew once the peer
+    // has acknowledged something in between.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+    //= type=test
+    //# (e) TCP implementations SHOULD inform the application of the delivery
+    //# problem (unless such information has been disabled by the
+    //# application
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    assert_eq!(peer.tx(), "P. 1(10) ack 1");
+    let sent = times(&mut peer, "P. 1(10) ack 1", 700 * MS);
+    assert_eq!((sent.len(), peer.event()), (2, "-".to_owned()), "{sent:?}");
+    let sent = times(&mut peer, "P. 1(10) ack 1", 10 * S);
+    assert_eq!((sent.len(), peer.event()), (3, "trouble Unanswered".to_owned()), "{sent:?}");
+    assert_eq!(peer.event(), "-");
+    peer.rx(seg(".", 1, 11));
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    let sent = times(&mut peer, "P. 11(10) ack 1", 300 * S);
+    assert!(sent.len() > 4, "{sent:?}");
+    assert_eq!(peer.event(), "trouble Unanswered");
+    assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
 }
 
 #[test]
