@@ -199,6 +199,10 @@ fn a_closed_window_is_probed_with_back_off() {
     let sent: Vec<_> = std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).collect();
     assert!(!sent.is_empty(), "an open window is used at once");
     assert_eq!(peer.event(), "-");
+    let at = peer.now();
+    peer.wait(S);
+    assert_ne!(peer.tx(), "-", "what went then is not backed off as the probes were");
+    assert!(near(peer.at - at, 200 * MS), "{}", peer.at - at);
 }
 
 #[test]
@@ -320,4 +324,27 @@ fn after_a_timeout_what_was_reported_is_not_sent_again() {
     // Slow start by one segment: two may go now, and nothing of what was reported does.
     peer.rx(seg(".", 1, 3001));
     assert_eq!((peer.tx(), peer.tx()), (". 3001(1000) ack 1".to_owned(), "P. 4001(1000) ack 1".to_owned()));
+}
+
+#[test]
+fn a_measurement_ends_the_back_off_however_little_it_measures() {
+    // Shows Karn's algorithm to its end: what went again is acknowledged and measures nothing, a single new byte does,
+    // and the next timeout is not backed off any more.
+    //= https://www.rfc-editor.org/rfc/rfc6298#section-3
+    //= type=test
+    //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    assert_eq!(times(&mut peer, "P. 1(10) ack 1", 1_500 * MS).len(), 4);
+    peer.rx(seg(".", 1, 11));
+    peer.op(Op::send(stream, vec![1u8; 1]));
+    assert_eq!(peer.tx(), "P. 11(1) ack 1");
+    peer.wait(10 * MS);
+    peer.rx(seg(".", 1, 12));
+    peer.op(Op::send(stream, vec![1u8; 1]));
+    assert_eq!(peer.tx(), "P. 12(1) ack 1");
+    let again = times(&mut peer, "P. 12(1) ack 1", 300 * MS);
+    assert!(again.len() == 1 && near(again[0], 200 * MS), "{again:?}");
 }

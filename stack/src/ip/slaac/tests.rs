@@ -127,6 +127,17 @@ fn opaque_identifiers_try_again() {
 }
 
 #[test]
+fn identifiers_that_are_no_hosts() {
+    // Shows the ranges of RFC 5453 at their edges.
+    let reserved =
+        [0, 0x0200_5eff_fe00_0000, 0x0200_5eff_feff_ffff, 0xfdff_ffff_ffff_ff80, 0xfdff_ffff_ffff_ffff];
+    assert!(reserved.into_iter().all(is_reserved));
+    let free =
+        [1, 0x0200_5eff_fdff_ffff, 0x0200_5eff_ff00_0000, 0xfdff_ffff_ffff_ff7f, 0xfe00_0000_0000_0000];
+    assert!(!free.into_iter().any(is_reserved));
+}
+
+#[test]
 fn without_probes_an_address_is_ours_at_once() {
     // Shows the option, removal, and the bound of addresses.
     let mut six = addresses(Ipv6Config { duplicate_transmits: 0, ..Ipv6Config::default() });
