@@ -241,7 +241,7 @@ impl Engine {
             fragment_output: fragment::Output::default(),
             identifications: fragment::Identifications::new(hash),
             responder: Responder::default(),
-            large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            large: Pool::packets(LARGE_FRAMES),
             mesh: Mesh::new(lane, config.lanes, rss, hash),
             holdable: 0,
             app_held: 0,
