@@ -299,6 +299,8 @@ def programs(root, target):
     for message in messages:
         if message.get("executable") and message["target"]["name"] not in NOT_RUN:
             found[message["target"]["name"]] = (message["executable"], Path(message["manifest_path"]).parent)
+    if not found:
+        sys.exit("mutate: cargo names no test program")
     return found
 
 
