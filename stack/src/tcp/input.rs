@@ -140,7 +140,8 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
     let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
-    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
+    // A size of zero is none.
+    let peer_mss = offered.mss.filter(|mss| *mss > 0).unwrap_or(default).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
@@ -314,8 +315,10 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         if is_duplicate(connection, segment, len) {
             timers::heard(connection);
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
-            // the path and not its own timer; Linux takes the same segments for acceptable here.
-            update_timestamp(connection, segment);
+            // the path and not its own timer; Linux takes the same segments for acceptable here, and others for too old.
+            if segment.seq + segment.seq_len(len) == connection.hot.last_ack_sent {
+                update_timestamp(connection, segment);
+            }
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }

@@ -155,6 +155,17 @@ impl TimeWaits {
         self.queue.push_back((rest.due, tuple));
     }
 
+    /// What comes in order and says nothing new has the peer's latest timestamp (RFC 7323 section 4.3).
+    pub fn note_timestamp(&mut self, tuple: &Tuple, segment: &Segment) {
+        if let (Some(rest), Some((value, _))) = (self.entries.get_mut(tuple), segment.options.timestamps)
+            && segment.flags == Flags::ACK
+            && rest.timestamps
+            && segment.seq == rest.rcv_nxt
+        {
+            rest.ts_recent = value;
+        }
+    }
+
     fn pop(&mut self) -> bool {
         let Some((due, tuple)) = self.queue.pop_front() else { return false };
         if self.entries.get(&tuple).is_some_and(|rest| rest.due == due) {
