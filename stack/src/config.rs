@@ -64,6 +64,30 @@ impl Ecn {
     }
 }
 
+/// When a listener answers a SYN without remembering it, by a cookie (RFC 4987 section 3.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// Never: SYNs for which there is no room are dropped.
+    Off,
+    /// While as many handshakes are under way as may be.
+    #[default]
+    WhenFull,
+    /// Always.
+    Always,
+}
+
+impl SynCookies {
+    /// The mode of a number, as Linux numbers them: 0 never, 1 when full, 2 always.
+    pub fn from_number(number: u8) -> Option<SynCookies> {
+        match number {
+            0 => Some(SynCookies::Off),
+            1 => Some(SynCookies::WhenFull),
+            2 => Some(SynCookies::Always),
+            _ => None,
+        }
+    }
+}
+
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
@@ -87,6 +111,8 @@ pub struct TcpConfig {
     pub syn_retries: u8,
     /// SYN-ACKs sent again before a half-open connection is forgotten: five take 63 s.
     pub syn_ack_retries: u8,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: SynCookies,
     /// Data retransmitted in a row before the connection is given up (R2 of RFC 9293; at least 100 s).
     pub retries: u8,
     /// How long an acknowledgement may wait (RFC 9293 asks for less than 500 ms). Units: microseconds.
@@ -146,6 +172,7 @@ impl Default for TcpConfig {
             rto_max_us: 120_000_000,
             syn_retries: 7,
             syn_ack_retries: 5,
+            syn_cookies: SynCookies::WhenFull,
             retries: 15,
             delayed_ack_us: 40_000,
             quick_acks: 16,

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use stack::config::{Address, Congestion, Ecn, TcpConfig};
+use stack::config::{Address, Congestion, Ecn, SynCookies, TcpConfig};
 use stack::poll::Buffers;
 
 /// The variable that names the file of settings.
@@ -102,6 +102,7 @@ impl Settings {
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = on,
             "tcp_syn_retries" => tcp.syn_retries = count,
             "tcp_synack_retries" => tcp.syn_ack_retries = count,
+            "tcp_syncookies" => tcp.syn_cookies = SynCookies::from_number(count).unwrap_or(tcp.syn_cookies),
             "tcp_retries2" => tcp.retries = count,
             "tcp_keepalive_time" => tcp.keepalive_idle = seconds,
             "tcp_keepalive_intvl" => tcp.keepalive_interval = seconds,

@@ -91,6 +91,8 @@ pub enum Message {
         /// Its largest packet. Units: bytes, with IP header.
         mtu: u16,
     },
+    /// I answer SYNs by cookies.
+    Cookies,
     /// A UDP socket is bound here, or no longer.
     Udp {
         /// To which address.
@@ -273,6 +275,7 @@ impl Engine {
             Message::PathMtu { destination, mtu } => {
                 self.path_mtus.learn(destination, mtu, self.flows.now.instant);
             }
+            Message::Cookies => self.hear_of_cookies(),
             Message::Network(change) => self.hear_of_change(&change),
             Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
         }

@@ -3,10 +3,11 @@
 use drivers::Frame;
 
 use super::Engine;
-use super::deliver::REASONS;
+use super::deliver::{DUST_BYTES, REASONS};
 use super::flows::Kind;
 use crate::buffer::Waiting;
 use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
@@ -155,7 +156,29 @@ impl Engine {
         self.keep_out_of_order(slot, frame, start, accept.len);
     }
 
+    /// Keep what is small with what comes before it: true if it is kept so.
+    fn keep_dust(&mut self, slot: u32, frame: &Frame, start: SeqNum, len: u32) -> bool {
+        let Some(mut connection) = self.flows.connection(slot).filter(|_| frame.len() <= DUST_BYTES) else {
+            return false;
+        };
+        let reassembly = &mut connection.active_mut().reassembly;
+        let before = reassembly.neighbour(start, len).and_then(|held| self.frames.get_mut(held));
+        let kept = before.and_then(|before| before.append(frame.len())).is_some_and(|room| {
+            room.copy_from_slice(frame.bytes());
+            true
+        });
+        if kept {
+            reassembly.extend(start, len);
+            self.counters.merged_segments += 1;
+        }
+        connection.settle();
+        kept
+    }
+
     fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: SeqNum, len: u32) {
+        if self.keep_dust(slot, &frame, start, len) {
+            return;
+        }
         let held = self.frames.insert(frame, None);
         self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
         let mut freed = core::mem::take(&mut self.flows.freed);
@@ -262,6 +285,7 @@ impl Engine {
             due: Ticks::OFF,
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
+            challenges: Challenges::default(),
         };
         // The FIN may have been acknowledged before, while ours was not.
         let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));

@@ -1,6 +1,7 @@
 //! What a connection is: two hot cache lines, a cold part, and an active part while something is amiss.
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
+use super::challenge::Challenges;
 use super::congestion::{Algorithm, Controls, Window};
 use super::ecn;
 use super::history::History;
@@ -257,8 +258,8 @@ pub struct Cold {
     pub rcv_mss: u16,
     /// MSS we announce.
     pub adv_mss: u16,
-    /// Challenges answered in the current second, and whether a FIN is remembered in `fin_seq`.
-    pub challenges: u8,
+    /// Challenges answered in the current second.
+    pub challenges: Challenges,
     /// `fin_seq` is meant.
     pub fin_waits: bool,
     /// Acknowledgements still to send at once.
