@@ -233,6 +233,7 @@ impl Flows {
             iss: birth.iss,
             recover: birth.iss,
             limited_end: birth.iss,
+            short_end: birth.iss,
             fin_seq: SeqNum(0),
             snd_wnd_max: 0,
             delack_at: Ticks::OFF,

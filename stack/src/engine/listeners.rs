@@ -153,7 +153,10 @@ impl Engine {
     pub(super) fn on_stray(&mut self, arrived: &Arrived, frame: Frame) {
         if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
             match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
-                Waiting::Drop(reason) => self.counters.drop(reason),
+                Waiting::Drop(reason) => {
+                    self.counters.drop(reason);
+                    self.time_waits.note_timestamp(&arrived.tuple, &arrived.segment);
+                }
                 Waiting::Acknowledge(reason) => {
                     self.counters.drop(reason);
                     self.answer_time_wait(arrived, false);
@@ -162,11 +165,14 @@ impl Engine {
                     self.counters.consumed_frames += 1;
                     self.answer_time_wait(arrived, true);
                 }
-                Waiting::Reuse(beyond) => {
-                    if self.listeners.find(arrived.tuple.local).is_some() {
-                        self.time_waits.remove(&arrived.tuple);
-                    }
+                Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
+                    self.time_waits.remove(&arrived.tuple);
                     self.on_listen(arrived, Some(beyond), frame);
+                }
+                // Nobody listens: it is a SYN in a synchronized state like any other.
+                Waiting::Reuse(_) => {
+                    self.counters.drop(DropReason::TcpNotAcceptable);
+                    self.answer_time_wait(arrived, false);
                 }
             }
             return;

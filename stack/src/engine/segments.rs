@@ -92,7 +92,8 @@ impl Engine {
             return;
         }
         if let Some(end) = verdict.urgent {
-            self.tell_of_urgent(slot, end, verdict.accept);
+            let fresh = verdict.accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
+            self.tell_of_urgent(slot, end, fresh);
         }
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
@@ -112,15 +113,25 @@ impl Engine {
         self.mark_dirty(slot);
     }
 
-    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before.
-    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, accept: Option<Accept>) {
+    /// The application begins to receive: tell it of urgent data that came before.
+    pub(super) fn tell_of_early_urgent(&mut self, slot: u32) {
+        let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let told = connection.hot.rcv_nxt - u32::try_from(waiting).unwrap_or(0);
+        if let Some(end) = connection.urgent.received.filter(|end| end.gt(told)) {
+            self.tell_of_urgent(slot, end, 0);
+        }
+    }
+
+    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before. The last
+    /// `fresh` bytes before RCV.NXT do not wait for it yet.
+    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, fresh: u32) {
         let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
         let Some(hot) = self.flows.hot(slot) else { return };
         if hot.flags & (flag::DEAF | flag::RECEIVING) != flag::RECEIVING {
             return;
         }
-        let fresh = accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
-        let ahead = end.since(hot.rcv_nxt - fresh) + u32::try_from(waiting).unwrap_or(0);
+        let ahead = end.since(hot.rcv_nxt - fresh - u32::try_from(waiting).unwrap_or(0));
         let (queue, tag) = (hot.queue, Tag(hot.tag));
         let stream = Stream(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Urgent { stream, ahead });

@@ -140,7 +140,9 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let peer_mss = offered.mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
+    // A size of zero is none.
+    let offered_mss = offered.mss.filter(|mss| *mss > 0);
+    let peer_mss = offered_mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
@@ -319,8 +321,10 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         if is_duplicate(connection, segment, len) {
             timers::heard(connection);
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
-            // the path and not its own timer; Linux takes the same segments for acceptable here.
-            update_timestamp(connection, segment);
+            // the path and not its own timer; Linux takes the same segments for acceptable here, and others for too old.
+            if segment.seq + segment.seq_len(len) == connection.hot.last_ack_sent {
+                update_timestamp(connection, segment);
+            }
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }

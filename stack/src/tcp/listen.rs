@@ -141,7 +141,7 @@ impl HalfOpen {
         let nxt = self.irs + 1;
         if segment.flags.contains(Flags::SYN)
             && segment.seq == self.irs
-            && !segment.flags.contains(Flags::ACK)
+            && !segment.flags.intersects(Flags::ACK | Flags::RST)
         {
             return Half::Again;
         }

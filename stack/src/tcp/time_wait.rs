@@ -157,6 +157,17 @@ impl TimeWaits {
         self.queue.push_back((rest.due, tuple));
     }
 
+    /// What comes in order and says nothing new has the peer's latest timestamp (RFC 7323 section 4.3).
+    pub fn note_timestamp(&mut self, tuple: &Tuple, segment: &Segment) {
+        if let (Some(rest), Some((value, _))) = (self.entries.get_mut(tuple), segment.options.timestamps)
+            && segment.flags == Flags::ACK
+            && rest.timestamps
+            && segment.seq == rest.rcv_nxt
+        {
+            rest.ts_recent = value;
+        }
+    }
+
     /// Answer one more segment of a tuple's? As many a second as challenges in other states: two ends that disagree must not
     /// keep each other busy, and a FIN that comes again and again begins the time again as often.
     pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
