@@ -297,10 +297,12 @@ impl Engine {
         let rest = Rest {
             snd_nxt: hot.snd_nxt,
             rcv_nxt: hot.rcv_nxt,
+            snd_wnd_max: connection.cold.snd_wnd_max,
             ts_recent: hot.ts_recent,
             ts_offset: hot.ts_offset,
             due: Ticks::OFF,
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
+            scale: connection.hot.rcv_scale,
             timestamps: connection.is(flag::TIMESTAMPS),
             challenges: Challenges::default(),
         };

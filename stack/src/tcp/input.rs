@@ -6,7 +6,7 @@ use super::acknowledge::{acknowledge, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
 use super::options;
-use super::send::mark;
+use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
@@ -222,7 +222,13 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         return reset(connection, segment);
     }
     // Fourth, the SYN bit.
-    if segment.flags.contains(Flags::SYN) && connection.hot.state != State::SynReceived {
+    if segment.flags.contains(Flags::SYN) {
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
+        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
+            return Verdict::ended(End::Refused);
+        }
         //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
         //# If the SYN bit is set, irrespective of the sequence number, TCP MUST
         //# send an ACK (also referred to as challenge ACK) to the remote peer
@@ -245,8 +251,8 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     }
     // Sixth, the URG bit.
     verdict.urgent = urgent::input(connection, segment);
-    // Seventh, the segment text; a SYN takes the number before it.
-    let start = segment.seq + u32::from(segment.flags.contains(Flags::SYN));
+    // Seventh, the segment text.
+    let start = segment.seq;
     if len > 0 && connection.hot.state.receives() {
         if connection.is(flag::DEAF) && (start + len).gt(connection.hot.rcv_nxt) {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1

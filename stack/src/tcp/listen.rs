@@ -414,6 +414,7 @@ mod tests {
         assert_eq!(judge(501, 9000, Flags::ACK), Half::Reset);
         assert_eq!(judge(501, 9002, Flags::ACK), Half::Reset);
         assert_eq!(judge(500, 0, Flags::SYN), Half::Again);
+        assert!(matches!(judge(500, 0, Flags::SYN | Flags::RST), Half::Drop(_)));
         assert!(matches!(judge(501, 0, Flags::SYN), Half::Forget(_)));
         assert!(matches!(judge(501, 0, Flags::RST), Half::Forget(_)));
         assert!(matches!(judge(502, 0, Flags::RST), Half::Challenge(_)));

@@ -19,6 +19,8 @@ pub struct Rest {
     pub snd_nxt: SeqNum,
     /// RCV.NXT.
     pub rcv_nxt: SeqNum,
+    /// MAX.SND.WND.
+    pub snd_wnd_max: u32,
     /// TS.Recent.
     pub ts_recent: u32,
     /// What is added to our clock to make timestamps.
@@ -27,6 +29,8 @@ pub struct Rest {
     pub due: Ticks,
     /// The window field of its last acknowledgement.
     pub window: u16,
+    /// By how much that field is shifted.
+    pub scale: u8,
     /// Both ends sent timestamps.
     pub timestamps: bool,
     /// Acknowledgements sent in the current second.
@@ -91,16 +95,28 @@ impl Rest {
         if newer.is_some_and(|by| by < 0) {
             return Waiting::Acknowledge(DropReason::TcpOldTimestamp);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If an incoming segment is not acceptable, an acknowledgment should
+        //# be sent in reply (unless the RST bit is set, if so drop the
+        //# segment and return):
+        let seq_len = segment.seq_len(len);
+        let window = u32::from(self.window) << self.scale;
+        let (first, last) = (segment.seq, segment.seq + seq_len.saturating_sub(1));
+        if !first.in_window(self.rcv_nxt, window.max(1)) && !last.in_window(self.rcv_nxt, window.max(1)) {
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+            //# The only thing that can arrive in this state is a retransmission of the
+            //# remote FIN. Acknowledge it, and restart the 2 MSL timeout.
+            let again = segment.flags.contains(Flags::FIN | Flags::ACK) && last + 1 == self.rcv_nxt;
+            return if again { Waiting::Restart } else { Waiting::Acknowledge(DropReason::TcpNotAcceptable) };
+        }
         if !segment.flags.contains(Flags::ACK) {
             return Waiting::Drop(DropReason::TcpNotAcceptable);
         }
-        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
-        //# The only thing that can arrive in this state is a retransmission of the
-        //# remote FIN. Acknowledge it, and restart the 2 MSL timeout.
-        if segment.flags.contains(Flags::FIN) && segment.seq + segment.seq_len(len) == self.rcv_nxt {
-            return Waiting::Restart;
-        }
-        if segment.seq != self.rcv_nxt || segment.seq_len(len) > 0 || segment.ack.gt(self.snd_nxt) {
+        //= https://www.rfc-editor.org/rfc/rfc5961#section-5.2
+        //# The ACK value is considered acceptable only if it is in the range of
+        //# ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT).
+        let ack = segment.ack.ge(self.snd_nxt - self.snd_wnd_max) && segment.ack.le(self.snd_nxt);
+        if segment.seq != self.rcv_nxt || seq_len > 0 || !ack {
             return Waiting::Acknowledge(DropReason::TcpNotAcceptable);
         }
         Waiting::Drop(DropReason::TcpNotAcceptable)
@@ -226,10 +242,12 @@ mod tests {
         Rest {
             snd_nxt: SeqNum(700),
             rcv_nxt: SeqNum(500),
+            snd_wnd_max: 200,
             ts_recent: 100,
             ts_offset: 0,
             due: Ticks::OFF,
             window: 1,
+            scale: 0,
             timestamps,
             challenges: Challenges::default(),
         }
@@ -271,6 +289,8 @@ mod tests {
         assert!(matches!(judge(500, Flags::RST), Waiting::Drop(_)));
         assert_eq!(judge(499, Flags::FIN | Flags::ACK), Waiting::Restart);
         assert!(matches!(judge(400, Flags::ACK), Waiting::Acknowledge(_)));
+        assert!(matches!(judge(400, Flags::NONE), Waiting::Acknowledge(_)));
+        assert!(matches!(judge(500, Flags::NONE), Waiting::Drop(_)));
         assert!(matches!(judge(500, Flags::ACK), Waiting::Drop(_)));
     }
 

@@ -177,6 +177,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn parse_of_emit_is_identity(
+            source_port: u16,
+            destination_port in 1u16..,
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            ipv6: bool,
+        ) {
+            // Shows any header over both versions of IP, its checksum made and checked.
+            let c = IpAddr::V6(Ipv6Addr::LOCALHOST);
+            let (source, destination) = if ipv6 { (c, c) } else { (A, B) };
+            let header = Header { source_port, destination_port };
+            let len = u16::try_from(8 + payload.len()).unwrap();
+            let sum = Checksum::pseudo(source, destination, 17, len).unwrap().with(&payload);
+            let mut bytes = vec![0; 8];
+            header.emit(&mut bytes, payload.len(), Fill::Full(sum)).unwrap();
+            bytes.extend(&payload);
+            prop_assert_eq!(parse(&bytes, Tail::NONE, source, destination, false), Ok((header, 8..bytes.len())));
+        }
+
+        #[test]
         fn a_chain_verifies_as_the_whole(payload in prop::collection::vec(any::<u8>(), 0..64), cut in 8usize..72) {
             // Shows a datagram cut anywhere behind its header, odd offsets too, with the rest's sum given.
             let bytes = datagram(&payload, A, B);

@@ -235,6 +235,33 @@ fn options_of_other_messages_are_passed_over() {
 }
 
 proptest! {
+    #[test]
+    fn parse_of_emit_is_identity(number in 1u16.., station: Option<[u8; 6]>, solicited: bool, overrides: bool) {
+        // Shows that what we ask and answer is read as it was meant, with and without our station.
+        let target = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number);
+        let station = station.map(|mut bytes| { bytes[0] &= !1; MacAddress(bytes) });
+        let read = |ask: Ask, destination: &str| {
+            let mut bytes = vec![0; ask.len()];
+            ask.emit(&mut bytes, ip(ROUTER), ip(destination)).unwrap();
+            parse(&header(ROUTER, destination), &bytes).map(|message| match message {
+                Message::NeighbourSolicitation { target, station } => (Some(target), station, false, false),
+                Message::NeighbourAdvertisement(said) => {
+                    (Some(said.target), said.station, said.solicited, said.overrides)
+                }
+                _ => (None, None, false, false),
+            })
+        };
+        let (us, group) = (US.to_owned(), ipv6::solicited_node(target).to_string());
+        prop_assert_eq!(read(Ask::Routers { station }, "ff02::2"), Ok((None, None, false, false)));
+        let asked = read(Ask::Neighbour { target, station }, &group);
+        prop_assert_eq!(asked, Ok((Some(target), station, false, false)));
+        let Some(station) = station else { return Ok(()) };
+        let said = read(Ask::Ours { target, station, solicited, overrides }, &us);
+        prop_assert_eq!(said, Ok((Some(target), Some(station), solicited, overrides)));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]
     fn random_bytes_do_not_panic(mut bytes in prop::collection::vec(0u8..8, 0..200), kind in 130u8..140) {
