@@ -259,6 +259,7 @@ impl Flows {
             backoff: 0,
             timeouts: 0,
             probes: 0,
+            troubles: 0,
             reason: 0,
             history: History::NEW,
         };

@@ -12,6 +12,7 @@ use super::udp::{equals_of, listening_for};
 use crate::config::{Congestion, SynCookies};
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
+use crate::tcp::challenge::Limit;
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
@@ -189,7 +190,7 @@ impl Engine {
     /// Acknowledge, and if so wait the whole time again, as often as is good.
     fn answer_time_wait(&mut self, arrived: &Arrived, restart: bool) {
         let now = self.flows.now;
-        if !self.time_waits.challenge(&arrived.tuple, &now) {
+        if !self.time_waits.challenge(&arrived.tuple, Limit::of(&self.flows.config), &now) {
             return;
         }
         if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
@@ -332,7 +333,7 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                if self.half_opens.challenge(&half.tuple, &now) {
+                if self.half_opens.challenge(&half.tuple, Limit::of(&config), &now) {
                     let challenge = half.challenge(&config, &now);
                     self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
                 }

@@ -6,7 +6,7 @@ use super::Engine;
 use super::deliver::{DUST_BYTES, REASONS};
 use super::flows::Kind;
 use crate::buffer::Waiting;
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast;
@@ -135,6 +135,23 @@ impl Engine {
         let (queue, tag) = (hot.queue, Tag(hot.tag));
         let stream = Stream(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Urgent { stream, ahead });
+    }
+
+    /// What was sent does not arrive: the application may want to know, once.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+    //# (e) TCP implementations SHOULD inform the application of the delivery
+    //# problem (unless such information has been disabled by the
+    //# application
+    pub(super) fn tell_of_trouble(&mut self, slot: u32, trouble: Trouble) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let bit = 1 << trouble as u8;
+        if connection.is(flag::DEAF) || connection.cold.troubles & bit != 0 {
+            return;
+        }
+        connection.cold.troubles |= bit;
+        let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
+        let stream = Stream(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Trouble { stream, trouble });
     }
 
     /// Keep what is wanted of a payload.
@@ -403,8 +420,12 @@ impl Engine {
         let ran_out = connection.cold.timeouts > timeouts;
         self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        let stuck = connection.cold.timeouts == timers::R1;
         if ran_out && !connecting {
             self.heed_path_mtu(slot);
+            if stuck && expiry.is_none() {
+                self.tell_of_trouble(slot, Trouble::Unanswered);
+            }
         }
         match expiry {
             None => self.mark_dirty(slot),

@@ -3,6 +3,7 @@
 //! out in answer is decided in `output`.
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::challenge::Limit;
 use super::ecn;
 use super::options;
 use super::send::mark;
@@ -365,7 +366,8 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
 /// Answer what may be an attack with an acknowledgement, within bounds.
 fn challenge(connection: &mut Connection) {
     let known = connection.cold.iss.0 ^ connection.hot.ts_offset;
-    if connection.cold.challenges.take(known, connection.now.millis) {
+    let limit = Limit::of(connection.config);
+    if connection.cold.challenges.take(limit, known, connection.now.millis) {
         connection.hot.flags |= flag::ACK_NOW;
     }
 }

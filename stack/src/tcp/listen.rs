@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::challenge::Challenges;
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
@@ -273,10 +273,10 @@ impl HalfOpens {
     }
 
     /// Answer one more challenge?
-    pub fn challenge(&mut self, tuple: &Tuple, now: &Now) -> bool {
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
         self.entries
             .get_mut(tuple)
-            .is_some_and(|entry| entry.challenges.take(entry.iss.0 ^ entry.ts_offset, now.millis))
+            .is_some_and(|entry| entry.challenges.take(limit, entry.iss.0 ^ entry.ts_offset, now.millis))
     }
 
     /// Forget one.

@@ -356,12 +356,8 @@ fn is_ack_due(connection: &Connection) -> bool {
 fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
     let syn = flags.contains(Flags::SYN);
     let window = if syn { syn_window(connection) } else { advertise(connection) };
-    // In SYN_SENT there is nothing to acknowledge yet, in SYN_RECEIVED there is.
-    let flags = match connection.hot.state {
-        State::SynSent => flags.without(Flags::ACK),
-        State::SynReceived => flags | Flags::ACK,
-        _ => flags,
-    };
+    // Only in SYN_SENT is there nothing to acknowledge yet.
+    let flags = if connection.hot.state == State::SynSent { flags.without(Flags::ACK) } else { flags };
     let mut segment = Segment::new(
         connection.hot.local_port,
         connection.hot.remote_port,

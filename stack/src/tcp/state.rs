@@ -270,6 +270,8 @@ pub struct Cold {
     pub timeouts: u8,
     /// Keepalive probes in a row.
     pub probes: u8,
+    /// Which troubles the application was told of since the peer last acknowledged something new: a bit each.
+    pub troubles: u8,
     /// Why it ended.
     pub reason: u8,
     /// What was learnt of the path.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::challenge::Challenges;
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::ip::KeyedHash;
@@ -170,10 +170,10 @@ impl TimeWaits {
 
     /// Answer one more segment of a tuple's? As many a second as challenges in other states: two ends that disagree must not
     /// keep each other busy, and a FIN that comes again and again begins the time again as often.
-    pub fn challenge(&mut self, tuple: &Tuple, now: &Now) -> bool {
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
         self.entries
             .get_mut(tuple)
-            .is_some_and(|rest| rest.challenges.take(rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
+            .is_some_and(|rest| rest.challenges.take(limit, rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
     }
 
     fn pop(&mut self) -> bool {
@@ -219,6 +219,7 @@ impl TimeWaits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TcpConfig;
     use crate::time::Instant;
 
     fn rest(timestamps: bool) -> Rest {
@@ -309,7 +310,8 @@ mod tests {
             let now = Now::new(Instant(u64::from(n) * 100_000));
             (0..3).for_each(|_| table.insert(tuple, rest(false), &now));
             assert!(table.len() <= 1_000 && table.queue.len() <= 2_000 && table.get(&tuple).is_some());
-            let answers = (0..100).filter(|_| table.challenge(&tuple, &now)).count();
+            let answers =
+                (0..100).filter(|_| table.challenge(&tuple, Limit::of(&TcpConfig::default()), &now)).count();
             assert!((5..=12).contains(&answers));
         }
         let end = Now::new(Instant(64_000_000_000));

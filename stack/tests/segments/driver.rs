@@ -273,6 +273,7 @@ impl Peer {
             Some(Event::Closed { reason, .. }) => format!("closed {reason:?}"),
             Some(Event::Sent { payload, .. }) => format!("sent {}", payload.len()),
             Some(Event::Writable { .. }) => "writable".to_owned(),
+            Some(Event::Trouble { trouble, .. }) => format!("trouble {trouble:?}"),
             Some(Event::Failed { error, .. }) => format!("failed {error:?}"),
             Some(other) => format!("{other:?}"),
         }

@@ -146,8 +146,13 @@ fn datagrams_are_echoed_and_strays_refused() {
 
 #[test]
 fn errors_end_a_connect_and_no_connection() {
-    // Shows Port and Host Unreachable against SYN-SENT and against ESTABLISHED, and an error whose number is not in
-    // flight.
+    // Shows Port and Host Unreachable against SYN-SENT and against ESTABLISHED, where the application is told once, and an
+    // error whose number is not in flight.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
+    //= type=test
+    //# a TCP implementation MUST NOT abort the connection
+    //# (MUST-56), and it SHOULD make the information available to the
+    //# application (SHLD-25).
     //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
     //= type=test
     //# most popular TCP implementations treat all ICMP "hard errors" received for
@@ -173,6 +178,7 @@ fn errors_end_a_connect_and_no_connection() {
     for code in 0..=13 {
         error(&mut peer, unreachable(Unreachable(code)), &frames[0].1);
     }
+    assert_eq!(peer.event(), "trouble Undelivered");
     assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
 }
 
