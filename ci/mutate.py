@@ -14,6 +14,7 @@ Mutations that no test could notice stand in mutants.toml beside this file, each
 """
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -43,6 +44,9 @@ NOT_RUN = ("tidy", "runner")
 # Those that notice most in the least time come first; the others follow by how long they take.
 ORDER = ("stack", "segments", "scripts")
 MEMORY_MAX = 6 << 30
+PR_SET_PDEATHSIG = 1
+
+libc = ctypes.CDLL(None)
 
 SWITCH = f"""
 /// Whether this is the mutation that the environment names.
@@ -308,6 +312,8 @@ def run_one(program, folder, number, cpu_max, wall_max, threads):
     """Run a test program up to its first failure. Returns what noticed, or None, and the processor time it took."""
 
     def limit():
+        # It goes when this one does, however that goes.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_max, cpu_max + 1))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
