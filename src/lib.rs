@@ -43,7 +43,7 @@ pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueO
 pub use stack::mode::LaneWaker;
 pub use stack::socket::{
     Action, Completion, Event, LaneId, ListenOptions, Listener, NetworkChange, Op, OpError, Payload,
-    PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Udp,
+    PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Trouble, Udp,
 };
 pub use stack::time::Instant;
 
@@ -58,6 +58,6 @@ pub mod prelude {
     pub use crate::{
         Block, Bytes, Completion, Config, Device, DeviceConfig, Event, Instant, Lane, LaneError, LaneId,
         LaneSet, LaneWaker, Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region,
-        Runtime, SocketId, SocketOption, Stopper, Stream, Tag, Udp,
+        Runtime, SocketId, SocketOption, Stopper, Stream, Tag, Trouble, Udp,
     };
 }

@@ -1,7 +1,8 @@
 //! Pools: where frames come from. What a frame is lives in `frame.rs`.
 
 use crate::frame::Frame;
-use crate::soft::heap::HeapPool;
+use crate::soft::Shortage;
+use crate::soft::heap::{HEADROOM, HeapPool};
 
 /// A bounded pool of frames. One lane takes from it; frames come back by themselves, from any thread.
 ///
@@ -10,6 +11,7 @@ pub struct Pool(Kind);
 
 enum Kind {
     Heap(HeapPool),
+    Short(HeapPool, Shortage),
     #[cfg(feature = "dpdk")]
     Dpdk(crate::dpdk::DpdkPool),
 }
@@ -19,7 +21,24 @@ impl Pool {
     ///
     /// Panics: if `frames` is zero.
     pub fn heap(frames: usize, data_room: u16) -> Pool {
-        Pool(Kind::Heap(HeapPool::new(frames, data_room)))
+        Pool(Kind::Heap(HeapPool::new(frames, data_room, HEADROOM)))
+    }
+
+    /// A pool on the heap: `frames` frames that each hold a packet as large as IP has them, without headroom.
+    ///
+    /// Panics: if `frames` is zero.
+    pub fn packets(frames: usize) -> Pool {
+        Pool(Kind::Heap(HeapPool::new(frames, u16::MAX, 0)))
+    }
+
+    /// The pool, refusing what `shortage` says. A pool of DPDK's is left as it is.
+    #[must_use]
+    pub fn short(self, shortage: &Shortage) -> Pool {
+        match self.0 {
+            Kind::Heap(pool) | Kind::Short(pool, _) => Pool(Kind::Short(pool, shortage.clone())),
+            #[cfg(feature = "dpdk")]
+            Kind::Dpdk(pool) => Pool(Kind::Dpdk(pool)),
+        }
     }
 
     /// A pool of DPDK's.
@@ -33,6 +52,8 @@ impl Pool {
     pub fn take(&self) -> Option<Frame> {
         match &self.0 {
             Kind::Heap(pool) => pool.take().map(Frame::from_fresh),
+            Kind::Short(_, shortage) if shortage.refuses() => None,
+            Kind::Short(pool, _) => pool.take().map(Frame::from_fresh),
             #[cfg(feature = "dpdk")]
             Kind::Dpdk(pool) => pool.take().map(Frame::from_fresh),
         }
@@ -41,7 +62,7 @@ impl Pool {
     /// Frames that can be taken now. Cost: linear in what came back since the last refill; for reports, not for packets.
     pub fn available(&self) -> usize {
         match &self.0 {
-            Kind::Heap(pool) => pool.available(),
+            Kind::Heap(pool) | Kind::Short(pool, _) => pool.available(),
             #[cfg(feature = "dpdk")]
             Kind::Dpdk(pool) => pool.available(),
         }
@@ -50,7 +71,7 @@ impl Pool {
     /// Frames the pool was made with.
     pub fn capacity(&self) -> usize {
         match &self.0 {
-            Kind::Heap(pool) => pool.capacity(),
+            Kind::Heap(pool) | Kind::Short(pool, _) => pool.capacity(),
             #[cfg(feature = "dpdk")]
             Kind::Dpdk(pool) => pool.capacity(),
         }
@@ -77,6 +98,17 @@ impl Pools {
             receive: Pool::heap(receive, RECEIVE_ROOM),
             control: Pool::heap(control, RECEIVE_ROOM),
             attach: Pool::heap(control, 0),
+        }
+    }
+
+    /// The pools, refusing together what `shortage` says.
+    #[must_use]
+    pub fn short(self, shortage: &Shortage) -> Pools {
+        let Pools { receive, control, attach } = self;
+        Pools {
+            receive: receive.short(shortage),
+            control: control.short(shortage),
+            attach: attach.short(shortage),
         }
     }
 }

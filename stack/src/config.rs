@@ -142,6 +142,11 @@ pub struct TcpConfig {
     /// How much longer a probe waits while a single segment is in flight, whose acknowledgement the peer may delay: as long
     /// as receivers do at most, as Linux has it. Units: microseconds.
     pub tlp_ack_delay_us: u32,
+    /// Challenges that a connection answers in one interval (RFC 5961 section 7), eight at most; up to seven more, by what
+    /// only its two ends know. A count for each connection is no side channel to others.
+    pub challenges: u8,
+    /// That interval. Units: milliseconds.
+    pub challenge_interval_ms: u32,
     /// Fast path on. Off, the slow path alone does the same on the wire.
     pub fast_path: bool,
     /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
@@ -187,6 +192,8 @@ impl Default for TcpConfig {
             tlp: true,
             tlp_us_min: 2_000,
             tlp_ack_delay_us: 200_000,
+            challenges: 5,
+            challenge_interval_ms: 1_000,
             fast_path: true,
             slow_start_after_idle: true,
             congestion: Congestion::Cubic,

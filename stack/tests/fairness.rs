@@ -48,6 +48,8 @@ impl Sender {
                     let one = self.streams.iter_mut().find(|(known, _)| *known == stream);
                     one.expect("it was sent on a stream of ours").1 -= 1;
                 }
+                // Sixty-four flows on a short queue: some lose the same segment more than once.
+                Event::Trouble { .. } => {}
                 other => panic!("a sender expects no {other:?}"),
             }
         }

@@ -16,6 +16,7 @@ const CRATES: &[(&str, &str)] = &[
     ("corelane", "."),
     ("apps", "apps"),
     ("benches", "benches"),
+    ("fuzz", "fuzz"),
 ];
 
 /// Layers of `stack/src` from the bottom up. A module may use those below its layer, and those beside it where

@@ -37,6 +37,7 @@ mod slot;
 mod sources;
 mod target;
 
+pub use answer::{Answer, AnswerReader, Malformed};
 pub use client::{Client, drive, drive_all};
 pub use plan::{Exchange, Pace, Plan, Tls};
 pub use progress::{Progress, show};

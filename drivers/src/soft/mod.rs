@@ -6,6 +6,7 @@ pub(crate) mod heap;
 mod nic;
 mod pcap;
 mod pipe;
+mod shortage;
 mod spread;
 
 pub use faulty::{
@@ -17,4 +18,5 @@ pub use pcap::{
     PCAP_CAPABILITIES, Pace, PcapControl, PcapError, PcapQueue, PcapStatistics, RECORD_BYTES_MAX, open_pcap,
 };
 pub use pipe::{PIPE_CAPABILITIES, PIPE_FRAMES_MAX, PipeEnd, SoftControl, pipe};
+pub use shortage::Shortage;
 pub use spread::{Spread, spread};

@@ -110,6 +110,7 @@ impl Settings {
             "tcp_fin_timeout" => tcp.fin_timeout = seconds,
             "tcp_ecn" => tcp.ecn = Ecn::from_number(count).unwrap_or(tcp.ecn),
             "tcp_init_cwnd" => tcp.initial_window = count,
+            "tcp_early_retrans" => tcp.tlp = on,
             "tcp_rto_min_us" => tcp.rto_min_us = us(1),
             "tcp_rto_max_ms" => tcp.rto_max_us = us(1_000),
             "tcp_wmem" => self.buffers.send = sizes(&words, self.buffers.send),

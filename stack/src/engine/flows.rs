@@ -233,6 +233,7 @@ impl Flows {
             iss: birth.iss,
             recover: birth.iss,
             limited_end: birth.iss,
+            short_end: birth.iss,
             fin_seq: SeqNum(0),
             snd_wnd_max: 0,
             delack_at: Ticks::OFF,
@@ -258,6 +259,7 @@ impl Flows {
             backoff: 0,
             timeouts: 0,
             probes: 0,
+            troubles: 0,
             reason: 0,
             history: History::NEW,
         };

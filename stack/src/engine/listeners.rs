@@ -12,6 +12,7 @@ use super::udp::{equals_of, listening_for};
 use crate::config::{Congestion, SynCookies};
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
+use crate::tcp::challenge::Limit;
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
@@ -152,7 +153,10 @@ impl Engine {
     pub(super) fn on_stray(&mut self, arrived: &Arrived, frame: Frame) {
         if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
             match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
-                Waiting::Drop(reason) => self.counters.drop(reason),
+                Waiting::Drop(reason) => {
+                    self.counters.drop(reason);
+                    self.time_waits.note_timestamp(&arrived.tuple, &arrived.segment);
+                }
                 Waiting::Acknowledge(reason) => {
                     self.counters.drop(reason);
                     self.answer_time_wait(arrived, false);
@@ -161,11 +165,14 @@ impl Engine {
                     self.counters.consumed_frames += 1;
                     self.answer_time_wait(arrived, true);
                 }
-                Waiting::Reuse(beyond) => {
-                    if self.listeners.find(arrived.tuple.local).is_some() {
-                        self.time_waits.remove(&arrived.tuple);
-                    }
+                Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
+                    self.time_waits.remove(&arrived.tuple);
                     self.on_listen(arrived, Some(beyond), frame);
+                }
+                // Nobody listens: it is a SYN in a synchronized state like any other.
+                Waiting::Reuse(_) => {
+                    self.counters.drop(DropReason::TcpNotAcceptable);
+                    self.answer_time_wait(arrived, false);
                 }
             }
             return;
@@ -183,7 +190,7 @@ impl Engine {
     /// Acknowledge, and if so wait the whole time again, as often as is good.
     fn answer_time_wait(&mut self, arrived: &Arrived, restart: bool) {
         let now = self.flows.now;
-        if !self.time_waits.challenge(&arrived.tuple, &now) {
+        if !self.time_waits.challenge(&arrived.tuple, Limit::of(&self.flows.config), &now) {
             return;
         }
         if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
@@ -326,7 +333,7 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                if self.half_opens.challenge(&half.tuple, &now) {
+                if self.half_opens.challenge(&half.tuple, Limit::of(&config), &now) {
                     let challenge = half.challenge(&config, &now);
                     self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
                 }

@@ -249,7 +249,7 @@ impl Engine {
             fragment_output: fragment::Output::default(),
             identifications: fragment::Identifications::new(hash),
             responder: Responder::hard_to_reckon_with(secret.dice()),
-            large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            large: Pool::packets(LARGE_FRAMES),
             mesh: Mesh::new(lane, config.lanes, rss, hash),
             holdable: 0,
             app_held: 0,

@@ -272,9 +272,13 @@ impl Engine {
         if hot.flags & flag::DEAF != 0 {
             return self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
         }
+        let begins = hot.flags & flag::RECEIVING == 0;
         hot.flags |= flag::RECEIVING;
         hot.queue = queue;
         hot.tag = tag.0;
+        if begins {
+            self.tell_of_early_urgent(slot);
+        }
         self.drain(slot);
     }
 

@@ -13,7 +13,7 @@ use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
 use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
 use crate::ip::path_mtu;
 use crate::ip::route::Class;
-use crate::socket::{LaneId, OpError};
+use crate::socket::{LaneId, OpError, Trouble};
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::State;
 use crate::wire::icmp::{Message, Quoted, Unreachable};
@@ -387,7 +387,12 @@ impl Engine {
                 let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
                 self.fail_connect(slot, error);
             }
-            _ => {}
+            _ if connecting => {}
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
+            //# a TCP implementation MUST NOT abort the connection
+            //# (MUST-56), and it SHOULD make the information available to the
+            //# application (SHLD-25).
+            _ => self.tell_of_trouble(slot, Trouble::Undelivered),
         }
         Ok(None)
     }
@@ -421,8 +426,15 @@ impl Engine {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
         let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
-        if mss < connection.hot.mss {
+        let before = connection.hot.mss;
+        if mss < before {
             connection.hot.mss = mss;
+            //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
+            //# Specifically, cwnd SHOULD
+            //# be reduced by the ratio of the old segment size to the new segment
+            //# size.
+            let cwnd = u64::from(connection.hot.cwnd) * u64::from(mss) / u64::from(before);
+            connection.hot.cwnd = u32::try_from(cwnd).unwrap_or(u32::MAX);
             crate::tcp::loss::on_too_big(&mut connection);
             connection.set(crate::tcp::state::flag::PROBE);
             self.mark_dirty(slot);

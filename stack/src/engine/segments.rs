@@ -6,7 +6,7 @@ use super::Engine;
 use super::deliver::{DUST_BYTES, REASONS};
 use super::flows::Kind;
 use crate::buffer::Waiting;
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast;
@@ -92,7 +92,8 @@ impl Engine {
             return;
         }
         if let Some(end) = verdict.urgent {
-            self.tell_of_urgent(slot, end, verdict.accept);
+            let fresh = verdict.accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
+            self.tell_of_urgent(slot, end, fresh);
         }
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
@@ -112,18 +113,45 @@ impl Engine {
         self.mark_dirty(slot);
     }
 
-    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before.
-    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, accept: Option<Accept>) {
+    /// The application begins to receive: tell it of urgent data that came before.
+    pub(super) fn tell_of_early_urgent(&mut self, slot: u32) {
+        let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let told = connection.hot.rcv_nxt - u32::try_from(waiting).unwrap_or(0);
+        if let Some(end) = connection.urgent.received.filter(|end| end.gt(told)) {
+            self.tell_of_urgent(slot, end, 0);
+        }
+    }
+
+    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before. The last
+    /// `fresh` bytes before RCV.NXT do not wait for it yet.
+    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, fresh: u32) {
         let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
         let Some(hot) = self.flows.hot(slot) else { return };
         if hot.flags & (flag::DEAF | flag::RECEIVING) != flag::RECEIVING {
             return;
         }
-        let fresh = accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
-        let ahead = end.since(hot.rcv_nxt - fresh) + u32::try_from(waiting).unwrap_or(0);
+        let ahead = end.since(hot.rcv_nxt - fresh - u32::try_from(waiting).unwrap_or(0));
         let (queue, tag) = (hot.queue, Tag(hot.tag));
         let stream = Stream(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Urgent { stream, ahead });
+    }
+
+    /// What was sent does not arrive: the application may want to know, once.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+    //# (e) TCP implementations SHOULD inform the application of the delivery
+    //# problem (unless such information has been disabled by the
+    //# application
+    pub(super) fn tell_of_trouble(&mut self, slot: u32, trouble: Trouble) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let bit = 1 << trouble as u8;
+        if connection.is(flag::DEAF) || connection.cold.troubles & bit != 0 {
+            return;
+        }
+        connection.cold.troubles |= bit;
+        let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
+        let stream = Stream(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Trouble { stream, trouble });
     }
 
     /// Keep what is wanted of a payload.
@@ -269,10 +297,12 @@ impl Engine {
         let rest = Rest {
             snd_nxt: hot.snd_nxt,
             rcv_nxt: hot.rcv_nxt,
+            snd_wnd_max: connection.cold.snd_wnd_max,
             ts_recent: hot.ts_recent,
             ts_offset: hot.ts_offset,
             due: Ticks::OFF,
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
+            scale: connection.hot.rcv_scale,
             timestamps: connection.is(flag::TIMESTAMPS),
             challenges: Challenges::default(),
         };
@@ -392,8 +422,12 @@ impl Engine {
         let ran_out = connection.cold.timeouts > timeouts;
         self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        let stuck = connection.cold.timeouts == timers::R1;
         if ran_out && !connecting {
             self.heed_path_mtu(slot);
+            if stuck && expiry.is_none() {
+                self.tell_of_trouble(slot, Trouble::Unanswered);
+            }
         }
         match expiry {
             None => self.mark_dirty(slot),

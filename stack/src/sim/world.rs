@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Spread, pipe, spread};
+use drivers::soft::{FaultSpec, Faulty, Nic, PIPE_CAPABILITIES, Shortage, Spread, pipe, spread};
 use drivers::{Bell, Pool, Pools, Queue, Region};
 
 use crate::config::{Address, EngineConfig};
@@ -60,6 +60,8 @@ pub struct Host {
     pub queues: u16,
     /// Its ports beyond the first.
     pub more: Vec<HostPort>,
+    /// When its lanes' pools refuse frames.
+    pub shortage: Option<Shortage>,
 }
 
 /// A further port of a host. What it means is told at [`Host`]'s fields of the same names.
@@ -91,6 +93,7 @@ impl Host {
             spread: Spread::Random(u64::from(number)),
             queues: 1,
             more: Vec::new(),
+            shortage: None,
         }
     }
 
@@ -384,7 +387,12 @@ fn start_lane(
             None => PIPE_CAPABILITIES,
         };
         let interface = Interface { mac: port.mac, mtu: port.mtu, vlan: None, capabilities };
-        (interface, Pools::heap(host.receive_frames, host.receive_frames))
+        let pools = Pools::heap(host.receive_frames, host.receive_frames);
+        let pools = match &host.shortage {
+            Some(shortage) => pools.short(shortage),
+            None => pools,
+        };
+        (interface, pools)
     };
     let ports = host.ports().iter().map(port).collect();
     let stop_within = core::time::Duration::from_secs(5);

@@ -3,9 +3,10 @@
 //! out in answer is decided in `output`.
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::challenge::Limit;
 use super::ecn;
 use super::options;
-use super::send::mark;
+use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
@@ -139,7 +140,9 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let peer_mss = offered.mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
+    // A size of zero is none.
+    let offered_mss = offered.mss.filter(|mss| *mss > 0);
+    let peer_mss = offered_mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
@@ -219,7 +222,13 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         return reset(connection, segment);
     }
     // Fourth, the SYN bit.
-    if segment.flags.contains(Flags::SYN) && connection.hot.state != State::SynReceived {
+    if segment.flags.contains(Flags::SYN) {
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
+        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
+            return Verdict::ended(End::Refused);
+        }
         //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
         //# If the SYN bit is set, irrespective of the sequence number, TCP MUST
         //# send an ACK (also referred to as challenge ACK) to the remote peer
@@ -242,8 +251,8 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     }
     // Sixth, the URG bit.
     verdict.urgent = urgent::input(connection, segment);
-    // Seventh, the segment text; a SYN takes the number before it.
-    let start = segment.seq + u32::from(segment.flags.contains(Flags::SYN));
+    // Seventh, the segment text.
+    let start = segment.seq;
     if len > 0 && connection.hot.state.receives() {
         if connection.is(flag::DEAF) && (start + len).gt(connection.hot.rcv_nxt) {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1
@@ -318,8 +327,10 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         if is_duplicate(connection, segment, len) {
             timers::heard(connection);
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
-            // the path and not its own timer; Linux takes the same segments for acceptable here.
-            update_timestamp(connection, segment);
+            // the path and not its own timer; Linux takes the same segments for acceptable here, and others for too old.
+            if segment.seq + segment.seq_len(len) == connection.hot.last_ack_sent {
+                update_timestamp(connection, segment);
+            }
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }
@@ -361,7 +372,8 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
 /// Answer what may be an attack with an acknowledgement, within bounds.
 fn challenge(connection: &mut Connection) {
     let known = connection.cold.iss.0 ^ connection.hot.ts_offset;
-    if connection.cold.challenges.take(known, connection.now.millis) {
+    let limit = Limit::of(connection.config);
+    if connection.cold.challenges.take(limit, known, connection.now.millis) {
         connection.hot.flags |= flag::ACK_NOW;
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::challenge::Challenges;
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
@@ -141,7 +141,7 @@ impl HalfOpen {
         let nxt = self.irs + 1;
         if segment.flags.contains(Flags::SYN)
             && segment.seq == self.irs
-            && !segment.flags.contains(Flags::ACK)
+            && !segment.flags.intersects(Flags::ACK | Flags::RST)
         {
             return Half::Again;
         }
@@ -273,10 +273,10 @@ impl HalfOpens {
     }
 
     /// Answer one more challenge?
-    pub fn challenge(&mut self, tuple: &Tuple, now: &Now) -> bool {
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
         self.entries
             .get_mut(tuple)
-            .is_some_and(|entry| entry.challenges.take(entry.iss.0 ^ entry.ts_offset, now.millis))
+            .is_some_and(|entry| entry.challenges.take(limit, entry.iss.0 ^ entry.ts_offset, now.millis))
     }
 
     /// Forget one.
@@ -414,6 +414,7 @@ mod tests {
         assert_eq!(judge(501, 9000, Flags::ACK), Half::Reset);
         assert_eq!(judge(501, 9002, Flags::ACK), Half::Reset);
         assert_eq!(judge(500, 0, Flags::SYN), Half::Again);
+        assert!(matches!(judge(500, 0, Flags::SYN | Flags::RST), Half::Drop(_)));
         assert!(matches!(judge(501, 0, Flags::SYN), Half::Forget(_)));
         assert!(matches!(judge(501, 0, Flags::RST), Half::Forget(_)));
         assert!(matches!(judge(502, 0, Flags::RST), Half::Challenge(_)));

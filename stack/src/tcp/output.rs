@@ -192,6 +192,9 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
         return true;
     }
     let all = len == queued;
+    if all && urgent::is_under_way(connection) {
+        return true;
+    }
     let more = connection.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
     if all && more && !connection.is(flag::FIN_QUEUED) {
         return false;
@@ -200,11 +203,19 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     //# the sending TCP endpoint buffers all user data (regardless of the PSH
     //# bit) until the outstanding data has been acknowledged or until the TCP
     //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
+    // Outstanding here means short segments, in the variation of appendix A.3 that Linux has too: the end of a long write
+    // need not wait for its beginning, which a peer may acknowledge late.
     let nagle = !connection.is(flag::NO_DELAY)
-        && connection.flight() > 0
+        && is_short_outstanding(connection)
         && !connection.is(flag::FIN_QUEUED)
         && !urgent::is_pushed(connection);
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
+}
+
+/// A segment of less than the full size is not acknowledged yet.
+fn is_short_outstanding(connection: &Connection) -> bool {
+    let end = connection.cold.short_end;
+    end.gt(connection.hot.snd_una) && end.le(connection.hot.snd_nxt)
 }
 
 /// Nothing goes now: see that a timer looks again if nothing in flight will.
@@ -285,6 +296,9 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     connection.hot.snd_nxt = seq + seq_len;
     connection.cold.sent_us = now;
     let len = len - left;
+    if len > 0 && len < payload_max(connection) {
+        connection.cold.short_end = seq + len;
+    }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
     //# MUST set the PSH bit in the last buffered segment (i.e., when there is
     //# no more queued data to be sent) (MUST-61).
@@ -342,12 +356,8 @@ fn is_ack_due(connection: &Connection) -> bool {
 fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
     let syn = flags.contains(Flags::SYN);
     let window = if syn { syn_window(connection) } else { advertise(connection) };
-    // In SYN_SENT there is nothing to acknowledge yet, in SYN_RECEIVED there is.
-    let flags = match connection.hot.state {
-        State::SynSent => flags.without(Flags::ACK),
-        State::SynReceived => flags | Flags::ACK,
-        _ => flags,
-    };
+    // Only in SYN_SENT is there nothing to acknowledge yet.
+    let flags = if connection.hot.state == State::SynSent { flags.without(Flags::ACK) } else { flags };
     let mut segment = Segment::new(
         connection.hot.local_port,
         connection.hot.remote_port,

@@ -381,8 +381,60 @@ fn shifted(bytes: &[u8; Payload::INLINE_MAX], n: u32) -> [u8; Payload::INLINE_MA
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_order_of_work_is_that_of_a_plain_queue(
+            base: u32,
+            steps in prop::collection::vec((0u8..4, any::<u16>(), any::<u16>()), 0..60),
+        ) {
+            // Shows pushes, cuts and acknowledgements in any order against a queue of bytes: the same bytes in the same
+            // places, payloads done in order and when their last byte is, no cell lost.
+            const TEXT: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+            let (mut cells, mut queue, start) = (Cells::new(16), SendQueue::EMPTY, SeqNum(base));
+            let (mut bytes, mut ends, mut acked, mut finished) = (Vec::new(), Vec::new(), 0usize, Vec::new());
+            for (what, a, b) in steps {
+                let end = start + u32::try_from(bytes.len()).unwrap();
+                match what {
+                    0 => {
+                        let part = &TEXT[usize::from(a) % 20..][..1 + usize::from(b) % 6];
+                        let key = u32::try_from(ends.len()).unwrap();
+                        if cells.push(&mut queue, end, view(part, key), 0, 0).is_ok() {
+                            bytes.extend(part);
+                            ends.push(bytes.len());
+                        }
+                    }
+                    1 | 2 => {
+                        let count = cells.from(queue.head).count().max(1);
+                        let chosen = cells.from(queue.head).nth(usize::from(a) % count);
+                        if let Some((index, len)) = chosen.map(|(index, cell)| (index, cell.len)) {
+                            cells.split(&mut queue, index, u32::from(b) % (len + 2));
+                        }
+                    }
+                    _ => {
+                        acked += usize::from(a) % (bytes.len() - acked + 1);
+                        let una = start + u32::try_from(acked).unwrap();
+                        cells.acknowledge(&mut queue, una, &mut finished, |_, _| {});
+                    }
+                }
+                prop_assert_eq!(text(&cells, &queue), &bytes[acked..]);
+                let mut at = start + u32::try_from(acked).unwrap();
+                for (index, cell) in cells.from(queue.head) {
+                    prop_assert_eq!(cell.start(), at);
+                    prop_assert!(cell.len > 0);
+                    prop_assert_eq!(cell.next == NONE, index == queue.tail);
+                    at = cell.end;
+                }
+                let done = ends.iter().filter(|end| **end <= acked).count();
+                prop_assert_eq!(finished.len(), done);
+                prop_assert!(finished.iter().zip(0..).all(|(finished, key)| finished.key == Key(key)));
+                prop_assert_eq!(cells.live(), cells.from(queue.head).count());
+            }
+        }
+    }
 
     fn view(bytes: &'static [u8], key: u32) -> View {
         let data = match Payload::inline(bytes) {

@@ -216,6 +216,8 @@ pub struct Cold {
     pub iss: SeqNum,
     /// Highest sequence sent when loss was last found (RFC 6582).
     pub recover: SeqNum,
+    /// The end of the last short segment of new data: Nagle's algorithm waits for its acknowledgement.
+    pub short_end: SeqNum,
     /// SND.NXT when the congestion window last held bytes back, if [`flag::CWND_LIMITED`] says that it did.
     pub limited_end: SeqNum,
     /// The sequence number of a FIN that came out of order.
@@ -268,6 +270,8 @@ pub struct Cold {
     pub timeouts: u8,
     /// Keepalive probes in a row.
     pub probes: u8,
+    /// Which troubles the application was told of since the peer last acknowledged something new: a bit each.
+    pub troubles: u8,
     /// Why it ended.
     pub reason: u8,
     /// What was learnt of the path.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::challenge::Challenges;
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::ip::KeyedHash;
@@ -19,6 +19,8 @@ pub struct Rest {
     pub snd_nxt: SeqNum,
     /// RCV.NXT.
     pub rcv_nxt: SeqNum,
+    /// MAX.SND.WND.
+    pub snd_wnd_max: u32,
     /// TS.Recent.
     pub ts_recent: u32,
     /// What is added to our clock to make timestamps.
@@ -27,6 +29,8 @@ pub struct Rest {
     pub due: Ticks,
     /// The window field of its last acknowledgement.
     pub window: u16,
+    /// By how much that field is shifted.
+    pub scale: u8,
     /// Both ends sent timestamps.
     pub timestamps: bool,
     /// Acknowledgements sent in the current second.
@@ -91,16 +95,28 @@ impl Rest {
         if newer.is_some_and(|by| by < 0) {
             return Waiting::Acknowledge(DropReason::TcpOldTimestamp);
         }
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If an incoming segment is not acceptable, an acknowledgment should
+        //# be sent in reply (unless the RST bit is set, if so drop the
+        //# segment and return):
+        let seq_len = segment.seq_len(len);
+        let window = u32::from(self.window) << self.scale;
+        let (first, last) = (segment.seq, segment.seq + seq_len.saturating_sub(1));
+        if !first.in_window(self.rcv_nxt, window.max(1)) && !last.in_window(self.rcv_nxt, window.max(1)) {
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+            //# The only thing that can arrive in this state is a retransmission of the
+            //# remote FIN. Acknowledge it, and restart the 2 MSL timeout.
+            let again = segment.flags.contains(Flags::FIN | Flags::ACK) && last + 1 == self.rcv_nxt;
+            return if again { Waiting::Restart } else { Waiting::Acknowledge(DropReason::TcpNotAcceptable) };
+        }
         if !segment.flags.contains(Flags::ACK) {
             return Waiting::Drop(DropReason::TcpNotAcceptable);
         }
-        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
-        //# The only thing that can arrive in this state is a retransmission of the
-        //# remote FIN. Acknowledge it, and restart the 2 MSL timeout.
-        if segment.flags.contains(Flags::FIN) && segment.seq + segment.seq_len(len) == self.rcv_nxt {
-            return Waiting::Restart;
-        }
-        if segment.seq != self.rcv_nxt || segment.seq_len(len) > 0 || segment.ack.gt(self.snd_nxt) {
+        //= https://www.rfc-editor.org/rfc/rfc5961#section-5.2
+        //# The ACK value is considered acceptable only if it is in the range of
+        //# ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT).
+        let ack = segment.ack.ge(self.snd_nxt - self.snd_wnd_max) && segment.ack.le(self.snd_nxt);
+        if segment.seq != self.rcv_nxt || seq_len > 0 || !ack {
             return Waiting::Acknowledge(DropReason::TcpNotAcceptable);
         }
         Waiting::Drop(DropReason::TcpNotAcceptable)
@@ -157,12 +173,23 @@ impl TimeWaits {
         self.queue.push_back((rest.due, tuple));
     }
 
+    /// What comes in order and says nothing new has the peer's latest timestamp (RFC 7323 section 4.3).
+    pub fn note_timestamp(&mut self, tuple: &Tuple, segment: &Segment) {
+        if let (Some(rest), Some((value, _))) = (self.entries.get_mut(tuple), segment.options.timestamps)
+            && segment.flags == Flags::ACK
+            && rest.timestamps
+            && segment.seq == rest.rcv_nxt
+        {
+            rest.ts_recent = value;
+        }
+    }
+
     /// Answer one more segment of a tuple's? As many a second as challenges in other states: two ends that disagree must not
     /// keep each other busy, and a FIN that comes again and again begins the time again as often.
-    pub fn challenge(&mut self, tuple: &Tuple, now: &Now) -> bool {
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
         self.entries
             .get_mut(tuple)
-            .is_some_and(|rest| rest.challenges.take(rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
+            .is_some_and(|rest| rest.challenges.take(limit, rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
     }
 
     fn pop(&mut self) -> bool {
@@ -208,16 +235,19 @@ impl TimeWaits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TcpConfig;
     use crate::time::Instant;
 
     fn rest(timestamps: bool) -> Rest {
         Rest {
             snd_nxt: SeqNum(700),
             rcv_nxt: SeqNum(500),
+            snd_wnd_max: 200,
             ts_recent: 100,
             ts_offset: 0,
             due: Ticks::OFF,
             window: 1,
+            scale: 0,
             timestamps,
             challenges: Challenges::default(),
         }
@@ -259,6 +289,8 @@ mod tests {
         assert!(matches!(judge(500, Flags::RST), Waiting::Drop(_)));
         assert_eq!(judge(499, Flags::FIN | Flags::ACK), Waiting::Restart);
         assert!(matches!(judge(400, Flags::ACK), Waiting::Acknowledge(_)));
+        assert!(matches!(judge(400, Flags::NONE), Waiting::Acknowledge(_)));
+        assert!(matches!(judge(500, Flags::NONE), Waiting::Drop(_)));
         assert!(matches!(judge(500, Flags::ACK), Waiting::Drop(_)));
     }
 
@@ -298,7 +330,8 @@ mod tests {
             let now = Now::new(Instant(u64::from(n) * 100_000));
             (0..3).for_each(|_| table.insert(tuple, rest(false), &now));
             assert!(table.len() <= 1_000 && table.queue.len() <= 2_000 && table.get(&tuple).is_some());
-            let answers = (0..100).filter(|_| table.challenge(&tuple, &now)).count();
+            let answers =
+                (0..100).filter(|_| table.challenge(&tuple, Limit::of(&TcpConfig::default()), &now)).count();
             assert!((5..=12).contains(&answers));
         }
         let end = Now::new(Instant(64_000_000_000));

@@ -143,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    //= https://www.rfc-editor.org/rfc/rfc768
+    //= type=test
+    //# If the computed  checksum  is zero,  it is transmitted  as all ones
+    fn a_checksum_of_zero_is_written_as_all_ones() {
+        // Shows the one payload of two bytes whose sum comes out as zero, and that it is accepted; all others keep theirs.
+        let mut ones = 0;
+        for word in 0..=u16::MAX {
+            let bytes = datagram(&word.to_be_bytes(), A, B);
+            assert_ne!(bytes[6..8], [0, 0], "{word}");
+            ones += u32::from(bytes[6..8] == [0xff, 0xff]);
+        }
+        // Once for the sum of zero; the other zero of ones' complement is no word's.
+        assert_eq!(ones, 1);
+    }
+
+    #[test]
     fn lengths() {
         // Shows padding trimmed, short datagrams refused at every byte, and lengths below the header's.
         let mut bytes = datagram(b"hello", A, B);
@@ -160,6 +176,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parse_of_emit_is_identity(
+            source_port: u16,
+            destination_port in 1u16..,
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            ipv6: bool,
+        ) {
+            // Shows any header over both versions of IP, its checksum made and checked.
+            let c = IpAddr::V6(Ipv6Addr::LOCALHOST);
+            let (source, destination) = if ipv6 { (c, c) } else { (A, B) };
+            let header = Header { source_port, destination_port };
+            let len = u16::try_from(8 + payload.len()).unwrap();
+            let sum = Checksum::pseudo(source, destination, 17, len).unwrap().with(&payload);
+            let mut bytes = vec![0; 8];
+            header.emit(&mut bytes, payload.len(), Fill::Full(sum)).unwrap();
+            bytes.extend(&payload);
+            prop_assert_eq!(parse(&bytes, Tail::NONE, source, destination, false), Ok((header, 8..bytes.len())));
+        }
+
         #[test]
         fn a_chain_verifies_as_the_whole(payload in prop::collection::vec(any::<u8>(), 0..64), cut in 8usize..72) {
             // Shows a datagram cut anywhere behind its header, odd offsets too, with the rest's sum given.

@@ -273,6 +273,7 @@ impl Peer {
             Some(Event::Closed { reason, .. }) => format!("closed {reason:?}"),
             Some(Event::Sent { payload, .. }) => format!("sent {}", payload.len()),
             Some(Event::Writable { .. }) => "writable".to_owned(),
+            Some(Event::Trouble { trouble, .. }) => format!("trouble {trouble:?}"),
             Some(Event::Failed { error, .. }) => format!("failed {error:?}"),
             Some(other) => format!("{other:?}"),
         }
@@ -313,12 +314,23 @@ impl Peer {
         self.inject(&frame);
     }
 
+    /// A segment for the engine with any flags, whose acknowledgement counts from the engine's initial number.
+    #[allow(dead_code, reason = "the tests that share this file give flags by name")]
+    pub fn rx_flags(&mut self, input: &In, flags: Flags, ack: u32, urgent: u16) {
+        let frame = self.frame_of(input, flags, ack, urgent);
+        self.inject(&frame);
+    }
+
     /// A segment as a frame.
     pub fn frame(&self, input: &In) -> Vec<u8> {
-        let flags = flags_of(input.flags);
-        let ack = if flags.contains(Flags::ACK) { self.iss + input.ack } else { SeqNum(0) };
+        self.frame_of(input, flags_of(input.flags), input.ack, 0)
+    }
+
+    fn frame_of(&self, input: &In, flags: Flags, ack: u32, urgent: u16) -> Vec<u8> {
+        let ack = if flags.contains(Flags::ACK) { self.iss + ack } else { SeqNum(0) };
         let mut segment = Segment::new(self.peer_port, self.port, IRS + input.seq, ack, flags);
         segment.window = input.window;
+        segment.urgent = urgent;
         segment.options = input.options;
         let len = u16::try_from(segment.header_len() + input.data.len()).unwrap();
         let mut sum = Checksum::pseudo(PEER, US, Protocol::TCP.0, len).unwrap();

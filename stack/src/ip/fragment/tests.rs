@@ -158,6 +158,12 @@ fn the_table_is_bounded() {
     }
     rig.table.clear(&mut rig.out);
     assert_eq!((rig.dropped().len(), rig.table.held_bytes()), (200, 0));
+    for (n, bytes, dropped) in [(1, HELD_BYTES_MAX / 2, 0), (2, HELD_BYTES_MAX / 2, 0), (3, 1, 1)] {
+        rig.table.insert(key(n), span(0, 8, true), n.into(), bytes, at(0), &mut rig.out);
+        assert_eq!(rig.dropped().len(), dropped, "the bound itself is held");
+    }
+    rig.table.clear(&mut rig.out);
+    rig.dropped();
     for n in 0..=128 {
         rig.insert(1, span(16 * n, 8, true), n.into());
     }

@@ -347,6 +347,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parse_of_emit_is_identity(next in 61u8..134, offset: u16, more: bool, identification: u32) {
+            // Shows any Fragment header behind the IPv6 header; one that is whole by itself is stepped over.
+            let (at, named_at) = (HEADER_LEN, 6);
+            let header =
+                Fragment { next_header: Protocol(next), offset: offset & !7, more, identification, at, named_at };
+            let mut bytes = [0; FRAGMENT_LEN];
+            header.emit(&mut bytes).unwrap();
+            let (packet, range) = packet(&bytes);
+            let upper = walk_from(&packet, Protocol::IPV6_FRAGMENT, range, named_at).unwrap();
+            prop_assert_eq!(upper.fragment, (!header.is_atomic()).then_some(header));
+            prop_assert_eq!(upper.atomic, header.is_atomic());
+        }
+    }
+
+    proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
         #[test]
         fn random_bytes_do_not_panic(bytes in prop::collection::vec(0u8..70, 0..200), first in 0usize..5) {

@@ -1,0 +1,28 @@
+//! Targets for fuzzing: each takes bytes that nobody thought of, and panics where Corelane does not keep its word.
+//!
+//! # Map
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | [`wire`] | every parser of headers: in bounds, and what was read can be written and read again |
+//! | [`text`] | what people and peers write: HTTP, ranges, configuration files, device names, captures |
+//! | [`engine`] | a whole engine, with segments, broken frames, ops and time as the bytes say |
+//! | [`input`] | decisions out of bytes |
+//! | `targets/` | the same under libFuzzer, with the feature `libfuzzer`; `ci/fuzz` builds and runs them |
+//! | `corpus/` | the bytes to begin with, and those that once found a fault; a test replays them all |
+//!
+//! # Invariants
+//!
+//! - A target is a function of its bytes: no clock, no random source, nothing kept between two runs.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod input;
+pub mod text;
+pub mod wire;
+
+/// A target's name and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 3] = [("engine", engine::run), ("text", text::run), ("wire", wire::run)];
