@@ -344,7 +344,7 @@ fn routers_are_asked_for() {
     six.start(at(0), &mut Vec::new());
     hear(&mut six, OTHERS, &said(1800, 0, &[]), at(0));
     let asked = |(_, action): &(u64, Action)| matches!(action, Action::Ask { ask: Ask::Routers { .. }, .. });
-    assert!(run_until(&mut six, at(100)).iter().any(|seen| asked(seen)));
+    assert!(run_until(&mut six, at(100)).iter().any(asked));
 }
 
 #[test]
