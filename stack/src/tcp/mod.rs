@@ -2,7 +2,7 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `state` | what a connection is |
+//! | `state`, `active` | what a connection is; its part for what is amiss |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the same for the common segment, or nothing |
@@ -12,15 +12,17 @@
 //! | `sack`, `rack`, `tlp` | what the peer reports; what is lost by it; probes of a silent tail |
 //! | `prr`, `undo` | the pace of a repair; repairs that were for nothing |
 //! | `history` | what was learnt of the path |
+//! | `mtu` | which size of segments the path takes |
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
-//! | `info` | its figures, for those who ask |
+//! | `info`, `tally` | its figures, for those who ask; what it counts for them |
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
+mod active;
 pub mod congestion;
 pub mod ecn;
 pub mod fast;
@@ -30,6 +32,7 @@ pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
+pub mod mtu;
 pub mod options;
 pub mod output;
 pub mod prr;
@@ -39,6 +42,7 @@ pub mod rtt;
 pub mod sack;
 pub mod send;
 pub mod state;
+pub mod tally;
 pub mod text;
 pub mod ticks;
 pub mod time_wait;

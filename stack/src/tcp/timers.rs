@@ -7,7 +7,7 @@ use super::rtt::backed_off;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
-use super::{loss, tlp};
+use super::{loss, mtu, tlp};
 
 /// How a connection ended by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +69,7 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
         connection.set(flag::PROBE);
         return None;
     }
+    mtu::on_timeout(connection);
     loss::on_timeout(connection);
     connection.set(flag::PROBE);
     None
@@ -268,6 +269,7 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
 /// Something was heard from the peer: probing starts over.
 pub fn heard(connection: &mut Connection) {
     connection.cold.probes = 0;
+    connection.cold.heard_ms = connection.now.millis;
     if connection.is(flag::KEEPALIVE) {
         let idle = u64::from(connection.cold.keepalive_idle_s) * 1_000_000;
         connection.cold.keepalive_at = connection.now.after(idle);
