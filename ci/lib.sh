@@ -156,6 +156,12 @@ build_programs() {
     cargo build --release --locked --quiet -p apps
 }
 
+# Build packetdrill's plug-in beside them: by itself, for it has no DPDK in it.
+build_plugin() {
+    say "builds packetdrill's plug-in (release)"
+    cargo build --release --locked --quiet -p packetdrill
+}
+
 # Set huge_pages to yes or no, and huge_options to what a program of ours needs to run so.
 prepare_huge_pages() {
     local setting=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages

@@ -37,14 +37,14 @@ pub mod soft;
 pub use bytes::Bytes;
 pub use drivers::soft::{FaultSpec, FaultSpecError, Faults};
 pub use drivers::{Block, DeviceNameError, Region};
-pub use stack::config::{Address, Gateway, TcpConfig};
+pub use stack::config::{Address, Gateway, SynCookies, TcpConfig};
 pub use stack::counters::Report;
 pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueOptions};
 pub use stack::mode::LaneWaker;
 pub use stack::poll;
 pub use stack::socket::{
     Action, Completion, Event, LaneId, ListenOptions, Listener, NetworkChange, Op, OpError, Payload,
-    PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Udp,
+    PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Trouble, Udp,
 };
 pub use stack::time::Instant;
 
@@ -59,6 +59,6 @@ pub mod prelude {
     pub use crate::{
         Block, Bytes, Completion, Config, Device, DeviceConfig, Event, Instant, Lane, LaneError, LaneId,
         LaneSet, LaneWaker, Listener, Op, OpError, Payload, PerSocket, QueueId, Reason, Received, Region,
-        Runtime, SocketId, SocketOption, Stopper, Stream, Tag, Udp,
+        Runtime, SocketId, SocketOption, Stopper, Stream, Tag, Trouble, Udp,
     };
 }

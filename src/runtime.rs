@@ -229,11 +229,6 @@ where
     #[cfg(feature = "dpdk")]
     let _known = drivers::dpdk::register_thread();
     let first = lanes.first().map_or(LaneId(0), |lane| lane.id);
-    // This thread ends after all others.
-    #[cfg(feature = "dpdk")]
-    if first == LaneId(0) {
-        drivers::dpdk::take_tap_signal();
-    }
     let started: Result<Vec<Lane>, RunError> =
         lanes.into_iter().map(|parts| start_lane(parts, config, clock, stopper)).collect();
     let mut lanes = started?;

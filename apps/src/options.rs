@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use corelane::{Config, Device, DeviceConfig, FaultSpec};
+use corelane::{Config, Device, DeviceConfig, FaultSpec, SynCookies, TcpConfig};
 
 use crate::devices::{AddressArgument, Misfit, MtuArgument, Of, Said, VlanArgument};
 
@@ -22,6 +22,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     milliseconds
         .map(Duration::from_millis)
         .ok_or_else(|| format!("`{text}` is no time: write it as 5s or 500ms"))
+}
+
+/// When SYN cookies are sent.
+///
+/// Errors: it is no such word.
+fn syn_cookies(text: &str) -> Result<SynCookies, String> {
+    match text {
+        "off" => Ok(SynCookies::Off),
+        "full" => Ok(SynCookies::WhenFull),
+        "always" => Ok(SynCookies::Always),
+        _ => Err(format!("`{text}` is no time for SYN cookies: write off, full or always")),
+    }
 }
 
 /// Options of every program that runs a lane.
@@ -56,6 +68,11 @@ pub struct LaneArguments {
     /// Most connections
     #[arg(long, value_name = "N", default_value_t = 65_536)]
     pub sockets: usize,
+
+    /// When SYNs are answered by cookies, which cost no memory: off, full (while as many handshakes are under way as may be),
+    /// always
+    #[arg(long, value_name = "WHEN", default_value = "full", value_parser = syn_cookies)]
+    pub syn_cookies: SynCookies,
 
     /// Run without huge pages, in this much ordinary memory
     #[arg(long, value_name = "MB", num_args = 0..=1, default_missing_value = "256")]
@@ -144,6 +161,7 @@ impl LaneArguments {
             receive_frames: self.receive_frames,
             descriptors: self.descriptors,
             faults: self.faults,
+            tcp: TcpConfig { syn_cookies: self.syn_cookies, ..TcpConfig::default() },
             no_huge_mib: self.no_huge,
             eal,
             poll: self.poll,
@@ -204,6 +222,15 @@ mod tests {
         assert_eq!((config.sockets, config.receive_frames, config.descriptors), (65_536, 8192, 512));
         assert_eq!(config.stop_within, Duration::from_millis(250));
         assert_eq!(lane.listen(80).to_string(), "10.0.0.2:80");
+        assert_eq!(config.tcp, TcpConfig::default());
+        let cookies = |word| {
+            let lane = parse(&format!("x --device null --address 10.0.0.2/8 --syn-cookies {word}")).unwrap();
+            lane.config(Vec::new()).unwrap().tcp.syn_cookies
+        };
+        assert_eq!(
+            ["off", "full", "always"].map(cookies),
+            [SynCookies::Off, SynCookies::WhenFull, SynCookies::Always]
+        );
         assert_eq!(parse("x --device null --address 10.0.0.2/8 --no-huge 64").unwrap().no_huge, Some(64));
     }
 
@@ -221,6 +248,7 @@ mod tests {
             "x --device null --address 10.0.0.2/24 --mtu 65536",
             "x --device null --address 10.0.0.2/24 --stop-within soon",
             "x --device null --address 10.0.0.2/24 --faults loss=101",
+            "x --device null --address 10.0.0.2/24 --syn-cookies never",
             "x --device null --address 10.0.0.2/24 --no-such-option",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -13,6 +13,7 @@ from capture import Capture
 from guest import Guest
 from harness import FULL, KIB, MIB, Case, Transfer, make_file, until
 from reach import Reach
+from vlan import VLAN, Vlan
 
 SIZES = (1, 1447, 1448, 1449, 64 * KIB, MIB, 10 * MIB)
 OUTAGE_SECONDS = 1.5
@@ -222,3 +223,17 @@ class IgbJumbo(Jumbo, InGuest):
 
 class VirtioJumbo(Jumbo, InGuest):
     nic = "virtio"
+
+
+class IgbVlan(Vlan, InGuest):
+    """The port writes the tags of frames that leave, which the engine leaves to it, and takes those of others off."""
+
+    nic, options = "igb", ("--vlan", VLAN)
+    test_no_vlan = None
+
+    def make_files(self):
+        return {size: self.sums[size] for size in (1, 64 * KIB, MIB)}
+
+    def test_zz_end(self):
+        """SIGTERM ends the server in order."""
+        self.guest.stop()

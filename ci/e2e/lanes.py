@@ -16,7 +16,7 @@ from loadgen import CONNECTIONS, Loader, Nginx
 
 # Frames of many sources reach both queues.
 SOURCES = [f"10.77.0.{number}" for number in range(11, 19)]
-IDLE_SECONDS = 5
+IDLE_SECONDS = 3
 # Of a core, for each lane.
 IDLE_SHARE_MAX = 0.02
 

@@ -227,7 +227,7 @@ def main():
     signal.signal(signal.SIGALRM, too_late)
     signal.signal(signal.SIGTERM, stop)
     try:
-        for name in ("httpd", "echo", "loadgen", "corelane"):
+        for name in ("httpd", "echo", "loadgen", "corelane", "libpacketdrill.so"):
             shutil.copy(arguments.programs / name, harness.programs / name)
         sums = run_all(tests, arguments.workers)
     finally:

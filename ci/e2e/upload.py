@@ -1,4 +1,4 @@
-"""The echo example gives back what nc and plain sockets send it, and half-close works in both directions."""
+"""echo gives back what nc and plain sockets send it, streams and datagrams; half-close works in both directions."""
 
 import random
 import socket
@@ -71,11 +71,61 @@ class Echo:
         server.settle()
 
 
-class Tap(Echo, Case):
+class Datagrams:
+    """UDP, over both versions of IP."""
+
+    def ask(self, server, client, payload):
+        """One question from a socket, and its answer."""
+        client.sendto(payload, (server.network.address, server.port))
+        return client.recvfrom(2 * 65536)[0]
+
+    def client(self, server, port=0):
+        client = server.network.client.socket(socket.SOCK_DGRAM)
+        self.addCleanup(client.close)
+        client.settimeout(5)
+        client.bind((server.network.client_address, port))
+        return client
+
+    def test_datagrams(self):
+        """Datagrams of 0 to 65,507 bytes come back whole, those beyond the MTU in fragments both ways."""
+        server, source = self.echo(), random.Random(7)
+        client = self.client(server)
+        for size in (1, 0, 2, 511, 512, 1472, 1473, 8000, 65507):
+            payload = source.randbytes(size)
+            self.assertTrue(self.ask(server, client, payload) == payload, f"{size} bytes")
+        server.settle()
+
+    def test_queries(self):
+        """5,000 small queries, each from a port of its own as resolvers do, 64 at a time: each gets its own answer."""
+        server, source = self.echo(), random.Random(53)
+        answered = 0
+        for _ in range(5000 // 64 + 1):
+            asked = {self.client(server): source.randbytes(source.randrange(17, 512)) for _ in range(64)}
+            for client, query in asked.items():
+                client.sendto(query, (server.network.address, server.port))
+            for client, query in asked.items():
+                answered += client.recv(65536) == query
+                client.close()
+        self.assertEqual(answered, 64 * (5000 // 64 + 1))
+        self.note(f"{answered} queries answered")
+        server.settle()
+
+    def test_no_loop(self):
+        """A datagram that claims to come from another echo server's port is not answered."""
+        server = self.echo()
+        client = self.client(server, 7)
+        client.settimeout(0.5)
+        with self.assertRaises(TimeoutError):
+            self.ask(server, client, b"to and fro")
+        self.assertEqual(self.ask(server, self.client(server), b"once"), b"once")
+        server.settle()
+
+
+class Tap(Echo, Datagrams, Case):
     link = "tap"
 
 
-class AfPacket(Echo, Case):
+class AfPacket(Echo, Datagrams, Case):
     link = "veth"
 
 

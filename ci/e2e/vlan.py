@@ -91,6 +91,10 @@ class Vlan:
         run("ip", "-n", inside.name, "link", "set", name, "up")
         return inside, name
 
+    def make_files(self):
+        """Sizes of files in the site, and their sums."""
+        return {size: make_file(self.site / str(size), size) for size in (1, 64 * KIB, 2 * MIB)}
+
     def not_answered(self, server, client, interface):
         """Neither ARP nor, with the server's address known, ping and curl get an answer."""
         address, dropped = server.network.address, self.strangers(server)
@@ -113,7 +117,7 @@ class Vlan:
 
     def test_vlan(self):
         """In the VLAN a client pings and fetches all bytes; untagged, and in another, none is answered."""
-        sums = {size: make_file(self.site / str(size), size) for size in (1, 64 * KIB, 2 * MIB)}
+        sums = self.make_files()
         server = self.httpd("--vlan", VLAN)
         network = server.network
         member, interface = self.member(server, VLAN, "10.77.0.3")

@@ -1,7 +1,7 @@
 //! Pools: where frames come from. What a frame is lives in `frame.rs`.
 
 use crate::frame::Frame;
-use crate::soft::heap::HeapPool;
+use crate::soft::heap::{HEADROOM, HeapPool};
 
 /// A bounded pool of frames. One lane takes from it; frames come back by themselves, from any thread.
 ///
@@ -19,7 +19,14 @@ impl Pool {
     ///
     /// Panics: if `frames` is zero.
     pub fn heap(frames: usize, data_room: u16) -> Pool {
-        Pool(Kind::Heap(HeapPool::new(frames, data_room)))
+        Pool(Kind::Heap(HeapPool::new(frames, data_room, HEADROOM)))
+    }
+
+    /// A pool on the heap: `frames` frames that each hold a packet as large as IP has them, without headroom.
+    ///
+    /// Panics: if `frames` is zero.
+    pub fn packets(frames: usize) -> Pool {
+        Pool(Kind::Heap(HeapPool::new(frames, u16::MAX, 0)))
     }
 
     /// A pool of DPDK's.

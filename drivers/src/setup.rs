@@ -27,6 +27,15 @@ pub enum SetupError {
         /// The last thing DPDK said.
         reason: String,
     },
+    /// The kernel's modules cannot be looked up, as in containers that hide them.
+    #[error(
+        "DPDK looks for the kernel's modules in {folder}, which is not here: mount sysfs, or show the folder to the \
+         container (of systemd-nspawn: --bind-ro={folder})"
+    )]
+    NoModules {
+        /// The folder.
+        folder: &'static str,
+    },
     /// An argument with a zero byte in it.
     #[error("the EAL argument `{argument}` holds a zero byte: leave it out")]
     EalArgument {

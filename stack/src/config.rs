@@ -88,6 +88,30 @@ impl MtuProbing {
     }
 }
 
+/// When a listener answers a SYN without remembering it, by a cookie (RFC 4987 section 3.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SynCookies {
+    /// Never: SYNs for which there is no room are dropped.
+    Off,
+    /// While as many handshakes are under way as may be.
+    #[default]
+    WhenFull,
+    /// Always.
+    Always,
+}
+
+impl SynCookies {
+    /// The mode of a number, as Linux numbers them: 0 never, 1 when full, 2 always.
+    pub fn from_number(number: u8) -> Option<SynCookies> {
+        match number {
+            0 => Some(SynCookies::Off),
+            1 => Some(SynCookies::WhenFull),
+            2 => Some(SynCookies::Always),
+            _ => None,
+        }
+    }
+}
+
 /// TCP's settings. The defaults are those of a Linux-like host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
@@ -111,6 +135,8 @@ pub struct TcpConfig {
     pub syn_retries: u8,
     /// SYN-ACKs sent again before a half-open connection is forgotten: five take 63 s.
     pub syn_ack_retries: u8,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: SynCookies,
     /// Data retransmitted in a row before the connection is given up (R2 of RFC 9293; at least 100 s).
     pub retries: u8,
     /// How long an acknowledgement may wait (RFC 9293 asks for less than 500 ms). Units: microseconds.
@@ -145,6 +171,11 @@ pub struct TcpConfig {
     /// How much longer a probe waits while a single segment is in flight, whose acknowledgement the peer may delay: as long
     /// as receivers do at most, as Linux has it. Units: microseconds.
     pub tlp_ack_delay_us: u32,
+    /// Challenges that a connection answers in one interval (RFC 5961 section 7), eight at most; up to seven more, by what
+    /// only its two ends know. A count for each connection is no side channel to others.
+    pub challenges: u8,
+    /// That interval. Units: milliseconds.
+    pub challenge_interval_ms: u32,
     /// Fast path on. Off, the slow path alone does the same on the wire.
     pub fast_path: bool,
     /// The congestion window starts over after an idle RTO (RFC 5681 section 4.1).
@@ -175,6 +206,7 @@ impl Default for TcpConfig {
             rto_max_us: 120_000_000,
             syn_retries: 7,
             syn_ack_retries: 5,
+            syn_cookies: SynCookies::WhenFull,
             retries: 15,
             delayed_ack_us: 40_000,
             quick_acks: 16,
@@ -191,6 +223,8 @@ impl Default for TcpConfig {
             tlp: true,
             tlp_us_min: 2_000,
             tlp_ack_delay_us: 200_000,
+            challenges: 5,
+            challenge_interval_ms: 1_000,
             fast_path: true,
             slow_start_after_idle: true,
             congestion: Congestion::Cubic,

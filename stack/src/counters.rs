@@ -24,6 +24,12 @@ pub struct Counters {
     pub delivered_bytes: u64,
     /// Connections opened by peers.
     pub accepted: u64,
+    /// SYNs answered by a cookie.
+    pub cookies_sent: u64,
+    /// Of the connections opened by peers, those by a cookie.
+    pub cookies_accepted: u64,
+    /// Acknowledgements without a connection that came while cookies were about, and were none.
+    pub cookies_refused: u64,
     /// Connections opened by us.
     pub connected: u64,
     /// Connections that ended.
@@ -77,6 +83,9 @@ impl Default for Counters {
             unsent: [0; DropReason::COUNT],
             delivered_bytes: 0,
             accepted: 0,
+            cookies_sent: 0,
+            cookies_accepted: 0,
+            cookies_refused: 0,
             connected: 0,
             closed: 0,
             segments_sent: 0,
@@ -228,6 +237,9 @@ impl Counters {
             (&mut self.sent_frames, other.sent_frames),
             (&mut self.delivered_bytes, other.delivered_bytes),
             (&mut self.accepted, other.accepted),
+            (&mut self.cookies_sent, other.cookies_sent),
+            (&mut self.cookies_accepted, other.cookies_accepted),
+            (&mut self.cookies_refused, other.cookies_refused),
             (&mut self.connected, other.connected),
             (&mut self.closed, other.closed),
             (&mut self.segments_sent, other.segments_sent),
@@ -313,6 +325,9 @@ impl Report {
             ("frames.consumed", c.consumed_frames),
             ("frames.sent", c.sent_frames),
             ("tcp.accepted", c.accepted),
+            ("tcp.cookies_sent", c.cookies_sent),
+            ("tcp.cookies_accepted", c.cookies_accepted),
+            ("tcp.cookies_refused", c.cookies_refused),
             ("tcp.connected", c.connected),
             ("tcp.closed", c.closed),
             ("tcp.delivered_bytes", c.delivered_bytes),

@@ -119,6 +119,16 @@
 //! frames still allowed stand for, and its edge never moves back. Small segments that must wait are copied into the
 //! tail of the frame before; out-of-order ranges, which nobody has acknowledged, are given up as a last resort.
 //!
+//! # Strangers
+//!
+//! What anybody may send holds little and makes little work. A listener whose backlog is full answers SYNs by cookies: the
+//! numbers of the SYN-ACK say what a half-open connection would have remembered, under the runtime's secret, so that any
+//! lane can judge what comes back. What no connection accepts is answered a few times a second for each, by a count that
+//! only its two ends could reckon with; what belongs to none is refused, and errors are told, from buckets whose fill is
+//! rolled with dice, so that nobody can measure by them what others were told. Small segments out of order share
+//! frames and are found by search, fragments and neighbours are looked at a few at a time, and neighbours that nobody
+//! knows never displace those that are.
+//!
 //! # Time
 //!
 //! A lane reads its clock once a turn. With nothing to do it yields, then sleeps, doubling from 16 µs to 4 ms; other lanes

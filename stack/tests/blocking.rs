@@ -139,6 +139,7 @@ fn calls_wait_no_longer_than_they_may() {
     }
     let waited =
         |calls: &mut Blocking<'_, Simulated>, since: Instant| calls.parts().1.now().saturating_since(since);
+    calls.parts().1.turn();
     let begun = calls.parts().1.now();
     assert_eq!(calls.connect(silent, "10.0.0.99:7".parse().unwrap()), Err(Errno::InProgress));
     assert_eq!(waited(&mut calls, begun), Duration::from_millis(500));

@@ -15,6 +15,8 @@ const IPV6: bool = false;
 
 #[path = "segments/congestion.rs"]
 mod congestion;
+#[path = "segments/cookies.rs"]
+mod cookies;
 #[path = "segments/data.rs"]
 mod data;
 #[path = "segments/driver.rs"]
@@ -23,6 +25,8 @@ mod driver;
 mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
+#[path = "segments/floods.rs"]
+mod floods;
 #[path = "segments/malformed.rs"]
 mod malformed;
 #[path = "segments/network.rs"]

@@ -149,6 +149,7 @@ impl Eal {
 }
 
 fn start(options: &EalOptions) -> Result<Eal, SetupError> {
+    surroundings::check_modules("/sys/module")?;
     for device in &options.devices {
         surroundings::check_device(device)?;
     }

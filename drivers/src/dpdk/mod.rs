@@ -46,7 +46,7 @@ pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
 pub use port::{Configured, Port, Started};
 pub use queue::PortQueue;
-pub use signals::{refuse_tap_signal, take_tap_signal};
+pub use signals::refuse_tap_signal;
 
 /// Opens a device on DPDK and starts it.
 pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {

@@ -14,7 +14,7 @@ use super::pool::{DpdkPool, PoolShape};
 use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
 use super::queue::PortQueue;
 use super::rss::RssPlan;
-use super::{Eal, chatter, error_text};
+use super::{Eal, chatter, error_text, signals};
 use crate::capture::CapturePoint;
 use crate::device::Device;
 use crate::open::OpenOptions;
@@ -149,6 +149,10 @@ impl Port<Configured> {
     pub fn start(self) -> Result<Port<Started>, SetupError> {
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
         let id = self.shared.port.id;
+        signals::silence_taps().map_err(|error| SetupError::Device {
+            device: self.shared.device.clone(),
+            reason: format!("/proc/self/fd cannot be read: {error}; mount /proc"),
+        })?;
         chatter::take();
         // SAFETY: the port is configured and its queues are set up.
         let status = unsafe { ffi::rte_eth_dev_start(id) };

@@ -36,6 +36,11 @@ pub(super) fn check_huge_pages(needed_mib: u64, files: bool) -> Result<(), Setup
     Ok(())
 }
 
+/// Checks that DPDK can ask which modules the kernel has: without the folder it takes VFIO for broken, and gives up.
+pub(super) fn check_modules(folder: &'static str) -> Result<(), SetupError> {
+    if Path::new(folder).is_dir() { Ok(()) } else { Err(SetupError::NoModules { folder }) }
+}
+
 fn check_free(needed_mib: u64, free_mib: u64) -> Result<(), SetupError> {
     if free_mib >= needed_mib {
         return Ok(());
@@ -198,6 +203,14 @@ mod tests {
         let text = check_free(64, 10).expect_err("too few").to_string();
         assert!(text.contains("10 MiB are free") && text.contains("sysctl vm.nr_hugepages=512"), "{text}");
         assert!(text.contains("--no-huge") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn hidden_modules_are_one_line_with_the_remedy() {
+        // Shows that a container without the kernel's list of modules is told of it, and how to show it.
+        assert_eq!(check_modules("/sys/module"), Ok(()));
+        let text = check_modules("/sys/no-module").expect_err("there is no such folder").to_string();
+        assert!(text.contains("mount sysfs") && text.contains("--bind-ro=/sys/no-module"), "{text}");
     }
 
     #[test]

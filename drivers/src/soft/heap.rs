@@ -34,6 +34,7 @@ pub(crate) struct HeapPool {
     local: Cell<*mut Header>,
     local_count: Cell<usize>,
     capacity: usize,
+    headroom: u16,
 }
 
 // SAFETY: only the handle touches `local`, and the handle is not `Sync` (it has `Cell`s); `Inner` is shared through
@@ -41,8 +42,8 @@ pub(crate) struct HeapPool {
 unsafe impl Send for HeapPool {}
 
 impl HeapPool {
-    /// `frames` frames with `data_room` bytes each, headroom included.
-    pub fn new(frames: usize, data_room: u16) -> HeapPool {
+    /// `frames` frames with `data_room` bytes each, of which `headroom` are in front of the data of a fresh one.
+    pub fn new(frames: usize, data_room: u16, headroom: u16) -> HeapPool {
         assert!(frames > 0, "a pool has at least one frame");
         let stride = (size_of::<Header>() + usize::from(data_room)).next_multiple_of(LINE);
         let layout = Layout::from_size_align(stride * frames, LINE).expect("a pool fits the address space");
@@ -62,7 +63,8 @@ impl HeapPool {
             let at = unsafe { memory.as_ptr().add(index * stride) };
             next = format(at, data_room, inner.as_ptr(), next);
         }
-        HeapPool { inner, local: Cell::new(next), local_count: Cell::new(frames), capacity: frames }
+        let headroom = headroom.min(data_room);
+        HeapPool { inner, local: Cell::new(next), local_count: Cell::new(frames), capacity: frames, headroom }
     }
 
     fn inner(&self) -> &Inner {
@@ -82,7 +84,7 @@ impl HeapPool {
         self.local.set(fresh.next);
         self.local_count.set(self.local_count.get() - 1);
         fresh.next = ptr::null_mut();
-        fresh.data_off = HEADROOM.min(fresh.buf_len);
+        fresh.data_off = self.headroom;
         fresh.data_len = 0;
         fresh.pkt_len = 0;
         Some(header)

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use stack::config::{Address, Congestion, Ecn, MtuProbing, TcpConfig};
+use stack::config::{Address, Congestion, Ecn, MtuProbing, SynCookies, TcpConfig};
 use stack::poll::Buffers;
 
 /// The variable that names the file of settings.
@@ -104,6 +104,7 @@ impl Settings {
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = on,
             "tcp_syn_retries" => tcp.syn_retries = count,
             "tcp_synack_retries" => tcp.syn_ack_retries = count,
+            "tcp_syncookies" => tcp.syn_cookies = SynCookies::from_number(count).unwrap_or(tcp.syn_cookies),
             "tcp_retries2" => tcp.retries = count,
             "tcp_keepalive_time" => tcp.keepalive_idle = seconds,
             "tcp_keepalive_intvl" => tcp.keepalive_interval = seconds,
@@ -113,6 +114,7 @@ impl Settings {
             "tcp_mtu_probing" => tcp.mtu_probing = MtuProbing::from_number(count).unwrap_or(tcp.mtu_probing),
             "tcp_base_mss" => tcp.base_mss = u16::try_from(first).unwrap_or(tcp.base_mss),
             "tcp_init_cwnd" => tcp.initial_window = count,
+            "tcp_early_retrans" => tcp.tlp = on,
             "tcp_rto_min_us" => tcp.rto_min_us = us(1),
             "tcp_rto_max_ms" => tcp.rto_max_us = us(1_000),
             "tcp_wmem" => self.buffers.send = sizes(&words, self.buffers.send),

@@ -24,7 +24,7 @@ pub struct CompletionQueue {
 
 /// A payload no longer than this is copied into the tail of the frame before, so that it holds no frame of its own.
 /// An eighth of a frame: below it a frame is mostly empty.
-const DUST_BYTES: usize = 256;
+pub(super) const DUST_BYTES: usize = 256;
 
 impl Engine {
     /// How many more completions each queue can take.

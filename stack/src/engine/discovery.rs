@@ -278,8 +278,9 @@ impl Engine {
         let result = match message {
             Message::RouterSolicitation | Message::Redirect { .. } => Err(DropReason::DiscoveryNotForUs),
             Message::RouterAdvertisement(said) => {
-                if let Some(station) = said.station {
-                    self.learn_station(source, station, Some(true));
+                match said.station {
+                    Some(station) => self.learn_station(source, station, Some(true)),
+                    None => self.ports[interface].neighbours.note_router(source),
                 }
                 self.ports[interface].addresses.on_router(source, &said, now, &mut actions);
                 Ok(())

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use crate::buffer::Waiting;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
+use crate::tcp::challenge::Challenges;
 use crate::tcp::congestion::Controls;
 use crate::tcp::history::History;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
@@ -255,12 +256,13 @@ impl Flows {
             frames_max: config.receive_frames,
             rcv_mss: crate::tcp::input::MSS_DEFAULT,
             adv_mss: birth.mss,
-            challenges: 0,
+            challenges: Challenges::default(),
             fin_waits: false,
             quick_acks: config.quick_acks,
             backoff: 0,
             timeouts: 0,
             probes: 0,
+            troubles: 0,
             reason: 0,
             history: History::NEW,
         };

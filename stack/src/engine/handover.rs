@@ -91,7 +91,7 @@ impl Engine {
             let waiting = self.frames.iter(self.flows.waiting(slot)).flat_map(|frame| frame.bytes().to_vec());
             let waiting = waiting.collect();
             let connection = self.flows.connection(slot).ok_or(OpError::StaleHandle)?;
-            let reassembly = connection.active().map_or(&[][..], |active| active.reassembly.ranges());
+            let reassembly = connection.active().map(|active| active.reassembly.ranges());
             let bytes = |held| self.frames.get(held).map_or(Vec::new(), |frame| frame.bytes().to_vec());
             Frozen {
                 tuple,
@@ -104,7 +104,11 @@ impl Engine {
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
-                ranges: reassembly.iter().map(|range| (range.start, bytes(range.held))).collect(),
+                ranges: reassembly
+                    .into_iter()
+                    .flatten()
+                    .map(|range| (range.start, bytes(range.held)))
+                    .collect(),
                 at: connection.now,
             }
         };

@@ -9,9 +9,10 @@ use super::Engine;
 use super::flows::{Birth, Kind};
 use super::segments::Arrived;
 use super::udp::{equals_of, listening_for};
-use crate::config::Congestion;
+use crate::config::{Congestion, SynCookies};
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
+use crate::tcp::challenge::Limit;
 use crate::tcp::ecn;
 use crate::tcp::input;
 use crate::tcp::isn::Tuple;
@@ -22,7 +23,7 @@ use crate::tcp::state::{State, flag};
 use crate::tcp::tally;
 use crate::tcp::time_wait::Waiting;
 use crate::wire::DropReason;
-use crate::wire::tcp::{Flags, SeqNum};
+use crate::wire::tcp::{Flags, Segment, SeqNum};
 use drivers::Frame;
 
 /// One listener.
@@ -35,6 +36,17 @@ pub struct ListenerState {
     half_open: u32,
     /// Established connections that the application has not been told of.
     unoffered: VecDeque<u32>,
+}
+
+/// What is done with a SYN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reception {
+    /// Answer it, and remember it.
+    Remember,
+    /// Answer it by a cookie.
+    Cookie,
+    /// Drop it: the peer sends it again.
+    Drop,
 }
 
 /// The listeners of a lane.
@@ -142,22 +154,26 @@ impl Engine {
     pub(super) fn on_stray(&mut self, arrived: &Arrived, frame: Frame) {
         if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
             match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
-                Waiting::Drop(reason) => self.counters.drop(reason),
+                Waiting::Drop(reason) => {
+                    self.counters.drop(reason);
+                    self.time_waits.note_timestamp(&arrived.tuple, &arrived.segment);
+                }
                 Waiting::Acknowledge(reason) => {
                     self.counters.drop(reason);
-                    self.answer_time_wait(arrived);
+                    self.answer_time_wait(arrived, false);
                 }
                 Waiting::Restart => {
                     self.counters.consumed_frames += 1;
-                    let now = self.flows.now;
-                    self.time_waits.insert(arrived.tuple, rest, &now);
-                    self.answer_time_wait(arrived);
+                    self.answer_time_wait(arrived, true);
                 }
-                Waiting::Reuse(beyond) => {
-                    if self.listeners.find(arrived.tuple.local).is_some() {
-                        self.time_waits.remove(&arrived.tuple);
-                    }
-                    self.on_listen(arrived, Some(beyond));
+                Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
+                    self.time_waits.remove(&arrived.tuple);
+                    self.on_listen(arrived, Some(beyond), frame);
+                }
+                // Nobody listens: it is a SYN in a synchronized state like any other.
+                Waiting::Reuse(_) => {
+                    self.counters.drop(DropReason::TcpNotAcceptable);
+                    self.answer_time_wait(arrived, false);
                 }
             }
             return;
@@ -169,19 +185,26 @@ impl Engine {
         if let Some(lane) = self.elsewhere(&arrived.tuple) {
             return self.steer(lane, frame, usize::from(arrived.link));
         }
-        self.on_listen(arrived, None);
+        self.on_listen(arrived, None, frame);
     }
 
-    fn answer_time_wait(&mut self, arrived: &Arrived) {
+    /// Acknowledge, and if so wait the whole time again, as often as is good.
+    fn answer_time_wait(&mut self, arrived: &Arrived, restart: bool) {
         let now = self.flows.now;
-        if let Some(rest) = self.time_waits.get(&arrived.tuple) {
+        if !self.time_waits.challenge(&arrived.tuple, Limit::of(&self.flows.config), &now) {
+            return;
+        }
+        if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
             self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
+            if restart {
+                self.time_waits.insert(arrived.tuple, rest, &now);
+            }
         }
     }
 
     /// RFC 9293 sections 3.10.7.1 and 3.10.7.2: LISTEN, or CLOSED where nobody listens.
-    fn on_listen(&mut self, arrived: &Arrived, beyond: Option<SeqNum>) {
+    fn on_listen(&mut self, arrived: &Arrived, beyond: Option<SeqNum>, frame: Frame) {
         let Some(slot) = self.listeners.find(arrived.tuple.local) else {
             self.counters.drop(DropReason::TcpNoListener);
             self.send_reset(arrived);
@@ -189,50 +212,96 @@ impl Engine {
         };
         match listen::on_listen(&arrived.segment) {
             Listening::Drop(reason) => self.counters.drop(reason),
-            Listening::Reset => {
+            Listening::Reset if self.accept_cookie(slot, arrived, frame).is_some() => {
                 self.counters.drop(DropReason::TcpNotAcceptable);
                 self.send_reset(arrived);
             }
+            Listening::Reset => {}
             Listening::Answer => self.answer_syn(slot, arrived, beyond),
         }
     }
 
     fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
-        let Some(state) = self.listeners.get(slot) else { return };
-        let (backlog, stream) = (state.options.backlog as usize, state.options.stream);
-        let congestion = self.congestion_of(slot);
-        let full = state.half_open as usize + state.unoffered.len() >= backlog;
-        if (full || self.half_opens.is_full()) && !self.evict_half_open() {
-            self.counters.drop(DropReason::TcpBacklogFull);
-            return;
+        let reception = self.reception(slot, beyond.is_some());
+        if reception == Reception::Drop {
+            return self.counters.drop(DropReason::TcpBacklogFull);
         }
-        self.counters.consumed_frames += 1;
         let now = self.flows.now;
         let iss = self.secret.isn(&arrived.tuple, now.instant);
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
+        let congestion = self.congestion_of(slot);
         let half = HalfOpen {
-            adv_mss: self.mss_of(&arrived.tuple).min(mss_bound(&stream)),
-            window: self.first_window(&stream),
-            scale: window_scale(&stream, &self.flows.config),
             ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
+        let half = self.as_listener(slot, half);
+        if reception == Reception::Cookie {
+            return self.answer_by_cookie(&half);
+        }
+        self.counters.consumed_frames += 1;
         if self.half_opens.insert(half, &self.flows.config, &now)
             && let Some(state) = self.listeners.get_mut(slot)
         {
             state.half_open += 1;
         }
-        self.send_syn_ack(&half);
+        self.send_syn_ack(&half, &half.syn_ack(&self.flows.config, &now));
     }
 
-    fn send_syn_ack(&mut self, half: &HalfOpen) {
-        let segment = half.syn_ack(&self.flows.config, &self.flows.now);
+    /// How a listener receives a SYN; `known`: from a peer that it had a connection with, which is in TIME_WAIT.
+    fn reception(&mut self, slot: u32, known: bool) -> Reception {
+        let Some(state) = self.listeners.get(slot) else { return Reception::Drop };
+        let (backlog, unoffered) = (state.options.backlog as usize, state.unoffered.len());
+        let full = state.half_open as usize + unoffered >= backlog || self.half_opens.is_full();
+        let mode = self.flows.config.syn_cookies;
+        if mode == SynCookies::Off {
+            let room = !full || self.evict_half_open();
+            return if room { Reception::Remember } else { Reception::Drop };
+        }
+        if unoffered >= backlog {
+            return Reception::Drop;
+        }
+        // The peer is no fiction then, and a cookie need not be beyond the old connection's numbers.
+        if known {
+            let room = self.half_opens.has_reserve();
+            return if room { Reception::Remember } else { Reception::Drop };
+        }
+        if full || mode == SynCookies::Always { Reception::Cookie } else { Reception::Remember }
+    }
+
+    /// As many connections wait for the application as may.
+    pub(super) fn is_accept_queue_full(&self, listener: u32) -> bool {
+        self.listeners
+            .get(listener)
+            .is_none_or(|state| state.unoffered.len() >= state.options.backlog as usize)
+    }
+
+    /// A half-open connection with what its listener has to say to it.
+    pub(super) fn as_listener(&self, listener: u32, half: HalfOpen) -> HalfOpen {
+        let stream = self.listeners.get(listener).map(|state| state.options.stream).unwrap_or_default();
+        HalfOpen {
+            listener,
+            adv_mss: self.mss_of(&half.tuple).min(mss_bound(&stream)),
+            window: self.first_window(&stream),
+            scale: window_scale(&stream, &self.flows.config),
+            ..half
+        }
+    }
+
+    pub(super) fn send_syn_ack(&mut self, half: &HalfOpen, segment: &Segment) {
         let congestion = self.congestion_of(half.listener);
-        let field = if half.ecn { ecn::control_field(congestion) } else { ecn::codepoint::NOT_ECT };
+        let field = if segment.flags.contains(Flags::ECE) {
+            ecn::control_field(congestion)
+        } else {
+            ecn::codepoint::NOT_ECT
+        };
         let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
         let field = field | class;
-        self.send_unpathed(&half.tuple, &segment, field);
+        self.send_unpathed(&half.tuple, segment, field);
+    }
+
+    fn send_syn_ack_again(&mut self, half: &HalfOpen) {
+        self.send_syn_ack(half, &half.syn_ack(&self.flows.config, &self.flows.now));
     }
 
     /// What a listener's connections begin with.
@@ -265,8 +334,10 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                let challenge = half.challenge(&config, &now);
-                self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
+                if self.half_opens.challenge(&half.tuple, Limit::of(&config), &now) {
+                    let challenge = half.challenge(&config, &now);
+                    self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
+                }
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;
@@ -274,30 +345,33 @@ impl Engine {
                 if half.ecn && !ecn {
                     self.half_opens.withdraw_ecn(&half.tuple);
                 }
-                self.send_syn_ack(&HalfOpen { ecn, ..*half });
+                self.send_syn_ack_again(&HalfOpen { ecn, ..*half });
             }
             Half::Forget(reason) => {
                 self.counters.drop(reason);
                 self.half_opens.remove(&half.tuple);
                 self.uncount_half_open(half.listener);
             }
-            Half::Open => self.open(half, arrived, frame),
+            Half::Open => {
+                self.open(half, arrived, frame);
+            }
         }
     }
 
-    /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment.
-    fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
-        let Some((queue, tag)) = self.listeners.reports(half.listener) else { return };
+    /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment. True if
+    /// there was room for one.
+    pub(super) fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) -> bool {
+        let Some((queue, tag)) = self.listeners.reports(half.listener) else { return false };
         let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
         let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
             self.counters.drop(DropReason::NoRoute);
-            return;
+            return false;
         };
         // Without a slot the acknowledgement counts as lost: the peer's data, or our SYN-ACK again, brings another.
         let Some(slot) = self.flows.take(Kind::Stream) else {
             self.paths.release(path);
             self.counters.drop(DropReason::TcpBacklogFull);
-            return;
+            return false;
         };
         let birth = Birth {
             tuple: half.tuple,
@@ -327,7 +401,8 @@ impl Engine {
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
                 cell.marks |= mark::SENT;
                 cell.sent_us = half.sent_us;
-                cell.retransmits = half.retries;
+                // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
+                cell.retransmits = half.retries.max(u8::from(half.unmeasured));
             }
             queued
         });
@@ -335,13 +410,15 @@ impl Engine {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
-            return;
+            return false;
         }
         self.claim(&half.tuple, true);
-        self.half_opens.remove(&half.tuple);
-        self.uncount_half_open(half.listener);
+        if self.half_opens.remove(&half.tuple).is_some() {
+            self.uncount_half_open(half.listener);
+        }
         self.on_segment(slot, arrived, frame);
         self.arm(slot);
+        true
     }
 
     /// A connection by way of a listener is established: tell the application, or let it wait its turn.
@@ -405,7 +482,7 @@ impl Engine {
             match self.half_opens.next_due(&config, &now) {
                 Some((half, true)) => {
                     self.counters.retransmits += 1;
-                    self.send_syn_ack(&half);
+                    self.send_syn_ack_again(&half);
                 }
                 Some((half, false)) => self.uncount_half_open(half.listener),
                 None => return,
@@ -439,17 +516,17 @@ const UNOFFERED: u32 = u32::MAX - 1;
 //# If the ACK bit is off, sequence number zero is used,
 //# <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>
 //# If the ACK bit is on, <SEQ=SEG.ACK><CTL=RST>
-pub(super) fn reset_for(arrived: &Arrived) -> Option<crate::wire::tcp::Segment> {
+pub(super) fn reset_for(arrived: &Arrived) -> Option<Segment> {
     let segment = &arrived.segment;
     if segment.flags.contains(Flags::RST) {
         return None;
     }
     let (local, remote) = (arrived.tuple.local.port(), arrived.tuple.remote.port());
     let answer = if segment.flags.contains(Flags::ACK) {
-        crate::wire::tcp::Segment::new(local, remote, segment.ack, SeqNum(0), Flags::RST)
+        Segment::new(local, remote, segment.ack, SeqNum(0), Flags::RST)
     } else {
         let behind = segment.seq + segment.seq_len(u32::from(arrived.len));
-        crate::wire::tcp::Segment::new(local, remote, SeqNum(0), behind, Flags::RST | Flags::ACK)
+        Segment::new(local, remote, SeqNum(0), behind, Flags::RST | Flags::ACK)
     };
     Some(answer)
 }

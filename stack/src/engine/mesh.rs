@@ -95,6 +95,8 @@ pub enum Message {
         /// Streams that live are to hear of it.
         sure: bool,
     },
+    /// I answer SYNs by cookies.
+    Cookies,
     /// A UDP socket is bound here, or no longer.
     Udp {
         /// To which address.
@@ -284,6 +286,7 @@ impl Engine {
             Message::PathMtu { destination, mtu, found, sure } => {
                 self.hear_of_path_mtu(destination, mtu, found, sure);
             }
+            Message::Cookies => self.hear_of_cookies(),
             Message::Network(change) => self.hear_of_change(&change),
             Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
         }

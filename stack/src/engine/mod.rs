@@ -7,6 +7,7 @@
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
+//! | `cookies` | handshakes that nothing is remembered of |
 //! | `deliver` | frames to sockets, completions to queues with credit |
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
@@ -21,6 +22,7 @@
 //! | `network` | addresses and routes that come and go |
 
 mod bundle;
+mod cookies;
 mod deliver;
 mod discovery;
 pub(crate) mod flows;
@@ -70,8 +72,10 @@ use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
 use crate::socket::LaneId;
+use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
 use crate::tcp::listen::HalfOpens;
+use crate::tcp::source_port::SourcePorts;
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
@@ -129,10 +133,12 @@ pub struct Engine {
     table: FlowTable,
     wheel: Wheel,
     half_opens: HalfOpens,
+    cookies: Cookies,
     time_waits: TimeWaits,
     listeners: Listeners,
     udp: UdpSockets,
     app_timers: AppTimers,
+    source_ports: SourcePorts,
     /// Connects over IPv6 that wait until an address of ours is.
     deferred: Vec<Deferred>,
     frames: FrameSlab,
@@ -227,10 +233,12 @@ impl Engine {
             table: FlowTable::new(config.sockets),
             wheel: Wheel::new(now),
             half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
+            cookies: Cookies::default(),
             time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000, hash),
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
+            source_ports: SourcePorts::new(&secret),
             deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
@@ -241,8 +249,8 @@ impl Engine {
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
             identifications: fragment::Identifications::new(hash),
-            responder: Responder::default(),
-            large: Pool::heap(LARGE_FRAMES, u16::MAX),
+            responder: Responder::hard_to_reckon_with(secret.dice()),
+            large: Pool::packets(LARGE_FRAMES),
             mesh: Mesh::new(lane, config.lanes, rss, hash),
             holdable: 0,
             app_held: 0,

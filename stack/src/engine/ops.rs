@@ -16,6 +16,7 @@ use crate::tcp::isn::Tuple;
 use crate::tcp::options;
 use crate::tcp::options::mss_bound;
 use crate::tcp::send::{NONE, mark};
+use crate::tcp::source_port::PORTS;
 use crate::tcp::state::{State, flag};
 use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
@@ -54,9 +55,6 @@ pub struct Deferred {
     queue: u8,
     tag: Tag,
 }
-
-/// First and last port that `connect` chooses from: RFC 6056 section 3.2's range, as Linux narrows it.
-const PORTS: core::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 /// How a stream is closed.
 #[derive(Clone, Copy, Default)]
@@ -206,9 +204,6 @@ impl Engine {
     }
 
     /// Both ends of a connection we open, and its path.
-    //= https://www.rfc-editor.org/rfc/rfc6056#section-3.3.3
-    //# we propose an offset function F() that can be computed from the local IP
-    //# address, remote IP address, remote port, and a secret key.
     fn choose_tuple(&mut self, to: SocketAddr, from: Option<SocketAddr>) -> Result<(Tuple, u16), OpError> {
         let good =
             class_of(to.ip()) == Class::Unicast && from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
@@ -230,13 +225,11 @@ impl Engine {
         let wanted = from.map_or(0, |from| from.port());
         let tuple = |port| Tuple { local: SocketAddr::new(ip, port), remote: to };
         let chosen = if wanted == 0 {
-            let count = u32::from(PORTS.end() - PORTS.start()) + 1;
-            let offset = self.secret.port_offset(&tuple(0)).wrapping_add(self.listeners_next_port());
-            (0..count)
-                .map(|step| PORTS.start() + u16::try_from(offset.wrapping_add(step) % count).unwrap_or(0))
-                .map(tuple)
-                .find(|tuple| self.is_home(tuple) && self.is_tuple_free(tuple))
-                .ok_or(OpError::NoPorts)?
+            let mut ports = core::mem::take(&mut self.source_ports);
+            let free = |port| self.is_home(&tuple(port)) && self.is_tuple_free(&tuple(port));
+            let chosen = ports.choose(&self.secret, &tuple(0), free);
+            self.source_ports = ports;
+            chosen.map(tuple).ok_or(OpError::NoPorts)?
         } else {
             Some(tuple(wanted)).filter(|tuple| self.is_tuple_free(tuple)).ok_or(OpError::AddressInUse)?
         };
@@ -270,12 +263,6 @@ impl Engine {
         }
     }
 
-    /// A counter that moves on with every connection, so that ports are not used again at once.
-    fn listeners_next_port(&mut self) -> u32 {
-        self.app_timers.count = self.app_timers.count.wrapping_add(1);
-        u32::try_from(self.app_timers.count & 0xffff_ffff).unwrap_or(0)
-    }
-
     fn receive_op(&mut self, stream: Stream, queue: u8, tag: Tag) {
         let slot = match self.slot_of(stream.0, Kind::Stream) {
             Ok(slot) => slot,
@@ -285,9 +272,13 @@ impl Engine {
         if hot.flags & flag::DEAF != 0 {
             return self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
         }
+        let begins = hot.flags & flag::RECEIVING == 0;
         hot.flags |= flag::RECEIVING;
         hot.queue = queue;
         hot.tag = tag.0;
+        if begins {
+            self.tell_of_early_urgent(slot);
+        }
         self.drain(slot);
     }
 

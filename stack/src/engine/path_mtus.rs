@@ -10,7 +10,7 @@ use super::packets::tuple_of;
 use crate::ip::KeyedHash;
 use crate::ip::icmp::{ErrorKind, IcmpError};
 use crate::ip::path_mtu::{self, Known, PathMtus};
-use crate::socket::{LaneId, OpError};
+use crate::socket::{LaneId, OpError, Trouble};
 use crate::tcp::loss;
 use crate::tcp::mtu::{self, bit};
 use crate::tcp::state::{State, flag};
@@ -102,7 +102,12 @@ impl Engine {
                 let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
                 self.fail_connect(slot, error);
             }
-            _ => {}
+            _ if connecting => {}
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
+            //# a TCP implementation MUST NOT abort the connection
+            //# (MUST-56), and it SHOULD make the information available to the
+            //# application (SHLD-25).
+            _ => self.tell_of_trouble(slot, Trouble::Undelivered),
         }
         Ok(None)
     }

@@ -3,11 +3,12 @@
 use drivers::Frame;
 
 use super::Engine;
-use super::deliver::REASONS;
+use super::deliver::{DUST_BYTES, REASONS};
 use super::flows::Kind;
 use crate::buffer::Waiting;
 use crate::mode::Key;
-use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
+use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
@@ -99,7 +100,8 @@ impl Engine {
             return;
         }
         if let Some(end) = verdict.urgent {
-            self.tell_of_urgent(slot, end, verdict.accept);
+            let fresh = verdict.accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
+            self.tell_of_urgent(slot, end, fresh);
         }
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
@@ -119,18 +121,45 @@ impl Engine {
         self.mark_dirty(slot);
     }
 
-    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before.
-    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, accept: Option<Accept>) {
+    /// The application begins to receive: tell it of urgent data that came before.
+    pub(super) fn tell_of_early_urgent(&mut self, slot: u32) {
+        let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let told = connection.hot.rcv_nxt - u32::try_from(waiting).unwrap_or(0);
+        if let Some(end) = connection.urgent.received.filter(|end| end.gt(told)) {
+            self.tell_of_urgent(slot, end, 0);
+        }
+    }
+
+    /// Urgent data ends before `end`: tell how far that is behind what the application was told of before. The last
+    /// `fresh` bytes before RCV.NXT do not wait for it yet.
+    fn tell_of_urgent(&mut self, slot: u32, end: SeqNum, fresh: u32) {
         let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
         let Some(hot) = self.flows.hot(slot) else { return };
         if hot.flags & (flag::DEAF | flag::RECEIVING) != flag::RECEIVING {
             return;
         }
-        let fresh = accept.filter(|accept| accept.in_order).map_or(0, |accept| accept.len);
-        let ahead = end.since(hot.rcv_nxt - fresh) + u32::try_from(waiting).unwrap_or(0);
+        let ahead = end.since(hot.rcv_nxt - fresh - u32::try_from(waiting).unwrap_or(0));
         let (queue, tag) = (hot.queue, Tag(hot.tag));
         let stream = Stream(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Urgent { stream, ahead });
+    }
+
+    /// What was sent does not arrive: the application may want to know, once.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+    //# (e) TCP implementations SHOULD inform the application of the delivery
+    //# problem (unless such information has been disabled by the
+    //# application
+    pub(super) fn tell_of_trouble(&mut self, slot: u32, trouble: Trouble) {
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let bit = 1 << trouble as u8;
+        if connection.is(flag::DEAF) || connection.cold.troubles & bit != 0 {
+            return;
+        }
+        connection.cold.troubles |= bit;
+        let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
+        let stream = Stream(self.flows.id(slot));
+        self.complete(queue, tag, true, Event::Trouble { stream, trouble });
     }
 
     /// Keep what is wanted of a payload.
@@ -152,7 +181,29 @@ impl Engine {
         self.keep_out_of_order(slot, frame, start, accept.len);
     }
 
+    /// Keep what is small with what comes before it: true if it is kept so.
+    fn keep_dust(&mut self, slot: u32, frame: &Frame, start: SeqNum, len: u32) -> bool {
+        let Some(mut connection) = self.flows.connection(slot).filter(|_| frame.len() <= DUST_BYTES) else {
+            return false;
+        };
+        let reassembly = &mut connection.active_mut().reassembly;
+        let before = reassembly.neighbour(start, len).and_then(|held| self.frames.get_mut(held));
+        let kept = before.and_then(|before| before.append(frame.len())).is_some_and(|room| {
+            room.copy_from_slice(frame.bytes());
+            true
+        });
+        if kept {
+            reassembly.extend(start, len);
+            self.counters.merged_segments += 1;
+        }
+        connection.settle();
+        kept
+    }
+
     fn keep_out_of_order(&mut self, slot: u32, frame: Frame, start: SeqNum, len: u32) {
+        if self.keep_dust(slot, &frame, start, len) {
+            return;
+        }
         let held = self.frames.insert(frame, None);
         self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
         let mut freed = core::mem::take(&mut self.flows.freed);
@@ -260,6 +311,7 @@ impl Engine {
             due: Ticks::OFF,
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             timestamps: connection.is(flag::TIMESTAMPS),
+            challenges: Challenges::default(),
         };
         // The FIN may have been acknowledged before, while ours was not.
         let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
@@ -389,8 +441,12 @@ impl Engine {
         let ran_out = connection.cold.timeouts > timeouts;
         self.counters.timeouts += u64::from(ran_out);
         let connecting = matches!(connection.hot.state, State::SynSent | State::SynReceived);
+        let stuck = connection.cold.timeouts == timers::R1;
         if ran_out && !connecting {
             self.heed_path_mtu(slot);
+            if stuck && expiry.is_none() {
+                self.tell_of_trouble(slot, Trouble::Unanswered);
+            }
         }
         match expiry {
             None => self.mark_dirty(slot),

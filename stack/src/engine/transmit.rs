@@ -283,6 +283,9 @@ impl Engine {
     /// Answer a segment with a reset.
     pub(super) fn send_reset(&mut self, arrived: &Arrived) {
         if let Some(segment) = reset_for(arrived) {
+            if !self.responder.may_reset(self.flows.now.instant) {
+                return self.counters.fail(DropReason::ResetRateLimited);
+            }
             self.counters.resets_sent += 1;
             self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }

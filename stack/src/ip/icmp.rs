@@ -11,6 +11,11 @@ use core::net::IpAddr;
 pub const ERRORS_PER_SECOND: u64 = 1000;
 /// Errors sent at once after a pause.
 pub const ERRORS_BURST: u64 = 50;
+/// Resets sent a second, on average, to what belongs to no connection: refusing must not cost more than serving, nor make a
+/// mirror of us.
+pub const RESETS_PER_SECOND: u64 = 10_000;
+/// Resets sent at once after a pause: what a peer with many connections to us is to hear when they are gone.
+pub const RESETS_BURST: u64 = 2_000;
 /// The longest error that we send. Units: bytes, with IP and ICMP headers.
 pub const ERROR_LEN_MAX: usize = 576;
 /// The smallest MTU that a router may name (RFC 791 section 3.2). Units: bytes.
@@ -27,6 +32,8 @@ pub struct TokenBucket {
     credit_max: u64,
     credit: u64,
     filled: Instant,
+    /// What the next roll follows from; zero: nothing is rolled.
+    dice: u64,
 }
 
 impl TokenBucket {
@@ -36,10 +43,29 @@ impl TokenBucket {
         match NANOS.checked_div(per_second) {
             Some(cost) if cost > 0 => {
                 let credit_max = cost.saturating_mul(burst);
-                Self { cost, credit_max, credit: credit_max, filled: Instant::ZERO }
+                Self { cost, credit_max, credit: credit_max, filled: Instant::ZERO, dice: 0 }
             }
-            _ => Self { cost: 1, credit_max: 0, credit: 0, filled: Instant::ZERO },
+            _ => Self { cost: 1, credit_max: 0, credit: 0, filled: Instant::ZERO, dice: 0 },
         }
+    }
+
+    /// The same bucket, of which nobody outside can tell how full it is: what is taken costs nothing, one token or two, one
+    /// on average, as the dice have it. Who counts our answers to learn of those to others (as to forged sources in
+    /// search of open ports) counts in the dark.
+    #[must_use]
+    pub const fn with_dice(self, seed: u64) -> Self {
+        Self { dice: seed | 1, ..self }
+    }
+
+    /// Zero to two: SplitMix64, whose seed is secret.
+    fn roll(&mut self) -> u64 {
+        if self.dice == 0 {
+            return 1;
+        }
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.dice ^ self.dice >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % 3
     }
 
     /// Takes a token, if there is one.
@@ -47,9 +73,11 @@ impl TokenBucket {
         let elapsed = now.0.saturating_sub(self.filled.0);
         self.filled = self.filled.max(now);
         self.credit = self.credit.saturating_add(elapsed).min(self.credit_max);
-        let is_there = self.credit >= self.cost;
+        // What may be rolled must be there, or the last token would be cheaper than it is.
+        let most = if self.dice == 0 { self.cost } else { self.cost.saturating_mul(2) };
+        let is_there = self.credit >= most;
         if is_there {
-            self.credit -= self.cost;
+            self.credit = self.credit.saturating_sub(self.cost.saturating_mul(self.roll()));
         }
         is_there
     }
@@ -74,6 +102,7 @@ pub struct Offender<'a> {
 #[derive(Copy, Clone, Debug)]
 pub struct Responder {
     limit: TokenBucket,
+    resets: TokenBucket,
     answer_group_echo: bool,
 }
 
@@ -87,7 +116,21 @@ impl Responder {
     /// A responder that sends errors within `limit`, and answers echo requests to groups if told so.
     #[must_use]
     pub const fn new(limit: TokenBucket, answer_group_echo: bool) -> Self {
-        Self { limit, answer_group_echo }
+        Self { limit, resets: TokenBucket::new(RESETS_PER_SECOND, RESETS_BURST), answer_group_echo }
+    }
+
+    /// The usual responder, with a limit that nobody can reckon with who does not know `seed`.
+    #[must_use]
+    pub const fn hard_to_reckon_with(seed: u64) -> Self {
+        let Self { limit, resets, answer_group_echo } =
+            Self::new(TokenBucket::new(ERRORS_PER_SECOND, ERRORS_BURST), false);
+        let resets = resets.with_dice(seed.rotate_left(32));
+        Self { limit: limit.with_dice(seed), resets, answer_group_echo }
+    }
+
+    /// Takes the token of one reset to what belongs to no connection, if there is one.
+    pub fn may_reset(&mut self, now: Instant) -> bool {
+        self.resets.take(now)
     }
 
     /// Takes the token of one error, if there is one.
@@ -332,6 +375,22 @@ mod tests {
         assert_eq!(limited, Err(DropReason::IcmpRateLimited));
         assert!(!TokenBucket::new(0, 5).take(Instant(u64::MAX)));
         assert!(!TokenBucket::new(u64::MAX, 5).take(Instant(0)));
+    }
+
+    #[test]
+    fn limits_are_not_to_be_reckoned_with() {
+        // Shows that bursts differ in length, around what is meant, with each secret, and that the rate is kept on average.
+        let bursts: Vec<usize> = (0..64)
+            .map(|seed| {
+                let mut bucket = TokenBucket::new(1000, 50).with_dice(seed * 7_919);
+                (0..200).filter(|_| bucket.take(Instant::ZERO)).count()
+            })
+            .collect();
+        let (least, most) = (bursts.iter().min().unwrap(), bursts.iter().max().unwrap());
+        assert!(*least >= 30 && *most <= 80 && most - least >= 10, "{bursts:?}");
+        let mut bucket = TokenBucket::new(1000, 50).with_dice(5);
+        let sent = (0..100_000u64).filter(|n| bucket.take(Instant(n * 100_000))).count();
+        assert!((9_500..10_600).contains(&sent), "{sent} in ten seconds");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! IPv4 and, in `discovery`, by neighbour discovery for IPv6.
 //! Next hops are chosen in `route`; the packets that wait here are the engine's, whatever they are.
 
+mod crowd;
 mod discovery;
 
 pub use discovery::{Change, RETRANSMIT};
@@ -153,6 +154,13 @@ pub struct Cache<P> {
     link: LinkTimes,
     /// Packets that wait, for all neighbours together.
     waiting: usize,
+    /// Entries that are not resolved.
+    unresolved: usize,
+    /// Where the next search for an entry to go begins.
+    hand: usize,
+    /// Entries looked at in such searches.
+    #[cfg(test)]
+    looked_at: usize,
     /// No entry's deadline is before this.
     next: Instant,
     walked: Instant,
@@ -175,6 +183,10 @@ impl<P> Cache<P> {
             walked: Instant::ZERO,
             defended: None,
             waiting: 0,
+            unresolved: 0,
+            hand: 0,
+            #[cfg(test)]
+            looked_at: 0,
         }
     }
 
@@ -274,7 +286,11 @@ impl<P> Cache<P> {
             out.push(Action::Release { packet, to });
             return;
         }
-        let Some(at) = self.find_or_insert(address, source, now, out) else {
+        let found = match self.index.get(&address) {
+            None if self.is_crowded() => None,
+            _ => self.find_or_insert(address, source, now, out),
+        };
+        let Some(at) = found else {
             out.push(Action::Failed { packet, address, reason: DropReason::NeighbourQueueFull });
             return;
         };
@@ -441,6 +457,7 @@ impl<P> Cache<P> {
         let Some(address) = self.entries.get(at).map(|entry| entry.address) else { return };
         let reachable = self.reachable_time(address);
         let Some(entry) = self.entries.get_mut(at) else { return };
+        self.unresolved -= usize::from(entry.state == State::Incomplete);
         entry.mac = mac;
         entry.attempts = 0;
         let waiting = core::mem::take(&mut entry.waiting);
@@ -520,15 +537,11 @@ impl<P> Cache<P> {
             return Some(*at);
         }
         if self.entries.len() >= self.config.entries_max {
-            // What is not resolved yet goes first, then what was not used for longest.
-            let victim = (0..self.entries.len())
-                .filter_map(|at| self.entries.get(at).map(|entry| (at, entry)))
-                .filter(|(_, entry)| entry.state != State::Static)
-                .min_by_key(|(_, entry)| (entry.state != State::Incomplete, entry.used))
-                .map(|(at, _)| at)?;
+            let victim = self.victim()?;
             self.take_out(victim, DropReason::NeighbourQueueFull, out);
         }
         let at = self.entries.len();
+        self.unresolved += 1;
         self.entries.push(Entry {
             address,
             source,
@@ -549,6 +562,7 @@ impl<P> Cache<P> {
             return;
         }
         let entry = self.entries.swap_remove(at);
+        self.unresolved -= usize::from(entry.state == State::Incomplete);
         self.index.remove(&entry.address);
         if let Some(moved) = self.entries.get(at) {
             self.index.insert(moved.address, at);

@@ -509,13 +509,18 @@ fn after(now: Instant, seconds: u32) -> Instant {
 //# RID = F(Prefix, Net_Iface, Network_ID, DAD_Counter, secret_key)
 fn opaque(secret: [u64; 2], prefix: Ipv6Addr, mac: MacAddress, tried: u8) -> u64 {
     let network = u128::from(prefix) >> 64;
-    let reserved = |identifier: &u64| {
-        *identifier == 0
-            || (0x0200_5eff_fe00_0000..=0x0200_5eff_feff_ffff).contains(identifier)
-            || (0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff).contains(identifier)
-    };
     let hash = KeyedHash::new(secret);
-    (0..u16::MAX).map(|step| hash.hash_one((network, mac, tried, step))).find(|id| !reserved(id)).unwrap_or(1)
+    (0..u16::MAX)
+        .map(|step| hash.hash_one((network, mac, tried, step)))
+        .find(|identifier| !is_reserved(*identifier))
+        .unwrap_or(1)
+}
+
+/// An identifier that is no host's: the subnet's routers', IANA's own, and the subnet's anycast addresses (RFC 5453).
+fn is_reserved(identifier: u64) -> bool {
+    identifier == 0
+        || (0x0200_5eff_fe00_0000..=0x0200_5eff_feff_ffff).contains(&identifier)
+        || (0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff).contains(&identifier)
 }
 
 #[cfg(test)]

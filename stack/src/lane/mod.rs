@@ -442,6 +442,7 @@ impl Lane {
                 Event::Received { stream, data: received(stream.into(), data) }
             }
             Event::Urgent { stream, ahead } => Event::Urgent { stream, ahead },
+            Event::Trouble { stream, trouble } => Event::Trouble { stream, trouble },
             Event::End { stream } => Event::End { stream },
             Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
                 Some(payload) => Event::Sent { stream, payload },

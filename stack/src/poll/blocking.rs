@@ -149,6 +149,14 @@ impl<'a, D: Driver> Blocking<'a, D> {
         patience: Duration,
         mut attempt: impl FnMut(&mut Poller, &mut Lane) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
+        match attempt(self.poller, self.driver.lane()) {
+            Err(Errno::Again | Errno::InProgress) => {}
+            done => return done,
+        }
+        // The lane's clock stands between its turns: what is waited counts from now.
+        if !self.poller.turn(self.driver.lane()) {
+            return Err(Errno::Interrupted);
+        }
         let begun = self.driver.lane().now();
         loop {
             let error = match attempt(self.poller, self.driver.lane()) {

@@ -38,7 +38,11 @@ impl Poller {
             return Ok(());
         }
         match socket.phase {
-            Phase::Closed => return Err(Errno::NotConnected),
+            Phase::Closed => {
+                socket.read_shut |= read;
+                socket.write_shut |= write;
+                return Err(Errno::NotConnected);
+            }
             Phase::Listening if read => self.end_listening(lane, descriptor),
             Phase::Listening => {}
             Phase::Connecting => {
@@ -117,8 +121,11 @@ impl Poller {
         }
         let id: Option<SocketId> = socket.stream.map(Into::into).or(socket.udp.map(Into::into));
         let Some(id) = id else { return };
-        let at_once =
-            socket.received_bytes > 0 || socket.options.linger.is_some_and(|linger| linger.is_zero());
+        // Once both ends have said that they are done there is nothing to abort: in CLOSING and LAST-ACK the connection goes
+        // quietly, but for bytes that nobody has read.
+        let done = socket.ended && socket.write_shut;
+        let hasty = socket.options.linger.is_some_and(|linger| linger.is_zero());
+        let at_once = socket.received_bytes > 0 || hasty && !done;
         let op = if at_once { Op::abort(id) } else { Op::close(id) };
         let _ = self.submit(lane, descriptor, Asked::Other, op);
     }

@@ -308,8 +308,16 @@ impl Poller {
         match socket.kind {
             Kind::Datagram => Ok(socket.datagrams.front().map_or(0, |(_, data)| data.len())),
             Kind::Stream if socket.phase == Phase::Listening => Err(Errno::Invalid),
-            Kind::Stream => Ok(socket.received_bytes),
+            Kind::Stream => Ok(socket.readable_bytes()),
         }
+    }
+
+    /// Bytes that one read could give at most: of a stream all that were received, urgent or not.
+    pub fn received(&self, descriptor: Descriptor) -> usize {
+        self.socket(descriptor).map_or(0, |socket| match socket.kind {
+            Kind::Datagram => socket.datagrams.front().map_or(0, |(_, data)| data.len()),
+            Kind::Stream => socket.received_bytes,
+        })
     }
 
     /// Bytes that were written and not acknowledged (SIOCOUTQ), and those of them that were not sent (SIOCOUTQNSD).

@@ -375,9 +375,13 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             if asked != Asked::Main {
                 return Readiness::NONE;
             }
-            socket.end(Some(Errno::from(error)));
-            (socket.read_shut, socket.write_shut) = (false, false);
-            Readiness::IN | Readiness::OUT | Readiness::ERR | Readiness::HUP
+            // A connect that the application itself has cancelled leaves the socket as it was before.
+            let cancelled = error == OpError::Cancelled;
+            socket.end(Some(if cancelled { Errno::Reset } else { error.into() }));
+            if cancelled || socket.kind == Kind::Datagram {
+                (socket.read_shut, socket.write_shut) = (false, false);
+            }
+            Readiness::IN | Readiness::OUT | Readiness::RDHUP | Readiness::ERR | Readiness::HUP
         }
         _ => Readiness::NONE,
     }

@@ -224,6 +224,12 @@ impl Socket {
         Err(Errno::BrokenPipe)
     }
 
+    /// Bytes that reads would give before they stop at urgent data.
+    pub(super) fn readable_bytes(&self) -> usize {
+        let mark = self.urgent.filter(|at| !self.options.oob_inline && *at < self.received_bytes);
+        mark.unwrap_or(self.received_bytes)
+    }
+
     /// The urgent byte lies aside, and nothing is before it.
     pub(super) fn has_urgent_aside(&self) -> bool {
         !self.options.oob_inline && self.urgent == Some(0) && self.received_bytes > 0

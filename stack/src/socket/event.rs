@@ -65,6 +65,17 @@ pub enum Event<D = Received, P = Payload> {
         /// Bytes to its end, counted from the next `Received`.
         ahead: u32,
     },
+    /// What was sent does not arrive, which may pass: the connection goes on. Told once, until the peer acknowledges
+    /// something new. An application that does not want to know lets it lie.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.8
+    //# There MUST be a mechanism for reporting soft TCP error conditions to
+    //# the application (MUST-47).
+    Trouble {
+        /// The connection.
+        stream: Stream,
+        /// What is known of it.
+        trouble: Trouble,
+    },
     /// The peer has sent its FIN. Sending goes on.
     End {
         /// The connection.
@@ -145,6 +156,16 @@ pub enum Event<D = Received, P = Payload> {
         /// The payload, if the op had one.
         payload: Option<P>,
     },
+}
+
+/// Why what was sent does not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The peer has answered none of three retransmissions in a row.
+    Unanswered,
+    /// A router, or the peer's host, says by ICMP that it could not deliver a packet.
+    Undelivered,
 }
 
 /// Why an op failed: the application's to handle.

@@ -8,7 +8,7 @@ mod memory;
 mod op;
 mod per_socket;
 
-pub use event::{Completion, Event, OpError, Reason};
+pub use event::{Completion, Event, OpError, Reason, Trouble};
 pub use handle::{LaneId, Listener, QueueId, SocketId, Stream, Tag, Udp};
 pub use info::{Recovery, TcpInfo, TcpState};
 pub(crate) use memory::Returns;

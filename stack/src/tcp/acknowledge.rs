@@ -19,6 +19,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     }
     if news.acked > 0 {
         connection.cold.unanswered_since = Ticks::OFF;
+        connection.cold.troubles = 0;
         connection.hot.snd_una = segment.ack;
         tally::note_una(connection, news.una_before);
         take_acknowledged(connection, &mut news);

@@ -3,6 +3,7 @@
 //! out in answer is decided in `output`.
 
 use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::challenge::Limit;
 use super::ecn;
 use super::options;
 use super::send::mark;
@@ -140,8 +141,9 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
     //# IPv4 or 1220 (1280 - 60) for IPv6 (MUST-15).
-    let default = if connection.hot.is_ipv6() { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT };
-    let peer_mss = offered.mss.unwrap_or(default).max(MSS_MIN);
+    // A size of zero is none.
+    let offered_mss = offered.mss.filter(|mss| *mss > 0);
+    let peer_mss = offered_mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
     connection.beside.search.bound(peer_mss);
     match offered.window_scale {
@@ -168,6 +170,11 @@ pub const MSS_DEFAULT: u16 = 536;
 /// The same over IPv6.
 pub const MSS_DEFAULT_IPV6: u16 = 1220;
 
+/// The MSS of a peer that does not tell it.
+pub const fn mss_default(ipv6: bool) -> u16 {
+    if ipv6 { MSS_DEFAULT_IPV6 } else { MSS_DEFAULT }
+}
+
 /// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
 pub const MSS_MIN: u16 = 48;
 
@@ -186,7 +193,7 @@ fn establish(connection: &mut Connection) {
     connection.cold.quick_acks = connection.config.quick_acks;
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.cold.life_at = Ticks::OFF;
-    if connection.hot.srtt_us == 0 {
+    if connection.hot.srtt_us == 0 && connection.cold.history.retransmits > 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
         //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation
         //# is using an RTO less than 3 seconds, the RTO MUST be re-initialized to 3 seconds when
@@ -316,8 +323,10 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         if is_duplicate(connection, segment, len) {
             timers::heard(connection);
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
-            // the path and not its own timer; Linux takes the same segments for acceptable here.
-            update_timestamp(connection, segment);
+            // the path and not its own timer; Linux takes the same segments for acceptable here, and others for too old.
+            if segment.seq + segment.seq_len(len) == connection.hot.last_ack_sent {
+                update_timestamp(connection, segment);
+            }
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }
@@ -356,27 +365,14 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
     Verdict::ended(End::Reset)
 }
 
-/// Answer what may be an attack with an acknowledgement, [`CHALLENGES_MIN`] to twelve times a second.
+/// Answer what may be an attack with an acknowledgement, within bounds.
 fn challenge(connection: &mut Connection) {
-    let second = u8::try_from(connection.now.millis / 1_000 % 16).unwrap_or(0) << 4;
-    let challenges = &mut connection.cold.challenges;
-    if *challenges & 0xf0 != second {
-        *challenges = second;
-    }
-    // Which number it is this second follows from what only the two ends know: a count that an attacker could reckon with
-    // would tell him how many of his guesses were answered.
-    let mixed =
-        (connection.cold.iss.0 ^ connection.hot.ts_offset ^ u32::from(second)).wrapping_mul(0x9e37_79b1);
-    let budget = CHALLENGES_MIN + u8::try_from(mixed >> 29).unwrap_or(0);
-    if *challenges & 0x0f < budget {
-        *challenges += 1;
+    let known = connection.cold.iss.0 ^ connection.hot.ts_offset;
+    let limit = Limit::of(connection.config);
+    if connection.cold.challenges.take(limit, known, connection.now.millis) {
         connection.hot.flags |= flag::ACK_NOW;
     }
 }
-
-/// Fewest challenges answered a second, for each connection: RFC 5961 section 7 leaves the number to us, and a count of its
-/// own for each connection is no side channel to others.
-const CHALLENGES_MIN: u8 = 5;
 
 /// PAWS, RFC 7323 section 5.3 step R1.
 fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Verdict> {

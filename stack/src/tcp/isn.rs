@@ -43,6 +43,9 @@ enum Purpose {
     Flow = 4,
     Addresses = 5,
     Label = 6,
+    Cookie = 7,
+    PortStep = 8,
+    Dice = 9,
 }
 
 /// What the flow table is searched by.
@@ -73,6 +76,10 @@ impl Secret {
     }
 
     fn sip(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> u64 {
+        self.hasher(purpose, local, tuple).finish()
+    }
+
+    fn hasher(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> SipHasher24 {
         let [a, b, ..] = self.0;
         let mut hasher = SipHasher24::new_with_keys(a, b);
         hasher.write_u8(purpose as u8);
@@ -84,7 +91,15 @@ impl Secret {
         }
         hasher.write_u16(local.unwrap_or(0));
         hasher.write_u16(tuple.remote.port());
-        hasher.finish()
+        hasher
+    }
+
+    /// What the sequence number of a SYN cookie begins at, for a SYN with this number in this epoch.
+    pub fn cookie(&self, tuple: &Tuple, irs: SeqNum, epoch: u64) -> u32 {
+        let mut hasher = self.hasher(Purpose::Cookie, Some(tuple.local.port()), tuple);
+        hasher.write_u32(irs.0);
+        hasher.write_u64(epoch);
+        (hasher.finish() >> 32) as u32
     }
 
     /// The initial sequence number of a connection opened at `now`.
@@ -107,9 +122,28 @@ impl Secret {
         (self.sip(Purpose::Timestamp, None, tuple) >> 32) as u32
     }
 
-    /// Where to start looking for a source port towards a peer (RFC 6056, algorithm 3).
-    pub fn port_offset(&self, tuple: &Tuple) -> u32 {
-        (self.sip(Purpose::Port, None, tuple) >> 32) as u32
+    /// Where to start looking for a source port towards a peer, and which counter goes on from there: F() and G() of RFC
+    /// 6056's algorithm 4.
+    pub fn port_offset(&self, tuple: &Tuple) -> (u32, u32) {
+        let hash = self.sip(Purpose::Port, None, tuple);
+        ((hash >> 32) as u32, (hash & 0xffff_ffff) as u32)
+    }
+
+    /// Where one of these counters begins.
+    pub fn first_port_step(&self, counter: u64) -> u32 {
+        let [a, b, ..] = self.0;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        hasher.write_u8(Purpose::PortStep as u8);
+        hasher.write_u64(counter);
+        (hasher.finish() >> 32) as u32
+    }
+
+    /// Where the dice begin that make limits hard to reckon with.
+    pub fn dice(&self) -> u64 {
+        let [a, b, ..] = self.0;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        hasher.write_u8(Purpose::Dice as u8);
+        hasher.finish()
     }
 
     /// Remote and local address in one word: of IPv4 themselves, of IPv6 a keyed hash.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
@@ -38,8 +39,12 @@ pub struct HalfOpen {
     pub ecn: bool,
     /// SYN-ACKs sent again.
     pub retries: u8,
+    /// Challenges answered in the current second.
+    pub challenges: Challenges,
     /// When the SYN-ACK was first sent. Units: microseconds.
     pub sent_us: u32,
+    /// That is not known: its acknowledgement tells of no round trip.
+    pub unmeasured: bool,
     /// When the SYN-ACK goes again; the table's to set.
     pub due: Ticks,
 }
@@ -136,7 +141,7 @@ impl HalfOpen {
         let nxt = self.irs + 1;
         if segment.flags.contains(Flags::SYN)
             && segment.seq == self.irs
-            && !segment.flags.contains(Flags::ACK)
+            && !segment.flags.intersects(Flags::ACK | Flags::RST)
         {
             return Half::Again;
         }
@@ -227,14 +232,20 @@ impl HalfOpens {
         self.entries.len() >= self.max
     }
 
+    /// One more fits of a peer that is no fiction: for these there is as much room again.
+    pub fn has_reserve(&self) -> bool {
+        self.entries.len() < 2 * self.max
+    }
+
     /// The one of a tuple.
     pub fn get(&self, tuple: &Tuple) -> Option<&HalfOpen> {
         self.entries.get(tuple)
     }
 
-    /// Remember one whose SYN-ACK is sent now. False if the table is full.
+    /// Remember one whose SYN-ACK is sent now, if the table is not [full](Self::is_full) as the caller sees it. False if it is
+    /// so with its reserve.
     pub fn insert(&mut self, entry: HalfOpen, config: &TcpConfig, now: &Now) -> bool {
-        if self.is_full() {
+        if !self.has_reserve() {
             return false;
         }
         self.schedule(entry, config, now);
@@ -259,6 +270,13 @@ impl HalfOpens {
         if let Some(entry) = self.entries.get_mut(tuple) {
             entry.ecn = false;
         }
+    }
+
+    /// Answer one more challenge?
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
+        self.entries
+            .get_mut(tuple)
+            .is_some_and(|entry| entry.challenges.take(limit, entry.iss.0 ^ entry.ts_offset, now.millis))
     }
 
     /// Forget one.
@@ -341,7 +359,9 @@ pub fn half_open(
         scale: 0,
         ecn: false,
         retries: 0,
+        challenges: Challenges::default(),
         sent_us: now.micros,
+        unmeasured: false,
         due: Ticks::OFF,
     }
 }
@@ -422,11 +442,15 @@ mod tests {
 
     #[test]
     fn a_full_table_makes_room_from_the_abandoned() {
-        // Shows that a fresh handshake is never evicted for another, and one that did not answer is.
+        // Shows that a fresh handshake is never evicted for another, and one that did not answer is; and where the reserve
+        // ends.
         let (mut table, config) = table(2);
         let now = Now::new(Instant(0));
-        assert!(table.insert(entry(1, &now), &config, &now) && table.insert(entry(2, &now), &config, &now));
-        assert!(!table.insert(entry(3, &now), &config, &now));
+        let mut insert = |port| table.insert(entry(port, &now), &config, &now) as u8;
+        assert_eq!([1, 2, 3, 4, 5].map(&mut insert), [1, 1, 1, 1, 0]);
+        table.remove(&entry(3, &now).tuple);
+        table.remove(&entry(4, &now).tuple);
+        assert!(table.is_full());
         assert_eq!(table.evict(), None);
         let later = Now::new(Instant(1_001_000_000));
         assert!(table.next_due(&config, &later).is_some());

@@ -311,7 +311,7 @@ fn reduce(connection: &mut Connection, anew: bool) {
     });
 }
 
-/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so the window stays.
+/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so no window falls.
 pub fn on_too_big(connection: &mut Connection) {
     let (mut index, unsent, mut lost) = (connection.hot.head, connection.hot.unsent, 0);
     while index != unsent

@@ -17,13 +17,17 @@
 //! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
+//! | `cookie` | the first of these in the numbers of a SYN-ACK, and remembered nowhere |
+//! | `challenge`, `source_port` | how often strangers are answered; which ports a connect tries |
 //! | `info`, `tally` | its figures, for those who ask; what it counts for them |
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
 mod active;
+pub mod challenge;
 pub mod congestion;
+pub mod cookie;
 pub mod ecn;
 pub mod fast;
 pub mod history;
@@ -41,6 +45,7 @@ pub mod receive;
 pub mod rtt;
 pub mod sack;
 pub mod send;
+pub mod source_port;
 pub mod state;
 pub mod tally;
 pub mod text;

@@ -189,9 +189,6 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
         return hold_back(connection);
     }
     validation::note_sent(connection, len, congestion <= window && congestion - len < mss);
-    if len < mss && !connection.is(flag::NO_DELAY) {
-        connection.beside.short_end = connection.hot.snd_nxt + len;
-    }
     send_new(connection, len, len == queued)
 }
 
@@ -206,6 +203,9 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
         return true;
     }
     let all = len == queued;
+    if all && urgent::is_under_way(connection) {
+        return true;
+    }
     let more = connection.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
     if all && more && !connection.is(flag::FIN_QUEUED) {
         return false;
@@ -227,7 +227,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
 
-/// A short segment was sent and is not acknowledged.
+/// A segment of less than the full size is not acknowledged yet.
 fn is_short_outstanding(connection: &Connection) -> bool {
     let end = connection.beside.short_end;
     end.gt(connection.hot.snd_una) && end.le(connection.hot.snd_nxt)
@@ -311,6 +311,9 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     connection.hot.snd_nxt = seq + seq_len;
     connection.cold.sent_us = now;
     let len = len - left;
+    if len > 0 && len < payload_max(connection) && !connection.is(flag::NO_DELAY) {
+        connection.beside.short_end = seq + len;
+    }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
     //# MUST set the PSH bit in the last buffered segment (i.e., when there is
     //# no more queued data to be sent) (MUST-61).
@@ -375,12 +378,8 @@ fn is_ack_due(connection: &Connection) -> bool {
 fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
     let syn = flags.contains(Flags::SYN);
     let window = if syn { syn_window(connection) } else { advertise(connection) };
-    // In SYN_SENT there is nothing to acknowledge yet, in SYN_RECEIVED there is.
-    let flags = match connection.hot.state {
-        State::SynSent => flags.without(Flags::ACK),
-        State::SynReceived => flags | Flags::ACK,
-        _ => flags,
-    };
+    // Only in SYN_SENT is there nothing to acknowledge yet.
+    let flags = if connection.hot.state == State::SynSent { flags.without(Flags::ACK) } else { flags };
     let mut segment = Segment::new(
         connection.hot.local_port,
         connection.hot.remote_port,

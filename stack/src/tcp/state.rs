@@ -2,6 +2,7 @@
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
 pub use super::active::{Active, Actives};
+use super::challenge::Challenges;
 use super::congestion::{Algorithm, Controls, Window};
 use super::ecn;
 use super::history::History;
@@ -270,8 +271,8 @@ pub struct Cold {
     pub rcv_mss: u16,
     /// MSS we announce.
     pub adv_mss: u16,
-    /// Challenges answered in the current second, and whether a FIN is remembered in `fin_seq`.
-    pub challenges: u8,
+    /// Challenges answered in the current second.
+    pub challenges: Challenges,
     /// `fin_seq` is meant.
     pub fin_waits: bool,
     /// Acknowledgements still to send at once.
@@ -282,6 +283,8 @@ pub struct Cold {
     pub timeouts: u8,
     /// Keepalive probes in a row.
     pub probes: u8,
+    /// Which troubles the application was told of since the peer last acknowledged something new: a bit each.
+    pub troubles: u8,
     /// Why it ended.
     pub reason: u8,
     /// What was learnt of the path.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
 use crate::ip::KeyedHash;
@@ -28,6 +29,8 @@ pub struct Rest {
     pub window: u16,
     /// Both ends sent timestamps.
     pub timestamps: bool,
+    /// Acknowledgements sent in the current second.
+    pub challenges: Challenges,
 }
 
 const _: () = assert!(size_of::<Rest>() <= 32);
@@ -148,11 +151,29 @@ impl TimeWaits {
         while self.entries.len() >= self.max && !self.entries.contains_key(&tuple) && self.pop() {}
         rest.due = now.after(self.time_us);
         self.entries.insert(tuple, rest);
-        if self.queue.len() >= 2 * self.max.max(64) {
-            let entries = &self.entries;
-            self.queue.retain(|(due, tuple)| entries.get(tuple).is_some_and(|rest| rest.due == *due));
-        }
+        // Places of those that began again stay until their time has come: should there be too many, the oldest go, whoever
+        // has them.
+        while self.queue.len() >= 2 * self.max.max(64) && self.pop() {}
         self.queue.push_back((rest.due, tuple));
+    }
+
+    /// What comes in order and says nothing new has the peer's latest timestamp (RFC 7323 section 4.3).
+    pub fn note_timestamp(&mut self, tuple: &Tuple, segment: &Segment) {
+        if let (Some(rest), Some((value, _))) = (self.entries.get_mut(tuple), segment.options.timestamps)
+            && segment.flags == Flags::ACK
+            && rest.timestamps
+            && segment.seq == rest.rcv_nxt
+        {
+            rest.ts_recent = value;
+        }
+    }
+
+    /// Answer one more segment of a tuple's? As many a second as challenges in other states: two ends that disagree must not
+    /// keep each other busy, and a FIN that comes again and again begins the time again as often.
+    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
+        self.entries
+            .get_mut(tuple)
+            .is_some_and(|rest| rest.challenges.take(limit, rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
     }
 
     fn pop(&mut self) -> bool {
@@ -198,6 +219,7 @@ impl TimeWaits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TcpConfig;
     use crate::time::Instant;
 
     fn rest(timestamps: bool) -> Rest {
@@ -209,6 +231,7 @@ mod tests {
             due: Ticks::OFF,
             window: 1,
             timestamps,
+            challenges: Challenges::default(),
         }
     }
 
@@ -272,5 +295,27 @@ mod tests {
         assert!(table.get(&tuple(1)).is_none() && table.len() == 2);
         table.advance(at(200).ticks, 64);
         assert!(table.is_empty() && !table.next_deadline().is_on());
+    }
+
+    #[test]
+    fn a_flood_holds_as_many_as_may_be() {
+        // Shows ten thousand connections a second closed by us, each FIN coming again twice, with room for a thousand: never
+        // more than that are held, nor twice as many places in the queue, and none once their time is over.
+        let mut table = TimeWaits::new(1_000, 60_000_000, KeyedHash::new([1, 2]));
+        for n in 0..30_000u32 {
+            let tuple = Tuple {
+                local: "10.0.0.1:80".parse().unwrap(),
+                remote: core::net::SocketAddr::from((n.to_be_bytes(), 9)),
+            };
+            let now = Now::new(Instant(u64::from(n) * 100_000));
+            (0..3).for_each(|_| table.insert(tuple, rest(false), &now));
+            assert!(table.len() <= 1_000 && table.queue.len() <= 2_000 && table.get(&tuple).is_some());
+            let answers =
+                (0..100).filter(|_| table.challenge(&tuple, Limit::of(&TcpConfig::default()), &now)).count();
+            assert!((5..=12).contains(&answers));
+        }
+        let end = Now::new(Instant(64_000_000_000));
+        table.advance(end.ticks, usize::MAX);
+        assert_eq!((table.len(), table.queue.len()), (0, 0));
     }
 }

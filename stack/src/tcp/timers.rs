@@ -9,6 +9,12 @@ use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::{loss, mtu, tlp};
 
+/// R1: so many retransmissions in a row without an answer are told to the application.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+//# The value of R1 SHOULD
+//# correspond to at least 3 retransmissions, at the current RTO (SHLD-10).
+pub const R1: u8 = 3;
+
 /// How a connection ended by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expiry {

@@ -58,6 +58,12 @@ pub(super) fn push(connection: &mut Connection) {
     }
 }
 
+/// Urgent data of ours is not acknowledged yet: it does not wait for more, nor does what follows it.
+pub(super) fn is_under_way(connection: &Connection) -> bool {
+    super::options::is_said(connection)
+        && connection.urgent.sending.is_some_and(|end| end.gt(connection.hot.snd_una))
+}
+
 /// Everything that was queued is to go at once.
 pub(super) fn is_pushed(connection: &Connection) -> bool {
     let said = super::options::is_said(connection);

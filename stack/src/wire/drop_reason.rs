@@ -126,6 +126,8 @@ drop_reasons! {
     TcpNoListener = "tcp_no_listener",
     /// The listener's backlog is full.
     TcpBacklogFull = "tcp_backlog_full",
+    /// A reset that the rate limit holds back.
+    ResetRateLimited = "reset_rate_limited",
     /// The segment is not acceptable in the connection's state.
     TcpNotAcceptable = "tcp_not_acceptable",
     /// A reset whose sequence number was not exactly the next one.

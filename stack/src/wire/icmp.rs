@@ -142,7 +142,8 @@ pub fn parse(bytes: &[u8], verify: Verify) -> Result<(Message, usize), DropReaso
             // Only there does the field have a meaning.
             next_hop_mtu: if Unreachable(code) == Unreachable::FRAGMENTATION_NEEDED { second } else { 0 },
         },
-        (8, 0) => Message::EchoRequest { identifier: first, sequence: second },
+        // Whatever its code says: every request is to be answered (RFC 1122 section 3.2.2.6).
+        (8, _) => Message::EchoRequest { identifier: first, sequence: second },
         (11, 0) => Message::TimeExceeded { reassembly: false },
         (11, 1) => Message::TimeExceeded { reassembly: true },
         (12, code @ 0..=2) => Message::ParameterProblem { code, pointer: a },
@@ -228,7 +229,7 @@ mod tests {
         // Shows every type and code: those in RFC 792 that we use parse, all others are refused.
         for kind in 0..=255u8 {
             for code in 0..=255u8 {
-                let known = matches!((kind, code), (0 | 8, 0) | (3, 0..=15) | (11, 0..=1) | (12, 0..=2));
+                let known = matches!((kind, code), (0, 0) | (8, _) | (3, 0..=15) | (11, 0..=1) | (12, 0..=2));
                 assert_eq!(parse(&[kind, code, 0, 0, 0, 0, 0, 0], Verify::Trusted).is_ok(), known);
             }
         }

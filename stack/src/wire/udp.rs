@@ -143,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    //= https://www.rfc-editor.org/rfc/rfc768
+    //= type=test
+    //# If the computed  checksum  is zero,  it is transmitted  as all ones
+    fn a_checksum_of_zero_is_written_as_all_ones() {
+        // Shows the one payload of two bytes whose sum comes out as zero, and that it is accepted; all others keep theirs.
+        let mut ones = 0;
+        for word in 0..=u16::MAX {
+            let bytes = datagram(&word.to_be_bytes(), A, B);
+            assert_ne!(bytes[6..8], [0, 0], "{word}");
+            ones += u32::from(bytes[6..8] == [0xff, 0xff]);
+        }
+        // Once for the sum of zero; the other zero of ones' complement is no word's.
+        assert_eq!(ones, 1);
+    }
+
+    #[test]
     fn lengths() {
         // Shows padding trimmed, short datagrams refused at every byte, and lengths below the header's.
         let mut bytes = datagram(b"hello", A, B);

@@ -10,7 +10,7 @@ use drivers::{Frame, Pool, Queue};
 use stack::counters::Report;
 use stack::lane::Lane;
 use stack::sim::{App, Host, World};
-use stack::socket::{Event, Op, QueueId, Stream};
+use stack::socket::{Event, Listener, Op, QueueId, Stream};
 use stack::time::Instant;
 use stack::wire::tcp::{Flags, Options, Segment, SeqNum};
 use stack::wire::{
@@ -182,6 +182,7 @@ pub struct Peer {
     /// The ECN field of that segment's IP header.
     pub field: u8,
     pub stream: Option<Stream>,
+    pub listener: Option<Listener>,
     /// Relative SND.NXT and RCV.NXT of the engine, as the states of `states.rs` leave them.
     pub nxt: u32,
     pub rcv: u32,
@@ -220,6 +221,7 @@ impl Peer {
             last: None,
             field: 0,
             stream: None,
+            listener: None,
             nxt: 1,
             rcv: 1,
         };
@@ -263,11 +265,15 @@ impl Peer {
                 self.stream = Some(stream);
                 "connected".to_owned()
             }
-            Some(Event::Listening { .. }) => "listening".to_owned(),
+            Some(Event::Listening { listener, .. }) => {
+                self.listener = Some(listener);
+                "listening".to_owned()
+            }
             Some(Event::End { .. }) => "end".to_owned(),
             Some(Event::Closed { reason, .. }) => format!("closed {reason:?}"),
             Some(Event::Sent { payload, .. }) => format!("sent {}", payload.len()),
             Some(Event::Writable { .. }) => "writable".to_owned(),
+            Some(Event::Trouble { trouble, .. }) => format!("trouble {trouble:?}"),
             Some(Event::Failed { error, .. }) => format!("failed {error:?}"),
             Some(other) => format!("{other:?}"),
         }

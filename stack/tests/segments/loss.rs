@@ -615,3 +615,119 @@ fn a_connection_begins_small_if_its_syn_was_lost_twice() {
         assert_eq!(sent(&mut peer).len(), due, "after {seconds} s");
     }
 }
+
+#[test]
+fn a_probe_without_a_measurement_waits_a_second() {
+    // Shows the probe's time where the handshake measured nothing, for its SYN-ACK went twice.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
+    //= type=test
+    //# when there is no SRTT estimate available, the PTO SHOULD be 1
+    //# second.
+    let mut peer = opened(1_500, sack(), |_| {});
+    send(&mut peer, 2);
+    peer.frames();
+    assert_eq!(within(&mut peer, 1_100), [(1, 1_000)]);
+}
+
+#[test]
+fn what_was_reported_is_kept_beyond_a_recovery() {
+    // Shows that the end of a recovery forgets nothing of what lies behind it: a segment that was lost from what went out
+    // during the recovery goes again alone, and the reported ones around it do not.
+    //= https://www.rfc-editor.org/rfc/rfc6675#section-5
+    //= type=test
+    //# Any information contained in the scoreboard for sequence numbers
+    //# greater than the new value of HighACK SHOULD NOT be cleared when
+    //# leaving the loss recovery phase.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    assert_eq!(sent(&mut peer), range(0, 10));
+    send(&mut peer, 4);
+    peer.wait(100 * MS);
+    for behind in 2..=9 {
+        report(&mut peer, 0, &[(1, behind)]);
+    }
+    let during = sent(&mut peer);
+    assert_eq!(during[..5], [10, 11, 0, 12, 13]);
+    peer.wait(100 * MS);
+    report(&mut peer, 10, &[(11, 14)]);
+    assert_eq!(sent(&mut peer), [10]);
+    peer.wait(100 * MS);
+    report(&mut peer, 14, &[]);
+    assert_eq!((within(&mut peer, 2_000), peer.report().counters.timeouts), (vec![], 0));
+}
+
+#[test]
+fn a_report_of_what_came_twice_is_known() {
+    // Shows D-SACK's first block below the acknowledgement, and inside the second block at its left, at its right and in
+    // the middle; and that a first block which is the beginning of news, or beyond what was sent, is none.
+    //= https://www.rfc-editor.org/rfc/rfc2883#section-4
+    //= type=test
+    //# first block of the SACK option should be a D-SACK block specifying
+    //# the sequence numbers for the duplicate segment that triggers the
+    //# acknowledgement.
+    let reports: [(&[(u32, u32)], u32); 7] = [
+        (&[(4, 9)], 0),
+        (&[(4, 5), (4, 9)], 1),
+        (&[(8, 9), (4, 9)], 1),
+        (&[(5, 6), (4, 9)], 1),
+        (&[(1, 2), (4, 9)], 1),
+        (&[(3, 5), (4, 9)], 0),
+        (&[(8, 12), (4, 9)], 0),
+    ];
+    for (blocks, due) in reports {
+        let mut peer = opened(100, sack(), |_| {});
+        send(&mut peer, 10);
+        peer.frames();
+        peer.wait(100 * MS);
+        report(&mut peer, 2, &[(4, 9)]);
+        report(&mut peer, 2, blocks);
+        assert_eq!(info(&mut peer).dsack_dups, due, "{blocks:?}");
+    }
+}
+
+#[test]
+fn a_probe_repeats_the_last_segment_alone() {
+    // Shows a probe of a short last segment while more waits for the window: it says what that segment said, no more.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
+    //= type=test
+    //# If such an unsent segment is not available, then the sender SHOULD
+    //# retransmit the highest-sequence segment sent so far
+    let mut peer = opened(100, sack(), |_| {});
+    peer.rx(seg(".", 1, 1).window(1_300));
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![7u8; 1_300]));
+    assert_eq!((peer.tx(), peer.tx()), (". 1(1000) ack 1".to_owned(), "P. 1001(300) ack 1".to_owned()));
+    send(&mut peer, 1);
+    assert_eq!(peer.tx(), "-");
+    peer.wait(250 * MS);
+    assert_eq!((peer.tx(), peer.tx()), ("P. 1001(300) ack 1".to_owned(), "-".to_owned()));
+}
+
+#[test]
+fn without_sack_a_loss_just_behind_a_recovery_waits() {
+    // Shows a flight right behind one that was repaired: two duplicates send new segments, and the third is not believed,
+    // for it may be of what went twice.
+    //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
+    //= type=test
+    //# the TCP sender first checks the value of recover to see if the
+    //# Cumulative Acknowledgment field covers more than recover.
+    let mut peer = opened(100, plain(), |_| {});
+    send(&mut peer, 5);
+    peer.frames();
+    peer.wait(100 * MS);
+    for _ in 0..3 {
+        report(&mut peer, 0, &[]);
+    }
+    assert_eq!(sent(&mut peer), [0]);
+    peer.wait(100 * MS);
+    report(&mut peer, 5, &[]);
+    let window = info(&mut peer).cwnd / MSS;
+    send(&mut peer, 20);
+    assert_eq!(sent(&mut peer), range(5, 5 + window));
+    let mut after = Vec::new();
+    for _ in 0..4 {
+        report(&mut peer, 5, &[]);
+        after.push(sent(&mut peer).len());
+    }
+    assert_eq!(after, [1, 1, 0, 0]);
+}

@@ -14,10 +14,12 @@ const LANES: u8 = 1;
 const IPV6: bool = false;
 
 mod congestion;
+mod cookies;
 mod data;
 mod driver;
 mod ecn;
 mod endings;
+mod floods;
 mod loss;
 mod malformed;
 mod network;

@@ -35,7 +35,7 @@ fn unreachable(code: Unreachable) -> Message {
 
 #[test]
 fn pings_of_any_size_are_answered() {
-    // Shows the echo of 0 to 8,000 bytes, in fragments there and back, and of 8,900 in one packet each way, for which
+    // Shows the echo of 0 to 65,507 bytes, in fragments there and back, and of 8,900 in one packet each way, for which
     // no one frame's memory is long enough; byte for byte.
     //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.2.6
     //= type=test
@@ -49,6 +49,7 @@ fn pings_of_any_size_are_answered() {
         (1473, 1500),
         (3000, 1500),
         (8000, 1500),
+        (65_507, 9000),
         (8900, 9000),
     ] {
         let mut peer = Peer::with(|host| host.mtu = mtu);
@@ -70,10 +71,11 @@ fn pings_of_any_size_are_answered() {
             assert_eq!(usize::from(header.fragment_offset), reply.len());
             reply.extend_from_slice(&payload);
         }
+        let report = peer.report();
+        assert_eq!(reply.len(), request.len(), "{report}");
         let (message, at) = icmp::parse(&reply, Verify::Sum(Checksum::ZERO)).unwrap();
         assert_eq!(message, Message::EchoReply { identifier: 7, sequence: 3 });
         assert_eq!(&reply[at..], data, "{size}");
-        let report = peer.report();
         assert_eq!(report.counters.received_frames, report.counters.consumed_frames);
     }
 }
@@ -144,8 +146,13 @@ fn datagrams_are_echoed_and_strays_refused() {
 
 #[test]
 fn errors_end_a_connect_and_no_connection() {
-    // Shows Port and Host Unreachable against SYN-SENT and against ESTABLISHED, and an error whose number is not in
-    // flight.
+    // Shows Port and Host Unreachable against SYN-SENT and against ESTABLISHED, where the application is told once, and an
+    // error whose number is not in flight.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
+    //= type=test
+    //# a TCP implementation MUST NOT abort the connection
+    //# (MUST-56), and it SHOULD make the information available to the
+    //# application (SHLD-25).
     //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
     //= type=test
     //# most popular TCP implementations treat all ICMP "hard errors" received for
@@ -171,6 +178,7 @@ fn errors_end_a_connect_and_no_connection() {
     for code in 0..=13 {
         error(&mut peer, unreachable(Unreachable(code)), &frames[0].1);
     }
+    assert_eq!(peer.event(), "trouble Undelivered");
     assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
 }
 

@@ -384,6 +384,7 @@ fn errors_end_a_connect_and_no_connection() {
     peer.op(Op::send(stream, vec![1u8; 1460]));
     let frames = peer.frames();
     complain(&mut peer, unreachable, &frames[0].1);
+    assert_eq!(peer.event(), "trouble Undelivered");
     assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
     // RFC 8201: what was too big goes again in smaller segments, and less than the least MTU is not believed.
     complain(&mut peer, Message::PacketTooBig { mtu: 1279 }, &frames[0].1);
@@ -541,4 +542,43 @@ fn routers_hear_of_our_groups() {
     let (_, header, bytes) = sent(&mut peer).remove(0);
     assert_eq!((header.destination, header.hop_limit), (ip("ff02::16"), 1));
     assert_eq!((bytes[8], bytes[15], bytes.len()), (143, 2, 16 + 40));
+}
+
+#[test]
+fn a_host_is_no_router() {
+    // Shows that who asks for routers hears nothing, and that a host which listens to them sends nothing that only they
+    // may: neither advertisements nor redirects, whatever comes for others.
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-6.2.6
+    //= type=test
+    //# A host MUST silently discard any received Router Solicitation messages.
+    let mut peer = Peer::with(|host| host.config.interfaces[0].ipv6.routers = true);
+    advertise(&mut peer);
+    peer.frames();
+    ask(&mut peer, Ask::Routers { station: Some(PEER_MAC) }, six(PEER), ipv6::ALL_ROUTERS, 255);
+    ask(&mut peer, Ask::Routers { station: None }, Ipv6Addr::UNSPECIFIED, ipv6::ALL_ROUTERS, 255);
+    let stranger = Header { destination: ip("2001:db8:ffff::1"), ..from_peer(Protocol::UDP) };
+    give(&mut peer, stranger, &[0; 8]);
+    peer.wait(100 * S);
+    let only_routers_say = |(_, header, bytes): &(MacAddress, Header, Vec<u8>)| {
+        header.next_header == Protocol::ICMPV6 && matches!(bytes[0], 134 | 137)
+    };
+    assert_eq!(sent(&mut peer).iter().filter(|packet| only_routers_say(packet)).count(), 0);
+    assert_eq!(peer.report().counters.dropped(), 3);
+}
+
+#[test]
+fn what_reaches_us_is_taken_whatever_is_left_of_its_hops() {
+    // Shows an echo request whose hop limit has come down to zero, answered as any other.
+    //= https://www.rfc-editor.org/rfc/rfc8200#section-3
+    //= type=test
+    //# A node that is the destination of a packet should not
+    //# discard a packet with Hop Limit equal to zero; it should
+    //# process the packet normally.
+    let mut peer = Peer::new();
+    let request = icmp(Message::EchoRequest { identifier: 7, sequence: 3 }, b"x", six(PEER), six(US));
+    give(&mut peer, Header { hop_limit: 0, ..from_peer(Protocol::ICMPV6) }, &request);
+    assert_eq!(
+        answer(&mut peer).map(|(message, _)| message),
+        Some(Message::EchoReply { identifier: 7, sequence: 3 })
+    );
 }

@@ -376,6 +376,33 @@ fn challenges_are_bounded_by_the_second() {
 }
 
 #[test]
+fn challenges_follow_the_settings() {
+    // Shows fewer answers in a longer time where that is asked for.
+    //= https://www.rfc-editor.org/rfc/rfc5961#section-7
+    //= type=test
+    //# 2) The values for both the time and number of ACKs SHOULD be tunable
+    //# by the system administrator
+    let mut peer = Peer::with(|host| {
+        host.config.tcp.challenges = 1;
+        host.config.tcp.challenge_interval_ms = 10_000;
+    });
+    peer.accepted(Options::NONE);
+    peer.wait(10 * S - peer.now() % (10 * S));
+    let mut counts = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..20 {
+            peer.rx(seg("S", 10, 0));
+        }
+        counts.push(std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).count());
+        peer.wait(S);
+    }
+    for interval in counts.chunks(10) {
+        assert!((1..=8).contains(&interval[0]), "{counts:?}");
+        assert!(interval[1..].iter().all(|count| *count == 0), "{counts:?}");
+    }
+}
+
+#[test]
 fn data_after_close_is_reset() {
     // Shows that an application that has closed for good has the peer's further data reset, and not acknowledged.
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use stack::config::SynCookies;
 use stack::socket::{Action, ListenOptions, Op, SocketOption};
 use stack::wire::tcp::{Options, SackBlocks};
 
@@ -53,6 +54,7 @@ fn the_timeout_doubles_until_the_connection_is_given_up() {
         rto = (2 * rto).min(120 * S);
     }
     assert!(times[14] > 100 * S);
+    assert_eq!(peer.event(), "trouble Unanswered");
     assert_eq!(peer.event(), "closed TimedOut");
     assert_eq!(peer.report().flows, 0);
 }
@@ -66,7 +68,7 @@ fn a_user_timeout_ends_sooner() {
     peer.op(Op::set(stream, SocketOption::UserTimeout(Duration::from_secs(5))));
     peer.op(Op::send(stream, vec![1u8; 10]));
     peer.wait(4 * S);
-    assert_eq!(peer.event(), "-");
+    assert_eq!((peer.event().as_str(), peer.event().as_str()), ("trouble Unanswered", "-"));
     peer.wait(9 * S);
     assert_eq!(peer.event(), "closed TimedOut");
 }
@@ -112,8 +114,8 @@ fn a_half_open_connection_is_forgotten() {
 
 #[test]
 fn a_full_backlog_drops_syns_and_recovers() {
-    // Shows the bound of a listener, and that new peers get in once old ones are forgotten.
-    let mut peer = Peer::new();
+    // Shows the bound of a listener without cookies, and that new peers get in once old ones are forgotten.
+    let mut peer = Peer::with(|host| host.config.tcp.syn_cookies = SynCookies::Off);
     let address = SocketAddr::new(US, PORT);
     let mut op = Op::listen_eager(address);
     op.action = Action::Listen {
@@ -134,6 +136,33 @@ fn a_full_backlog_drops_syns_and_recovers() {
     assert_eq!(peer.answer(seg("S", 0, 0)), "S. 0(0) ack 1");
     assert_eq!(peer.answer(seg(".", 1, 1)), "-");
     assert_eq!((peer.event(), peer.event()), ("listening".to_owned(), "accepted".to_owned()));
+}
+
+#[test]
+fn three_silent_retransmissions_are_told_once() {
+    // Shows R1: with the third retransmission the application is told, not before and not again, and anew once the peer
+    // has acknowledged something in between.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
+    //= type=test
+    //# (e) TCP implementations SHOULD inform the application of the delivery
+    //# problem (unless such information has been disabled by the
+    //# application
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    assert_eq!(peer.tx(), "P. 1(10) ack 1");
+    let sent = times(&mut peer, "P. 1(10) ack 1", 700 * MS);
+    assert_eq!((sent.len(), peer.event()), (2, "-".to_owned()), "{sent:?}");
+    let sent = times(&mut peer, "P. 1(10) ack 1", 10 * S);
+    assert_eq!((sent.len(), peer.event()), (3, "trouble Unanswered".to_owned()), "{sent:?}");
+    assert_eq!(peer.event(), "-");
+    peer.rx(seg(".", 1, 11));
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    let sent = times(&mut peer, "P. 11(10) ack 1", 300 * S);
+    assert!(sent.len() > 4, "{sent:?}");
+    assert_eq!(peer.event(), "trouble Unanswered");
+    assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
 }
 
 #[test]
@@ -171,6 +200,10 @@ fn a_closed_window_is_probed_with_back_off() {
     let sent: Vec<_> = std::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")).collect();
     assert!(!sent.is_empty(), "an open window is used at once");
     assert_eq!(peer.event(), "-");
+    let at = peer.now();
+    peer.wait(S);
+    assert_ne!(peer.tx(), "-", "what went then is not backed off as the probes were");
+    assert!(near(peer.at - at, 200 * MS), "{}", peer.at - at);
 }
 
 #[test]
@@ -292,4 +325,27 @@ fn after_a_timeout_what_was_reported_is_not_sent_again() {
     // Slow start by one segment: two may go now, and nothing of what was reported does.
     peer.rx(seg(".", 1, 3001));
     assert_eq!((peer.tx(), peer.tx()), (". 3001(1000) ack 1".to_owned(), "P. 4001(1000) ack 1".to_owned()));
+}
+
+#[test]
+fn a_measurement_ends_the_back_off_however_little_it_measures() {
+    // Shows Karn's algorithm to its end: what went again is acknowledged and measures nothing, a single new byte does,
+    // and the next timeout is not backed off any more.
+    //= https://www.rfc-editor.org/rfc/rfc6298#section-3
+    //= type=test
+    //# TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
+    let mut peer = Peer::new();
+    peer.accepted(Options::NONE);
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 10]));
+    assert_eq!(times(&mut peer, "P. 1(10) ack 1", 1_500 * MS).len(), 4);
+    peer.rx(seg(".", 1, 11));
+    peer.op(Op::send(stream, vec![1u8; 1]));
+    assert_eq!(peer.tx(), "P. 11(1) ack 1");
+    peer.wait(10 * MS);
+    peer.rx(seg(".", 1, 12));
+    peer.op(Op::send(stream, vec![1u8; 1]));
+    assert_eq!(peer.tx(), "P. 12(1) ack 1");
+    let again = times(&mut peer, "P. 12(1) ack 1", 300 * MS);
+    assert!(again.len() == 1 && near(again[0], 200 * MS), "{again:?}");
 }

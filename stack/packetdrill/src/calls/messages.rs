@@ -58,7 +58,7 @@ fn try_receive(
         }
         Object::Socket(socket) => {
             // Room for what is there: what is asked for may be far more.
-            let there = world.poller.unread(socket).unwrap_or(0);
+            let there = world.poller.received(socket);
             let all = flags.any(Flags::WAIT_ALL | Flags::OUT_OF_BAND);
             let room = if all { most } else { most.min(there.max(1)) };
             bytes.resize(room, 0);

@@ -158,6 +158,12 @@ fn the_table_is_bounded() {
     }
     rig.table.clear(&mut rig.out);
     assert_eq!((rig.dropped().len(), rig.table.held_bytes()), (200, 0));
+    for (n, bytes, dropped) in [(1, HELD_BYTES_MAX / 2, 0), (2, HELD_BYTES_MAX / 2, 0), (3, 1, 1)] {
+        rig.table.insert(key(n), span(0, 8, true), n.into(), bytes, at(0), &mut rig.out);
+        assert_eq!(rig.dropped().len(), dropped, "the bound itself is held");
+    }
+    rig.table.clear(&mut rig.out);
+    rig.dropped();
     for n in 0..=128 {
         rig.insert(1, span(16 * n, 8, true), n.into());
     }
@@ -291,4 +297,44 @@ fn marks_survive_reassembly() {
             assert_eq!(joined_field(one, other), expected, "{one} and {other}");
         }
     }
+}
+
+#[test]
+fn fragments_without_end_hold_little() {
+    // Shows a hundred thousand fragments of datagrams that are never whole: the least there may be, one and many of each
+    // datagram, apart, overlapping and twice, of both versions. What is held, how many datagrams there are and how many
+    // pieces each has stay within their bounds, and with these what one more fragment makes us look at; every holder comes
+    // back, once; and a datagram that is whole soon gets through all the same.
+    let six = |identification: u32| Key {
+        source: Ipv6Addr::LOCALHOST.into(),
+        destination: Ipv6Addr::LOCALHOST.into(),
+        protocol: Protocol::IPV6_FRAGMENT,
+        identification,
+    };
+    let (mut table, mut out, mut back) = (Reassembler::<u32>::new(), Output::default(), 0);
+    for n in 0..100_000_u32 {
+        let dice = n.wrapping_mul(2_654_435_761);
+        let key = match n % 3 {
+            0 => key(u16::try_from(dice >> 16).unwrap()),
+            1 => six(n),
+            _ => six(dice >> 26),
+        };
+        let offset = u16::try_from(dice >> 8 & 0x1ff).unwrap() * 8;
+        let span = span(offset, 8 << (n % 2), true);
+        assert!(!table.insert(key, span, n, 2304, at(u64::from(n) / 100), &mut out));
+        back += out.dropped.drain(..).count();
+        assert!(table.held_bytes() <= HELD_BYTES_MAX && table.len() <= DATAGRAMS_MAX);
+        assert!(table.datagrams.iter().all(|datagram| datagram.pieces.len() <= FRAGMENTS_MAX));
+        assert!(table.spare.len() <= DATAGRAMS_MAX);
+        if n % 1_000 == 0 {
+            let whole = Key { identification: 1 << 31 | n, ..key };
+            assert!(!table.insert(whole, self::span(0, 8, true), n, 2304, at(u64::from(n) / 100), &mut out));
+            back += out.dropped.drain(..).count();
+            assert!(table.insert(whole, self::span(8, 8, false), n, 2304, at(u64::from(n) / 100), &mut out));
+            back += out.complete.drain(..).count();
+        }
+    }
+    table.advance(at(200_000), &mut out);
+    back += out.dropped.drain(..).count() + out.expired.drain(..).count();
+    assert_eq!((back, table.len(), table.held_bytes()), (100_200, 0, 0));
 }

@@ -50,6 +50,18 @@ impl<P> Cache<P> {
         }
     }
 
+    /// A neighbour has spoken as a router, without naming its station.
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-6.3.4
+    //# If no Source Link-Layer Address is included, but a
+    //# corresponding Neighbor Cache entry exists, its IsRouter flag MUST be
+    //# set to TRUE.
+    pub fn note_router(&mut self, address: Ipv6Addr) {
+        let at = self.index.get(&IpAddr::V6(address)).copied();
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            entry.router = true;
+        }
+    }
+
     /// Takes in a neighbour advertisement.
     ///
     /// Errors: `DiscoveryNotForUs` if nobody asked for that neighbour, or it says no station though none is known.
@@ -261,6 +273,17 @@ mod tests {
         assert_eq!(hear(says("", Some(OTHER))), Ok(Change::None));
         assert_eq!(hear(says("S", Some(THEIRS))), Ok(Change::NoRouter));
         assert_eq!(hear(says("S", Some(THEIRS))), Ok(Change::None));
+        //= https://www.rfc-editor.org/rfc/rfc4861#section-6.3.4
+        //= type=test
+        //# If no Source Link-Layer Address is included, but a
+        //# corresponding Neighbor Cache entry exists, its IsRouter flag MUST be
+        //# set to TRUE.
+        cache.note_router(THEM);
+        cache.note_router("fe80::77".parse().unwrap());
+        assert_eq!(
+            cache.receive_advertisement(&says("S", Some(THEIRS)), at(2), &mut Vec::new()),
+            Ok(Change::NoRouter)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Each rule of the cache, in virtual time.
 
+use super::crowd::CANDIDATES;
 use super::*;
 
 type Actions = Vec<Action<u32>>;
@@ -79,13 +80,13 @@ fn the_latest_packets_wait_and_are_released() {
 
 #[test]
 fn all_that_waits_together_is_bounded() {
-    // Shows that many unknown neighbours hold no more packets than the bound: the latest still waits, an older one of
+    // Shows that 200 unknown neighbours hold no more packets than the bound: the latest still waits, an older one of
     // its neighbour's goes, and all come back when they are given up.
     let mut cache = cache(1024);
     let mut out = Vec::new();
     for number in 0..WAITING_ALL_MAX + 100 {
-        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
-        cache.hold(IpAddr::from([10, 0, 1 + high, low]), US, 7, at(0), &mut out);
+        let host = u8::try_from(number % 200).unwrap();
+        cache.hold(IpAddr::from([10, 0, 1, host]), US, 7, at(0), &mut out);
     }
     let failed = out.iter().filter(|action| matches!(action, Action::Failed { .. })).count();
     assert_eq!(failed, 100);
@@ -293,21 +294,56 @@ fn the_table_is_bounded() {
 
 #[test]
 fn floods_neither_grow_nor_stall() {
-    // Shows 10,000 askers: the last 64 are known, each with its own station, and go in the end.
+    // Shows 10,000 askers: 64 of the last are known, each with its own station, and go in the end; and that for each of them
+    // a handful of entries was looked at. A neighbour in use outlives them all.
     let mut cache = cache(64);
     let mut out: Actions = Vec::new();
+    cache.hold(THEM, US, 1, at(0), &mut out);
+    cache.receive(&reply(), at(0), &mut out).unwrap();
+    out.clear();
     let address = |n: u16| Ipv4Addr::from(0x0a01_0000 + u32::from(n));
     let mac = |n: u16| MacAddress([2, 9, 9, 9, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
     for n in 0..10_000 {
+        let before = cache.looked_at;
         cache.receive(&arp(Operation::Request, mac(n), address(n), OURS), at(n.into()), &mut out).unwrap();
+        assert!(cache.looked_at - before <= CANDIDATES);
+        assert_eq!(cache.resolve(THEM, at(n.into())), Some(THEIR_MAC));
     }
     assert_eq!((cache.len(), out.len()), (64, 10_000));
-    for n in 0..10_000 {
-        let known = cache.resolve(address(n).into(), at(10_000));
-        assert_eq!(known, (n >= 9936).then(|| mac(n)), "{n}");
-    }
+    let known = |cache: &mut Cache<u32>, n: u16| cache.resolve(address(n).into(), at(10_000));
+    let all: Vec<u16> = (0..10_000).filter(|n| known(&mut cache, *n).is_some()).collect();
+    assert!(
+        all.len() == 63 && all.iter().all(|n| *n >= 9_500 && known(&mut cache, *n) == Some(mac(*n))),
+        "{all:?}"
+    );
     run_until(&mut cache, at(100_000_000));
     assert!(cache.is_empty());
+}
+
+#[test]
+fn a_flood_makes_us_ask_for_few() {
+    // Shows packets for 100,000 addresses that nobody has, as answers to a flood from addresses of the link are: few are
+    // asked for at once, few packets wait, and of the neighbours that are known none goes for them. Once those few have
+    // failed, others may be asked for.
+    let mut cache = cache(1024);
+    let mut out: Actions = Vec::new();
+    let host = |n: u32| Ipv4Addr::from(0x0a01_0000 + n);
+    for n in 0..700 {
+        cache.receive(&arp(Operation::Request, THEIR_MAC, host(n), OURS), at(0), &mut out).unwrap();
+    }
+    out.clear();
+    for n in 0..100_000 {
+        cache.hold(host(1_000 + n).into(), US, n, at(1), &mut out);
+    }
+    let asked = out.iter().filter(|action| matches!(action, Action::Transmit { .. })).count();
+    let failed = out.iter().filter(|action| matches!(action, Action::Failed { .. })).count();
+    assert_eq!((asked, asked + failed, cache.waiting, cache.unresolved), (256, 100_000, 256, 256));
+    assert!((0..700).all(|n| cache.state(host(n).into()) == Some(State::Stale)));
+    assert_eq!(cache.len(), 956);
+    run_until(&mut cache, at(4_000));
+    assert_eq!((cache.unresolved, cache.waiting), (0, 0));
+    cache.hold(THEM, US, 1, at(4_000), &mut out);
+    assert_eq!((cache.state(THEM), cache.unresolved), (Some(State::Incomplete), 1));
 }
 
 #[test]

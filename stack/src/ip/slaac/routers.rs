@@ -176,7 +176,7 @@ impl Addresses {
         if gone {
             routers.remove(at);
             out.push(Action::Router { address, on: false });
-        } else if routers.len() > 1 && at + 1 < routers.len() {
+        } else if at + 1 < routers.len() {
             let router = routers.remove(at);
             routers.push(router);
             out.push(Action::Router { address, on: false });

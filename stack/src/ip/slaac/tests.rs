@@ -127,6 +127,17 @@ fn opaque_identifiers_try_again() {
 }
 
 #[test]
+fn identifiers_that_are_no_hosts() {
+    // Shows the ranges of RFC 5453 at their edges.
+    let reserved =
+        [0, 0x0200_5eff_fe00_0000, 0x0200_5eff_feff_ffff, 0xfdff_ffff_ffff_ff80, 0xfdff_ffff_ffff_ffff];
+    assert!(reserved.into_iter().all(is_reserved));
+    let free =
+        [1, 0x0200_5eff_fdff_ffff, 0x0200_5eff_ff00_0000, 0xfdff_ffff_ffff_ff7f, 0xfe00_0000_0000_0000];
+    assert!(!free.into_iter().any(is_reserved));
+}
+
+#[test]
 fn without_probes_an_address_is_ours_at_once() {
     // Shows the option, removal, and the bound of addresses.
     let mut six = addresses(Ipv6Config { duplicate_transmits: 0, ..Ipv6Config::default() });
@@ -324,6 +335,16 @@ fn routers_are_asked_for() {
     };
     assert_eq!(asks(false), [0, 4000, 8000]);
     assert_eq!(asks(true), [0]);
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-6.3.7
+    //= type=test
+    //# Moreover, a host SHOULD send at least one solicitation in the
+    //# case where an advertisement is received prior to having sent a
+    //# solicitation.
+    let mut six = addresses(Ipv6Config { routers: true, ..Ipv6Config::default() });
+    six.start(at(0), &mut Vec::new());
+    hear(&mut six, OTHERS, &said(1800, 0, &[]), at(0));
+    let asked = |(_, action): &(u64, Action)| matches!(action, Action::Ask { ask: Ask::Routers { .. }, .. });
+    assert!(run_until(&mut six, at(100)).iter().any(|seen| asked(seen)));
 }
 
 #[test]
@@ -339,4 +360,45 @@ fn routers_that_ask_are_told_of_groups_in_time() {
     let seen = run_until(&mut six, at(100));
     assert_eq!(seen.iter().map(|(_, action)| *action).collect::<Vec<_>>(), [Action::Listening]);
     assert!((1000..2000).contains(&seen[0].0), "{seen:?}");
+}
+
+#[test]
+//= https://www.rfc-editor.org/rfc/rfc4861#section-6.3.4
+//= type=test
+//# with the on-link flag set to zero conveys no information concerning
+//# on-link determination and MUST NOT be interpreted to mean that
+//# addresses covered by the prefix are off-link.
+fn a_prefix_without_the_flag_ends_nothing() {
+    // Shows a prefix that is on the link, said again without the flag: it stays until its own time is over.
+    let mut six = listening();
+    let way = |on| Action::OnLink { prefix: ip(DOC), len: 64, on };
+    let out = hear(&mut six, OTHERS, &said(0, 1280, &[(DOC, 64, 0x80, 100, 100)]), at(0));
+    assert!(out.contains(&way(true)));
+    let out = hear(&mut six, OTHERS, &said(0, 1280, &[(DOC, 64, 0, 0, 0)]), at(50));
+    assert!(!out.contains(&way(false)));
+    assert_eq!(run_until(&mut six, at(1000)), [(100_000, way(false))]);
+    let out = hear(&mut listening(), OTHERS, &said(0, 1280, &[(DOC, 64, 0, 100, 100)]), at(0));
+    assert!(!out.contains(&way(true)));
+}
+
+#[test]
+//= https://www.rfc-editor.org/rfc/rfc4861#section-7.2.1
+//= type=test
+//# a node MUST NOT
+//# leave the solicited-node multicast group until all assigned addresses
+//# corresponding to that multicast address have been removed.
+fn a_group_stays_while_an_address_needs_it() {
+    // Shows two addresses that share a group: it stays when the first of them goes, and goes with the second.
+    let mut six = addresses(Ipv6Config { duplicate_transmits: 0, ..Ipv6Config::default() });
+    let mut out = Vec::new();
+    let (one, other) = (ip("fd00::1:2:3"), ip("fd01::ff01:2:3"));
+    let group = ipv6::solicited_node(one);
+    assert_eq!(group, ipv6::solicited_node(other));
+    let is_in = |six: &Addresses| six.groups().any(|address| ipv6::solicited_node(address) == group);
+    six.add_static(one, 64, at(0), &mut out);
+    six.add_static(other, 64, at(0), &mut out);
+    six.remove(one, &mut out);
+    assert!(is_in(&six));
+    six.remove(other, &mut out);
+    assert!(!is_in(&six));
 }

@@ -187,6 +187,13 @@ fn what_was_spurious_is_taken_back() {
             flow.with(|window| algorithm.on_mark(window, 1000));
             flow.with(|window| algorithm.on_spurious(window));
             assert_eq!(flow.cwnd, 1000, "{algorithm:?}");
+            // Long after the loss, with a window that has grown beyond what it was, nothing goes back.
+            let mut flow = Flow::new(90_000, 80_000, 1000);
+            flow.with(|window| algorithm.on_loss(window, 90_000));
+            flow.cwnd = 90_000;
+            let after = (flow.cwnd, flow.ssthresh);
+            flow.with(|window| algorithm.on_spurious(window));
+            assert_eq!((flow.cwnd, flow.ssthresh), after, "{algorithm:?}");
         }
     }
 }

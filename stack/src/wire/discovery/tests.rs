@@ -197,6 +197,43 @@ fn what_we_send_is_what_we_read() {
     }
 }
 
+#[test]
+//= https://www.rfc-editor.org/rfc/rfc4861#section-9
+//= type=test
+//# Options in Neighbor Discovery packets can appear in any order;
+//# receivers MUST be prepared to process them independently of their
+//# order.
+fn options_of_other_messages_are_passed_over() {
+    // Shows solicitations and advertisements with each other's options, a router's, one nobody knows, and reserved fields
+    // that are not zero, before and behind the one option that counts: they say what they say without.
+    let strange: &[&[u8]] = &[
+        &[5, 1, 0, 0, 0, 0, 5, 0],
+        &[4, 1, 0, 0, 0, 0, 0, 0],
+        &[200, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[[3, 4, 64, 0xc0].as_slice(), &[0; 28]].concat(),
+    ];
+    for more in strange {
+        for (kind, own, others) in [(135, 1, 2), (136, 2, 1)] {
+            let own = station_option(own);
+            let foreign = [&[others, 1][..], &[2, 0, 0, 0, 0, 7]].concat();
+            let expected = parse(&header(US, "fd00::1"), &with_target(kind, 0, US, &own))
+                .map(|said| format!("{said:?}"));
+            for options in [[&own, *more, &foreign].concat(), [*more, &foreign, &own].concat()] {
+                let mut bytes = with_target(kind, 0x1f, US, &options);
+                bytes[5..8].fill(0xff);
+                let said = parse(&header(US, "fd00::1"), &bytes).map(|said| format!("{said:?}"));
+                assert_eq!(said, expected, "{kind} {options:?}");
+                assert!(said.is_ok());
+            }
+        }
+    }
+    let station = [advertisement(), station_option(2)].concat();
+    let Ok(Message::RouterAdvertisement(said)) = parse(&header(ROUTER, "ff02::1"), &station) else {
+        panic!("a good advertisement")
+    };
+    assert_eq!(said.station, Some(MacAddress(STATION)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]

@@ -173,6 +173,12 @@ fn a_stage_may_last_for_ever() {
     assert_eq!(flow.control.cubic.elapsed_us, u32::MAX);
 }
 
+#[test]
+fn a_segment_of_no_bytes_divides_nothing() {
+    // Shows K for a segment size that no connection has, taken for one byte.
+    assert_eq!(k_us(1_000_000, 0), k_us(1_000_000, 1));
+}
+
 proptest! {
     #[test]
     fn the_curve_in_integers_is_the_curve(w_max in 0u32..1 << 30, k_us in 0u32..200_000_000, t_us in 0u32..400_000_000, mss in 48u32..9_000) {

@@ -101,3 +101,19 @@ fn a_loss_counts_as_ever() {
     flow.with(|window| Dctcp.on_timeout(window, 50_000));
     assert_eq!((flow.cwnd, flow.ssthresh), (MSS, 25_000));
 }
+
+#[test]
+fn alpha_fades_and_reaches_zero() {
+    // Shows what is left of alpha without a mark, above, at and below the smallest value that the gain can take from.
+    //= https://www.rfc-editor.org/rfc/rfc8257#section-4.2
+    //= type=test
+    //# A scaling
+    //# implementation SHOULD ensure that DCTCP.Alpha is able to reach 0 once
+    //# it falls below the smallest shifted value
+    let gain = 1 << GAIN_SHIFT;
+    let left: Vec<u32> =
+        [4 * gain, 2 * gain, gain + 1, gain, gain - 1, 1, 0].map(|alpha| estimate(alpha, 0, 1)).into();
+    assert_eq!(left, [4 * gain - 4, 2 * gain - 2, gain, gain - 1, 0, 0, 0]);
+    assert_eq!(estimate(ALPHA_ONE, 7, 7), ALPHA_ONE);
+    assert_eq!(estimate(0, 7, 7), ALPHA_ONE >> GAIN_SHIFT);
+}

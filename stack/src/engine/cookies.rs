@@ -1,0 +1,61 @@
+//! Handshakes that nothing is remembered of: SYNs answered by a cookie, and acknowledgements that bring one back. What is
+//! in a cookie is `tcp::cookie`'s to know, when one is sent `listeners`'.
+
+use drivers::Frame;
+
+use super::Engine;
+use super::mesh::Message;
+use super::segments::Arrived;
+use crate::tcp::cookie;
+use crate::tcp::listen::HalfOpen;
+use crate::wire::DropReason;
+
+impl Engine {
+    /// Answer a SYN, and forget it. `half` is what would be remembered of it.
+    pub(super) fn answer_by_cookie(&mut self, half: &HalfOpen) {
+        // A peer whose answer is dropped asks again; what waits for the port must not wait longer for a flood's sake.
+        if self.backlog() >= self.config.transmit_backlog_max {
+            return self.counters.drop(DropReason::TcpBacklogFull);
+        }
+        let now = self.flows.now;
+        let mss = half.syn.options.mss.unwrap_or(crate::tcp::input::mss_default(half.tuple.remote.is_ipv6()));
+        let iss = cookie::number(&self.secret, &half.tuple, half.irs, mss, now.instant);
+        let half = HalfOpen { iss, ..*half };
+        self.counters.consumed_frames += 1;
+        self.counters.cookies_sent += 1;
+        if self.cookies.note(now.instant) {
+            // The acknowledgement may come to another lane, if this one is no longer its home by then.
+            self.mesh.tell_all(|| Message::Cookies);
+        }
+        let segment = cookie::syn_ack(&half, &self.flows.config, &now);
+        self.send_syn_ack(&half, &segment);
+    }
+
+    /// Another lane sends cookies.
+    pub(super) fn hear_of_cookies(&mut self) {
+        self.cookies.note(self.flows.now.instant);
+    }
+
+    /// A segment for a listener, without a connection: if it brings a cookie back, there is one now. The frame comes back if
+    /// it brings none.
+    pub(super) fn accept_cookie(&mut self, listener: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
+        let now = self.flows.now;
+        if !self.cookies.are_about(now.instant) {
+            return Some(frame);
+        }
+        let config = self.flows.config;
+        let Some(half) = cookie::half_open(&self.secret, &arrived.tuple, &arrived.segment, &config, &now)
+        else {
+            self.counters.cookies_refused += 1;
+            return Some(frame);
+        };
+        if self.is_accept_queue_full(listener) {
+            // It counts as lost: the peer's data, sent again, brings it once more.
+            self.counters.drop(DropReason::TcpBacklogFull);
+            return None;
+        }
+        let half = self.as_listener(listener, half);
+        self.counters.cookies_accepted += u64::from(self.open(&half, arrived, frame));
+        None
+    }
+}
