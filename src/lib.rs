@@ -41,6 +41,7 @@ pub use stack::config::{Address, Gateway, SynCookies, TcpConfig};
 pub use stack::counters::Report;
 pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueOptions};
 pub use stack::mode::LaneWaker;
+pub use stack::poll;
 pub use stack::socket::{
     Action, Completion, Event, LaneId, ListenOptions, Listener, NetworkChange, Op, OpError, Payload,
     PerSocket, QueueId, Reason, Received, SocketId, SocketOption, Stream, Tag, TcpInfo, Trouble, Udp,

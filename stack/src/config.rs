@@ -64,6 +64,30 @@ impl Ecn {
     }
 }
 
+/// When TCP finds out by itself which size of packets a path takes (RFC 4821). What routers tell is heeded always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MtuProbing {
+    /// Never.
+    Off,
+    /// Once full segments go unanswered again and again.
+    #[default]
+    BlackHole,
+    /// From the start.
+    Always,
+}
+
+impl MtuProbing {
+    /// The mode of a number, as Linux numbers them in `tcp_mtu_probing`.
+    pub fn from_number(number: u8) -> Option<MtuProbing> {
+        match number {
+            0 => Some(MtuProbing::Off),
+            1 => Some(MtuProbing::BlackHole),
+            2 => Some(MtuProbing::Always),
+            _ => None,
+        }
+    }
+}
+
 /// When a listener answers a SYN without remembering it, by a cookie (RFC 4987 section 3.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SynCookies {
@@ -135,6 +159,11 @@ pub struct TcpConfig {
     pub receive_frames_max: u16,
     /// Largest segment payload we take, options included; the port's MTU caps it further.
     pub mss_max: u16,
+    /// When the size of packets that a path takes is searched for.
+    pub mtu_probing: MtuProbing,
+    /// The size of segments that is expected to pass over IPv4 where larger ones do not: a payload and its options.
+    /// 1,024 leaves room for tunnels within tunnels, and is Linux's `tcp_base_mss`. Units: bytes.
+    pub base_mss: u16,
     /// Tail loss probes (RFC 8985), where SACK is used.
     pub tlp: bool,
     /// Least time before a tail loss probe: a network of microseconds is not probed at its own pace. Units: microseconds.
@@ -189,6 +218,8 @@ impl Default for TcpConfig {
             receive_frames: 128,
             receive_frames_max: 4096,
             mss_max: 65_495,
+            mtu_probing: MtuProbing::BlackHole,
+            base_mss: 1024,
             tlp: true,
             tlp_us_min: 2_000,
             tlp_ack_delay_us: 200_000,

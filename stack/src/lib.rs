@@ -75,8 +75,10 @@
 //!
 //! Addresses and routes change at run time by ops on lane zero, which tells the others: so all see the changes in one
 //! order. An address that goes takes its connections along. What a router says of a packet that was too big is believed
-//! if it quotes what is in flight; all lanes remember it for ten minutes, and connections that begin then, or whose
-//! packets go unanswered, send no larger ones.
+//! if it quotes what is in flight; all lanes remember it for ten minutes, and no connection to
+//! there sends larger packets meanwhile. Where routers say nothing, silence does: connections whose full segments go
+//! unanswered send smaller ones, find by probes what passes, and tell the others. What is said of datagrams, which
+//! anyone could, only datagrams heed.
 //!
 //! # Between lanes
 //!

@@ -73,8 +73,9 @@ pub fn tcp_info(info: &TcpInfo) -> Vec<u8> {
     fields.word(segments(info.lost));
     fields.word(segments(info.resent));
     fields.word(0);
-    // When data and acknowledgements were last sent and received is not kept.
-    [0; 4].into_iter().for_each(|at| fields.word(at));
+    // When an acknowledgement was last sent is not kept, by Linux either.
+    let ago = [info.sent_ms_ago, 0, info.received_ms_ago, info.heard_ms_ago];
+    ago.into_iter().for_each(|ago| fields.word(ago));
     fields.word(u32::from(info.path_mtu));
     fields.word(info.rcv_wnd);
     fields.word(info.rtt_us);
@@ -107,17 +108,17 @@ impl Tail<'_> {
         fields.long(unknown);
         fields.long(info.bytes_acked);
         fields.long(info.bytes_received);
-        fields.word(0);
-        fields.word(0);
+        fields.word(info.segments_sent);
+        fields.word(info.segments_received);
         fields.word(info.unsent);
         fields.word(if info.min_rtt_us == 0 { u32::MAX } else { info.min_rtt_us });
-        fields.word(0);
-        fields.word(0);
-        // Rates and times by what limited them, and counts of what was delivered.
+        fields.word(info.data_segments_received);
+        fields.word(info.data_segments_sent);
+        // The rate of delivery, and times by what limited them, are not kept.
         [0; 4].into_iter().for_each(|value| fields.long(value));
-        [0; 2].into_iter().for_each(|value| fields.word(value));
-        fields.long(0);
-        fields.long(0);
+        [info.delivered, 0].into_iter().for_each(|value| fields.word(value));
+        fields.long(info.bytes_sent);
+        fields.long(info.bytes_resent);
         fields.word(info.dsack_dups);
         fields.word(info.reorder_seen);
         fields.word(0);

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
-use stack::config::{Address, Congestion, Ecn, SynCookies, TcpConfig};
+use stack::config::{Address, Congestion, Ecn, MtuProbing, SynCookies, TcpConfig};
 use stack::poll::Buffers;
 
 /// The variable that names the file of settings.
@@ -69,7 +69,9 @@ pub struct Settings {
 impl Settings {
     /// The defaults, what the flags say, and what the file says now.
     pub fn read(flags: &Flags) -> Settings {
-        let mut settings = Settings { tcp: TcpConfig::default(), buffers: Buffers::default() };
+        // Linux's default, which scripts count on: segments that nobody answers are not made smaller.
+        let tcp = TcpConfig { mtu_probing: MtuProbing::Off, ..TcpConfig::default() };
+        let mut settings = Settings { tcp, buffers: Buffers::default() };
         for (name, value) in &flags.settings {
             settings.set(name, value);
         }
@@ -109,6 +111,8 @@ impl Settings {
             "tcp_keepalive_probes" => tcp.keepalive_probes = count,
             "tcp_fin_timeout" => tcp.fin_timeout = seconds,
             "tcp_ecn" => tcp.ecn = Ecn::from_number(count).unwrap_or(tcp.ecn),
+            "tcp_mtu_probing" => tcp.mtu_probing = MtuProbing::from_number(count).unwrap_or(tcp.mtu_probing),
+            "tcp_base_mss" => tcp.base_mss = u16::try_from(first).unwrap_or(tcp.base_mss),
             "tcp_init_cwnd" => tcp.initial_window = count,
             "tcp_early_retrans" => tcp.tlp = on,
             "tcp_rto_min_us" => tcp.rto_min_us = us(1),

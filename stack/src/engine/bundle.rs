@@ -26,6 +26,8 @@ pub struct Bundle {
     pub field: u8,
     /// The time to live or hop limit of each; zero: the port's.
     pub hop_limit: u8,
+    /// Routers may cut its packets.
+    pub fragment: bool,
     /// Payload of each segment but the last.
     each: u32,
     len: u32,
@@ -36,9 +38,11 @@ impl Bundle {
     /// A bundle of one segment, whose payload `frame` holds.
     pub fn new(frame: Frame, emit: &Emit, path: u16, tuple: Tuple, port: &Capabilities) -> Bundle {
         let cuts = port.segmentation_max > 0 && port.transmit_tcp_checksum;
+        // Packets that routers may cut need numbers of their own, which not every port gives them.
+        let cuts = cuts && !emit.fragment;
         let open = cuts && emit.len >= SEGMENT_BYTES_MIN && emit.segment.flags == Flags::ACK;
-        let Emit { segment, field, hop_limit, len, .. } = *emit;
-        Bundle { frame, segment, path, tuple, field, hop_limit, each: len, len, open }
+        let Emit { segment, field, hop_limit, fragment, len, .. } = *emit;
+        Bundle { frame, segment, path, tuple, field, hop_limit, fragment, each: len, len, open }
     }
 
     /// Another segment might join.

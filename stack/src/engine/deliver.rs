@@ -232,9 +232,9 @@ impl Engine {
             return;
         }
         let (queue, tag) = (hot.queue, hot.tag);
-        let Some(cold) = self.flows.cold(slot) else { return };
-        let reason = REASONS.get(usize::from(cold.reason)).copied().unwrap_or(Reason::Done);
-        let unsent = u64::from(cold.unsent);
+        let Some(connection) = self.flows.connection(slot) else { return };
+        let reason = REASONS.get(usize::from(connection.cold.reason)).copied().unwrap_or(Reason::Done);
+        let unsent = u64::from(connection.beside.unsent);
         let event = Event::Closed { socket: self.flows.id(slot), reason, unsent };
         self.complete(queue, Tag(tag), false, event);
         self.flows.release(slot);

@@ -12,7 +12,7 @@ use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{Actives, Cold, Connection, Hot, Signals, State, decline, flag};
+use crate::tcp::state::{Actives, Beside, Cold, Connection, Hot, Signals, State, decline, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::urgent::Urgent;
 use crate::time::Instant;
@@ -46,6 +46,8 @@ pub struct Flows {
     options: Vec<StreamOptions>,
     /// What each stream knows of urgent data, beside its cold part.
     urgent: Vec<Urgent>,
+    /// What is seldom looked at of each stream, beside its cold part.
+    beside: Vec<Beside>,
     free_cold: Vec<u32>,
     free: Vec<u32>,
     max: usize,
@@ -122,6 +124,7 @@ impl Flows {
             cold: Vec::new(),
             options: Vec::new(),
             urgent: Vec::new(),
+            beside: Vec::new(),
             free_cold: Vec::new(),
             free: Vec::new(),
             max,
@@ -233,8 +236,7 @@ impl Flows {
             iss: birth.iss,
             recover: birth.iss,
             limited_end: birth.iss,
-            short_end: birth.iss,
-            fin_seq: SeqNum(0),
+            out_max: 0,
             snd_wnd_max: 0,
             delack_at: Ticks::OFF,
             keepalive_at: Ticks::OFF,
@@ -242,7 +244,8 @@ impl Flows {
             unanswered_since: Ticks::OFF,
             ts_recent_at: self.now.millis,
             sent_us: self.now.micros,
-            unsent: 0,
+            heard_ms: self.now.millis,
+            data_ms: self.now.millis,
             waiting_head: NONE,
             waiting_tail: NONE,
             active: NONE,
@@ -268,12 +271,14 @@ impl Flows {
                 self.cold[index as usize] = cold_part;
                 self.options[index as usize] = StreamOptions::default();
                 self.urgent[index as usize] = Urgent::default();
+                self.beside[index as usize] = Beside::NEW;
                 index
             }
             None => {
                 self.cold.push(cold_part);
                 self.options.push(StreamOptions::default());
                 self.urgent.push(Urgent::default());
+                self.beside.push(Beside::NEW);
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
@@ -346,11 +351,13 @@ impl Flows {
         let cold = self.cold.get_mut(hot.cold as usize)?;
         let options = self.options.get_mut(hot.cold as usize)?;
         let urgent = self.urgent.get_mut(hot.cold as usize)?;
+        let beside = self.beside.get_mut(hot.cold as usize)?;
         Some(Connection {
             hot,
             cold,
             options,
             urgent,
+            beside,
             actives: &mut self.actives,
             controls: &mut self.controls,
             cells: &mut self.cells,
@@ -479,5 +486,10 @@ fn blank_hot() -> Hot {
         congestion: Congestion::default(),
         ecn: 0,
         queue: 0,
+        mtu: 0,
+        segments_in: 0,
+        segments_out: 0,
+        data_in: 0,
+        data_out: 0,
     }
 }

@@ -14,7 +14,7 @@ use crate::tcp::history::History;
 use crate::tcp::isn::Tuple;
 use crate::tcp::loss::LossState;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
-use crate::tcp::state::{Cold, Connection, Hot, State, flag};
+use crate::tcp::state::{Beside, Cold, Connection, Hot, State, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::urgent::Urgent;
 use crate::wire::tcp::SeqNum;
@@ -27,6 +27,7 @@ pub struct Frozen {
     cold: Cold,
     options: StreamOptions,
     urgent: Urgent,
+    beside: Beside,
     loss: LossState,
     control: Option<Control>,
     sends: Vec<FrozenSend>,
@@ -98,6 +99,7 @@ impl Engine {
                 cold: connection.cold.clone(),
                 options: *connection.options,
                 urgent: *connection.urgent,
+                beside: *connection.beside,
                 loss: *connection.loss(),
                 control: connection.controls.get(connection.hot.control).copied(),
                 sends: sends_of(&connection),
@@ -189,6 +191,7 @@ impl Engine {
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
         *connection.urgent = frozen.urgent;
+        *connection.beside = Beside { search: frozen.beside.search.moved(millis), ..frozen.beside };
         *connection.hot = Hot {
             key: connection.hot.key,
             generation: connection.hot.generation,
@@ -218,6 +221,8 @@ impl Engine {
             life_at: later(cold.life_at),
             unanswered_since: later(cold.unanswered_since),
             ts_recent_at: cold.ts_recent_at.wrapping_add(millis),
+            heard_ms: cold.heard_ms.wrapping_add(millis),
+            data_ms: cold.data_ms.wrapping_add(millis),
             sent_us: cold.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
             history: History { min_rtt: cold.history.min_rtt.moved(millis), ..cold.history },
             ..cold.clone()

@@ -20,6 +20,7 @@ use crate::tcp::listen::{self, Half, HalfOpen, Listening};
 use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
+use crate::tcp::tally;
 use crate::tcp::time_wait::Waiting;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
@@ -386,7 +387,7 @@ impl Engine {
         };
         self.flows.begin(slot, &birth);
         let begun = self.flows.connection(slot).is_some_and(|mut connection| {
-            connection.hot.rcv_nxt = half.irs + 1;
+            tally::begin(&mut connection, half.irs);
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
             input::negotiate(&mut connection, &half.syn);

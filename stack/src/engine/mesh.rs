@@ -84,12 +84,16 @@ pub enum Message {
     },
     /// Lane zero has changed addresses or routes: do the same.
     Network(NetworkChange),
-    /// A router takes smaller packets to a destination.
+    /// The way to a destination takes packets of another size.
     PathMtu {
         /// The destination.
         destination: IpAddr,
         /// Its largest packet. Units: bytes, with IP header.
         mtu: u16,
+        /// Our own packets have shown it, and no router.
+        found: bool,
+        /// Streams that live are to hear of it.
+        sure: bool,
     },
     /// I answer SYNs by cookies.
     Cookies,
@@ -212,6 +216,13 @@ impl Mesh {
         }
     }
 
+    /// What is being taken in was joined here, of pieces that came from wherever: who sent the last is not the one to
+    /// decide about it.
+    pub fn note_joined(&mut self) {
+        let me = self.homes.me;
+        self.came = self.came.map(|(_, hops)| (me, hops));
+    }
+
     /// A message whose sender is the one to decide: it is not sent back.
     fn is_final(&self, from: LaneId) -> bool {
         self.came.is_some_and(|(sender, hops)| sender == from || hops >= HOPS_MAX)
@@ -272,8 +283,8 @@ impl Engine {
                 self.mesh.claims.remove(&tuple);
             }
             Message::Listener { address, open } => note(&mut self.mesh.listeners, address, from, open),
-            Message::PathMtu { destination, mtu } => {
-                self.path_mtus.learn(destination, mtu, self.flows.now.instant);
+            Message::PathMtu { destination, mtu, found, sure } => {
+                self.hear_of_path_mtu(destination, mtu, found, sure);
             }
             Message::Cookies => self.hear_of_cookies(),
             Message::Network(change) => self.hear_of_change(&change),

@@ -33,6 +33,7 @@ mod network;
 mod ops;
 mod packets;
 mod packets_ipv6;
+mod path_mtus;
 mod ports;
 mod receive;
 mod segments;
@@ -55,6 +56,7 @@ use self::flows::Flows;
 use self::listeners::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
+use self::path_mtus::Ways;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
@@ -66,7 +68,6 @@ use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
-use crate::ip::path_mtu::{self, PathMtus};
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
 use crate::mode::{Batch, EngineCompletion, Key};
@@ -145,7 +146,7 @@ pub struct Engine {
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
-    path_mtus: PathMtus,
+    path_mtus: Ways,
     paths: Paths,
     fragments: Reassembler<Frame>,
     fragment_output: fragment::Output<Frame>,
@@ -243,7 +244,7 @@ impl Engine {
             dirty: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
-            path_mtus: PathMtus::new(path_mtu::ENTRIES_MAX, hash),
+            path_mtus: Ways::new(hash),
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
@@ -399,10 +400,11 @@ impl Engine {
         self.advance_addresses();
         self.advance_fragments();
         self.advance_app_timers();
+        let spread = self.spread_path_mtus();
         if self.stopping.is_some_and(|deadline| now.instant >= deadline) {
             self.reset_all();
         }
-        busy || self.backlog() > backlog
+        busy || spread || self.backlog() > backlog
     }
 
     /// When `advance` next has something to do, if ever.
@@ -421,6 +423,7 @@ impl Engine {
             self.app_timers.next(),
             self.stopping.filter(|_| self.flows.sockets() > 0),
             self.silence().filter(|_| self.backlog() > 0),
+            self.path_mtus.is_spreading().then_some(now.instant),
         ]
         .into_iter()
         .flatten()

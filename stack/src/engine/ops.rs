@@ -370,7 +370,7 @@ impl Engine {
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
         let Some(connection) = self.flows.connection(slot) else { return };
-        let info = crate::tcp::info::info(&connection);
+        let info = Box::new(crate::tcp::info::info(&connection));
         self.complete(queue, tag, false, Event::Info { stream, info });
     }
 

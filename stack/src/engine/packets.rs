@@ -6,18 +6,15 @@ use core::ops::Range;
 use drivers::Frame;
 
 use super::Engine;
-use super::mesh::Message as MeshMessage;
 use super::receive::Parsed;
 use super::udp::Fate;
 use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
-use crate::ip::icmp::{ErrorKind, IcmpError, Offender, quote};
-use crate::ip::path_mtu;
+use crate::ip::icmp::{IcmpError, Offender, quote};
 use crate::ip::route::Class;
-use crate::socket::{LaneId, OpError, Trouble};
+use crate::socket::{LaneId, OpError};
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::State;
 use crate::wire::icmp::{Message, Quoted, Unreachable};
-use crate::wire::tcp::SeqNum;
 use crate::wire::{
     Checksum, DropReason, EtherType, Fill, IpHeader, Protocol, Verify, arp, ether_type_of, icmp, icmpv6,
     ipv4, ipv6,
@@ -153,6 +150,7 @@ impl Engine {
         self.counters.consumed_frames += (pieces.len() as u64).saturating_sub(1);
         pieces.clear();
         let Some((frame, header)) = whole else { return self.counters.drop(DropReason::NoRoom) };
+        self.mesh.note_joined();
         let payload = header.header_len()..frame.len();
         let whole = Packet { header, link: 0, payload, to: packet.to, group: packet.group };
         if header.protocol == Protocol::TCP {
@@ -300,13 +298,13 @@ impl Engine {
         let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let known = self.path_mtus.of(to, self.flows.now.instant);
-        let mtu = known.unwrap_or(u16::MAX).min(self.mtu_to(from, to, hop.interface));
+        let known = self.path_mtus.of_datagrams(to, self.flows.now.instant);
+        let mtu = known.mtu.min(self.mtu_to(from, to, hop.interface));
         let len = front.len() + data.len();
         let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };
         let Some(plan) = plan else { return self.counters.fail(DropReason::PacketTooBig) };
         let mut pieces = None;
-        if len + header.header_len() > usize::from(mtu) {
+        if len + header.header_len() > usize::from(mtu) || known.fragments {
             match &mut header {
                 IpHeader::V4(header) => {
                     header.dont_fragment = false;
@@ -355,90 +353,9 @@ impl Engine {
         Some(frame)
     }
 
-    /// An ICMP error: for the flow it names, if what it quotes is in flight.
-    pub(super) fn on_icmp_error(&mut self, error: &IcmpError) -> Result<Option<LaneId>, DropReason> {
-        if error.quoted.protocol != Protocol::TCP {
-            return Err(DropReason::IcmpNoFlow);
-        }
-        let Some(slot) = self.find_quoted(&error.quoted) else {
-            return self.elsewhere(&tuple_of(&error.quoted)).map(Some).ok_or(DropReason::IcmpNoFlow);
-        };
-        let connection = self.flows.connection(slot).ok_or(DropReason::IcmpNoFlow)?;
-        //= https://www.rfc-editor.org/rfc/rfc5927#section-4.1
-        //# These implementations check that the TCP sequence number contained
-        //# in the payload of the ICMP error message is within the range
-        //# SND.UNA =< SEG.SEQ < SND.NXT.
-        let seq = SeqNum(error.quoted.seq);
-        if !(seq.ge(connection.hot.snd_una) && seq.lt(connection.hot.snd_nxt)) {
-            return Err(DropReason::IcmpSequence);
-        }
-        let connecting = connection.hot.state == State::SynSent;
-        match error.kind {
-            ErrorKind::FragmentationNeeded { mtu } => {
-                self.learn_path_mtu(error.quoted.remote, mtu);
-                self.lower_mtu(slot, mtu.max(path_mtu::least(error.quoted.remote)));
-            }
-            //= https://www.rfc-editor.org/rfc/rfc5927#section-5.2
-            //# most popular TCP implementations treat all ICMP "hard errors" received for
-            //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
-            //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
-            // RFC 9293 section 3.9.2.2 would have hard errors abort (SHLD-26), but anyone can forge one.
-            ErrorKind::Unreachable { code } if connecting => {
-                let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
-                self.fail_connect(slot, error);
-            }
-            _ if connecting => {}
-            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
-            //# a TCP implementation MUST NOT abort the connection
-            //# (MUST-56), and it SHOULD make the information available to the
-            //# application (SHLD-25).
-            _ => self.tell_of_trouble(slot, Trouble::Undelivered),
-        }
-        Ok(None)
-    }
-
-    fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
+    pub(super) fn find_quoted(&self, quoted: &Quoted) -> Option<u32> {
         let tuple = tuple_of(quoted);
         self.find_flow(&self.secret.flow_key(&tuple), &tuple)
-    }
-
-    /// A message about a packet of ours that was in flight has named a path MTU: all lanes are to know it.
-    fn learn_path_mtu(&mut self, destination: IpAddr, mtu: u16) {
-        if self.path_mtus.learn(destination, mtu, self.flows.now.instant) {
-            self.mesh.tell_all(|| MeshMessage::PathMtu { destination, mtu });
-        }
-    }
-
-    /// A connection keeps to what is known of its path: a new one from its first data on, one whose packets went
-    /// unanswered from then on. Others hear of it when the router drops a packet of theirs.
-    pub(super) fn heed_path_mtu(&mut self, slot: u32) {
-        let Some(tuple) = self.flows.tuple(slot) else { return };
-        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), self.flows.now.instant)
-            && let Some(hot) = self.flows.hot_mut(slot)
-        {
-            let headers = if hot.is_ipv6() { 60 } else { 40 };
-            hot.mss = hot.mss.min(mtu.saturating_sub(headers));
-        }
-    }
-
-    /// The path takes less than we thought: send smaller segments, and what was too big again.
-    pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
-        let Some(mut connection) = self.flows.connection(slot) else { return };
-        let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
-        let mss = mtu.saturating_sub(headers).max(crate::tcp::input::MSS_MIN);
-        let before = connection.hot.mss;
-        if mss < before {
-            connection.hot.mss = mss;
-            //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
-            //# Specifically, cwnd SHOULD
-            //# be reduced by the ratio of the old segment size to the new segment
-            //# size.
-            let cwnd = u64::from(connection.hot.cwnd) * u64::from(mss) / u64::from(before);
-            connection.hot.cwnd = u32::try_from(cwnd).unwrap_or(u32::MAX);
-            crate::tcp::loss::on_too_big(&mut connection);
-            connection.set(crate::tcp::state::flag::PROBE);
-            self.mark_dirty(slot);
-        }
     }
 
     /// A packet of ours waited for a neighbour in vain: a connect that it was for fails.
@@ -459,7 +376,7 @@ impl Engine {
 }
 
 /// The connection that a quoted header belongs to.
-fn tuple_of(quoted: &Quoted) -> Tuple {
+pub(super) fn tuple_of(quoted: &Quoted) -> Tuple {
     Tuple {
         local: SocketAddr::new(quoted.local, quoted.local_port),
         remote: SocketAddr::new(quoted.remote, quoted.remote_port),

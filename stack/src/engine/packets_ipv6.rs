@@ -275,6 +275,7 @@ impl Engine {
         self.counters.consumed_frames += (pieces.len() as u64).saturating_sub(1);
         pieces.clear();
         let Some(frame) = whole else { return self.counters.drop(DropReason::NoRoom) };
+        self.mesh.note_joined();
         let parsed = self.parse_ipv6(&frame, 0, group).unwrap_or_else(Parsed::Drop);
         self.process(frame, parsed);
     }

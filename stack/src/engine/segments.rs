@@ -6,14 +6,17 @@ use super::Engine;
 use super::deliver::{DUST_BYTES, REASONS};
 use super::flows::Kind;
 use crate::buffer::Waiting;
+use crate::mode::Key;
 use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
+use crate::tcp::mtu;
 use crate::tcp::send::NONE;
 use crate::tcp::state::{State, flag};
+use crate::tcp::tally;
 use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::Rest;
@@ -46,6 +49,7 @@ impl Engine {
         let Some(verdict) = fast::input(&mut connection, &arrived.segment, u32::from(arrived.len)) else {
             return Some(frame);
         };
+        tally::note_received(&mut connection, u32::from(arrived.len));
         let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
         self.counters.fast_segments += 1;
         if progress {
@@ -62,6 +66,7 @@ impl Engine {
         let una = connection.hot.snd_una;
         connection.signals.field = arrived.field;
         let verdict = input::input(&mut connection, &arrived.segment, len);
+        tally::note_received(&mut connection, len);
         let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
         let early = ecn::early_ack(&mut connection);
         if progress {
@@ -86,6 +91,9 @@ impl Engine {
         self.report_finished(slot);
         if verdict.connected {
             self.on_connected(slot);
+        }
+        if self.flows.hot(slot).is_some_and(|hot| hot.mtu & mtu::bit::TELL != 0) {
+            self.tell_found_mtu(slot);
         }
         if let Some(end) = verdict.end {
             self.end(slot, end);
@@ -263,8 +271,9 @@ impl Engine {
     }
 
     fn on_connected(&mut self, slot: u32) {
-        let Some(connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
         let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        mtu::begin(&mut connection);
         self.heed_path_mtu(slot);
         if listener != NONE {
             self.counters.accepted += 1;
@@ -332,9 +341,13 @@ impl Engine {
         if self.flows.kind(slot) != Kind::Stream {
             return;
         }
+        let last = self.last_figures(slot);
         let unacked = self.detach(slot);
         self.counters.closed += 1;
         let never_offered = self.forget_unoffered(slot);
+        if let Some((queue, tag, event)) = last.filter(|_| !never_offered) {
+            self.complete(queue, tag, true, event);
+        }
         if let Some(connection) = self.flows.connection(slot) {
             connection.hot.flags |= flag::DEAD;
             if reason != Reason::Done {
@@ -343,7 +356,7 @@ impl Engine {
             connection.hot.state = State::Closed;
             let number = REASONS.iter().position(|known| *known == reason).unwrap_or(0);
             connection.cold.reason = u8::try_from(number).unwrap_or(0);
-            connection.cold.unsent = u32::try_from(unacked).unwrap_or(u32::MAX);
+            connection.beside.unsent = u32::try_from(unacked).unwrap_or(u32::MAX);
         }
         if never_offered {
             self.drop_waiting(slot);
@@ -354,6 +367,14 @@ impl Engine {
             self.drop_waiting(slot);
         }
         self.drain(slot);
+    }
+
+    /// What a stream that ends tells of itself, if it is to.
+    fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Key>)> {
+        let stream = Stream(self.flows.id(slot));
+        let connection = self.flows.connection(slot).filter(|connection| connection.options.report)?;
+        let info = Box::new(crate::tcp::info::info(&connection));
+        Some((connection.hot.queue, Tag(connection.hot.tag), Event::Info { stream, info }))
     }
 
     /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.

@@ -54,6 +54,8 @@ struct Form {
     field: u8,
     /// Its time to live or hop limit; zero: the port's.
     hop_limit: u8,
+    /// Routers may cut its packet.
+    fragment: bool,
 }
 
 /// Next hops of living flows, each once.
@@ -199,9 +201,10 @@ impl Engine {
     fn send_bundle(&mut self, bundle: &mut Option<Bundle>) {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
-            let Bundle { frame, path, tuple, segment, field, hop_limit, .. } = bundle;
+            let Bundle { frame, path, tuple, segment, field, hop_limit, fragment, .. } = bundle;
+            let form = Form { each, field, hop_limit, fragment };
             match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
-                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, Form { each, field, hop_limit }),
+                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, form),
                 None => self.counters.fail(DropReason::NoRoute),
             }
         }
@@ -300,14 +303,17 @@ impl Engine {
             return self.counters.fail(DropReason::NoRoute);
         };
         match self.ports[hop.interface].composer.header() {
-            Ok(frame) => self.send_tcp(frame, hop, tuple, segment, Form { each: 0, field, hop_limit: 0 }),
+            Ok(frame) => {
+                let form = Form { each: 0, field, hop_limit: 0, fragment: false };
+                self.send_tcp(frame, hop, tuple, segment, form);
+            }
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
         }
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
     fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
-        let Form { each, field, hop_limit } = form;
+        let Form { each, field, hop_limit, fragment } = form;
         let port = &self.ports[hop.interface];
         let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
         let hop_limit = if hop_limit == 0 { port.hop_limit } else { hop_limit };
@@ -315,7 +321,14 @@ impl Engine {
             return self.counters.fail(DropReason::NoRoute);
         };
         match &mut header {
-            IpHeader::V4(header) => header.tos = field,
+            IpHeader::V4(header) => {
+                header.tos = field;
+                if fragment {
+                    header.dont_fragment = false;
+                    header.identification =
+                        self.identifications.next(header.source, header.destination, Protocol::TCP);
+                }
+            }
             IpHeader::V6(header) => {
                 header.traffic_class = field;
                 header.flow_label = self.secret.flow_label(tuple);

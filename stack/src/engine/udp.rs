@@ -64,7 +64,7 @@ impl UdpSockets {
         }
     }
 
-    fn find(&self, local: SocketAddr) -> Option<u32> {
+    pub fn find(&self, local: SocketAddr) -> Option<u32> {
         listening_for(local).find_map(|address| self.by_address.get(&address).copied())
     }
 }
@@ -124,6 +124,16 @@ impl Engine {
             let Some((data, Some(from))) = self.frames.pop(&mut state.waiting) else { return };
             let socket = Udp(self.flows.id(slot));
             self.complete(queue, tag, true, Event::Datagram { socket, from, data });
+        }
+    }
+
+    /// A datagram is said not to have arrived. Whoever forges such messages fills no queue with them: without credit
+    /// they are as good as lost on the way.
+    pub(super) fn tell_of_datagram_error(&mut self, slot: u32, to: SocketAddr, error: OpError) {
+        let Some((queue, tag)) = self.udp.reports(slot) else { return };
+        if self.has_credit(queue) {
+            let socket = Udp(self.flows.id(slot));
+            self.complete(queue, tag, true, Event::DatagramError { socket, to, error });
         }
     }
 

@@ -338,6 +338,13 @@ impl Lane {
         self.queues.take(queue, self.options.ops - self.batch.ops.len())
     }
 
+    /// The queue has a completion.
+    ///
+    /// Panics: if the queue is not this lane's.
+    pub fn has(&self, queue: QueueId) -> bool {
+        self.queues.has(queue)
+    }
+
     /// Told to stop. A loop need not ask: `turn` says when it is over.
     pub fn is_stopping(&self) -> bool {
         self.turn.stopping
@@ -446,6 +453,7 @@ impl Lane {
             Event::Datagram { socket, from, data } => {
                 Event::Datagram { socket, from, data: received(socket.into(), data) }
             }
+            Event::DatagramError { socket, to, error } => Event::DatagramError { socket, to, error },
             Event::SentTo { socket, payload } => match lent.take(payload) {
                 Some(payload) => Event::SentTo { socket, payload },
                 None => return,

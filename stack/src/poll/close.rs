@@ -78,8 +78,9 @@ impl Poller {
     fn end_listening(&mut self, lane: &mut Lane, descriptor: Descriptor) {
         let Ok(socket) = self.socket_mut(descriptor) else { return };
         let (listener, children) = (socket.listener.take(), core::mem::take(&mut socket.accepted));
+        let deferred = core::mem::take(&mut socket.deferred);
         socket.phase = Phase::Closed;
-        for child in children {
+        for child in children.into_iter().chain(deferred) {
             if let Some(stream) = self.remove(child).and_then(|child| child.stream) {
                 let _ = self.submit(lane, descriptor, Asked::Other, Op::abort(stream));
             }

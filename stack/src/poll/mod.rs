@@ -2,7 +2,7 @@
 //!
 //! A [`Poller`] is a thin layer over one [`Lane`]: descriptors are tags of its ops, `read` copies out of received frames
 //! and gives them back as they empty, `write` copies in up to a bound. What calls mean, and which error each misuse
-//! earns, follows BSD sockets as Linux has them. No call waits; who wants to wait takes turns until one succeeds.
+//! earns, follows BSD sockets as Linux has them. No call of it waits; those of [`Blocking`] do, one at a time.
 //!
 //! | file | duty |
 //! | --- | --- |
@@ -10,11 +10,13 @@
 //! | `open` | addresses, listening, accepting, connecting |
 //! | `transfer` | reading and writing of streams |
 //! | `datagram` | reading and writing of datagrams |
+//! | `blocking` | the same calls for one who waits |
 //! | `close` | half-closing, closing, lingering |
 //! | `options` | socket options by Linux's numbers |
 //! | `readiness` | what a descriptor is ready for, and sets of descriptors |
 //! | `errno` | errors by Linux's numbers |
 
+mod blocking;
 mod close;
 mod datagram;
 mod errno;
@@ -27,6 +29,7 @@ mod transfer;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
+pub use self::blocking::{Blocking, Driver};
 pub use self::close::Closing;
 pub use self::errno::Errno;
 pub use self::options::{Buffers, level, name};
@@ -126,6 +129,11 @@ impl Poller {
             addresses: Vec::new(),
             next_port: 0,
         })
+    }
+
+    /// The queue of the lane that its completions come to.
+    pub fn queue(&self) -> QueueId {
+        self.queue
     }
 
     /// Bounds that sockets made from here on begin with.

@@ -127,7 +127,7 @@ impl Poller {
     /// Tell the lane how many further connections a listener takes.
     pub(super) fn tell_backlog(&mut self, lane: &mut Lane, descriptor: Descriptor) {
         let Ok(socket) = self.socket(descriptor) else { return };
-        let waiting = u32::try_from(socket.accepted.len()).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(socket.accepted.len() + socket.deferred.len()).unwrap_or(u32::MAX);
         let room = socket.backlog.saturating_sub(waiting);
         if let Some(listener) = socket.listener {
             let op = Op::set(listener, SocketOption::Backlog(room));

@@ -62,6 +62,7 @@ pub mod name {
     pub const TCP_KEEPCNT: i32 = 6;
     pub const TCP_SYNCNT: i32 = 7;
     pub const TCP_LINGER2: i32 = 8;
+    pub const TCP_DEFER_ACCEPT: i32 = 9;
     pub const TCP_INFO: i32 = 11;
     pub const TCP_QUICKACK: i32 = 12;
     pub const TCP_CONGESTION: i32 = 13;
@@ -115,6 +116,8 @@ pub(super) struct Options {
     pub receive_bytes: u32,
     pub receive_low: u32,
     pub not_sent_low: u32,
+    /// How long a connection may take to send something before it is accepted. Units: seconds.
+    pub defer_accept_s: u32,
     pub receive_timeout: Duration,
     pub send_timeout: Duration,
     pub linger: Option<Duration>,
@@ -140,6 +143,7 @@ impl Options {
             receive_bytes: buffers.receive[1],
             receive_low: 1,
             not_sent_low: u32::MAX,
+            defer_accept_s: 0,
             receive_timeout: Duration::ZERO,
             send_timeout: Duration::ZERO,
             linger: None,
@@ -153,6 +157,20 @@ impl Options {
 fn int(value: &[u8]) -> Result<i32, Errno> {
     value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::Invalid)
 }
+
+/// Seconds rounded up to when a SYN-ACK would go again, as Linux counts them: 1, 3, 7 and so on.
+fn retransmissions_s(seconds: i32) -> u32 {
+    let (mut period, mut timeout) = (1, 1u32);
+    let seconds = u32::try_from(seconds).unwrap_or(0);
+    while seconds > period && period < DEFER_S_MAX {
+        timeout = (2 * timeout).min(120);
+        period += timeout;
+    }
+    if seconds == 0 { 0 } else { period }
+}
+
+/// No connection waits longer for its first byte. Units: seconds.
+const DEFER_S_MAX: u32 = 30_000;
 
 /// An `int` within bounds.
 fn within(value: &[u8], bounds: core::ops::RangeInclusive<i32>) -> Result<i32, Errno> {
@@ -509,6 +527,7 @@ impl Socket {
                 stream.quick_ack = if given & 1 == 1 { QuickAck::On } else { QuickAck::Off };
             }
             name::TCP_NOTSENT_LOWAT => options.not_sent_low = given.cast_unsigned(),
+            name::TCP_DEFER_ACCEPT => options.defer_accept_s = retransmissions_s(given),
             _ => return Err(Errno::NoOption),
         }
         Ok(())
@@ -545,6 +564,7 @@ impl Socket {
             name::TCP_QUICKACK => i32::from(stream.quick_ack != QuickAck::Off),
             name::TCP_USER_TIMEOUT => stream.user_timeout_ms.cast_signed(),
             name::TCP_NOTSENT_LOWAT => options.not_sent_low.cast_signed(),
+            name::TCP_DEFER_ACCEPT => options.defer_accept_s.cast_signed(),
             name::TCP_CONGESTION => {
                 let mut name = stream.congestion.unwrap_or_default().name().as_bytes().to_vec();
                 name.resize(16, 0);

@@ -1,6 +1,7 @@
 //! What a socket is, and what the lane's completions do to it. What callers do with it is in the other files.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::options::Options;
@@ -59,7 +60,11 @@ pub(super) struct Socket {
     pub backlog: u32,
     /// Connections that wait to be accepted.
     pub accepted: VecDeque<Descriptor>,
-    /// The listener whose `accepted` names this socket.
+    /// Connections that are to send something before they wait to be accepted.
+    pub deferred: Vec<Descriptor>,
+    /// It is one of them.
+    pub is_deferred: bool,
+    /// The listener whose `accepted` or `deferred` names this socket.
     pub parent: Option<Descriptor>,
 
     /// Received bytes that nobody has read.
@@ -79,6 +84,8 @@ pub(super) struct Socket {
     pub queued_bytes: usize,
     /// A writer met the bound, and is to be told of room.
     pub wants_room: bool,
+    /// It was the bound on what is not sent yet: there is none until something was acknowledged.
+    pub waits_for_sending: bool,
     /// Datagrams that nobody has read.
     pub datagrams: VecDeque<(SocketAddr, Received)>,
 }
@@ -110,6 +117,9 @@ impl Socket {
             closing: false,
             queued_bytes: 0,
             wants_room: false,
+            waits_for_sending: false,
+            deferred: Vec::new(),
+            is_deferred: false,
             datagrams: VecDeque::new(),
         }
     }
@@ -121,7 +131,7 @@ impl Socket {
 
     /// A third of the bound is free: only then are writers told, or they would write in dribs and drabs.
     pub fn is_writable(&self) -> bool {
-        self.room() >= self.queued_bytes / 2 && self.room() > 0
+        self.room() >= self.queued_bytes / 2 && self.room() > 0 && !self.waits_for_sending
     }
 
     fn is_readable(&self) -> bool {
@@ -211,11 +221,15 @@ impl Poller {
     pub(super) fn on_event(&mut self, lane: &mut Lane, descriptor: Descriptor, asked: Asked, event: Event) {
         match event {
             Event::Accepted { stream, peer, .. } => self.on_accepted(lane, descriptor, stream, peer),
-            Event::Info { stream, info } => self.info = Some((stream, info)),
+            Event::Info { stream, info } => self.info = Some((stream, *info)),
             Event::Connected { stream, local } => self.on_connected(lane, descriptor, stream, local),
             event => {
                 let Ok(socket) = self.socket_mut(descriptor) else { return };
+                let waited = matches!(event, Event::Timer);
                 let what = on_own_event(socket, asked, event);
+                if socket.is_deferred {
+                    return self.on_deferred(lane, descriptor, waited);
+                }
                 if !what.is_none() {
                     self.notify(descriptor, what);
                 }
@@ -255,11 +269,51 @@ impl Poller {
             return drop(lane.submit(abort));
         };
         let _ = self.submit(lane, child, Asked::Main, Op::receive(stream));
+        let wait = self.socket(listener).map_or(0, |parent| parent.options.defer_accept_s);
+        if wait == 0 {
+            return self.offer(lane, listener, child);
+        }
+        let at = lane.now().saturating_add(Duration::from_secs(u64::from(wait)));
+        let timer = self.submit(lane, child, Asked::Other, Op::timer(at));
+        if timer.is_err() {
+            return self.offer(lane, listener, child);
+        }
+        if let Ok(child) = self.socket_mut(child) {
+            child.is_deferred = true;
+        }
+        if let Ok(parent) = self.socket_mut(listener) {
+            parent.deferred.push(child);
+        }
+        self.tell_backlog(lane, listener);
+    }
+
+    /// A connection waits to be accepted.
+    fn offer(&mut self, lane: &mut Lane, listener: Descriptor, child: Descriptor) {
         if let Ok(parent) = self.socket_mut(listener) {
             parent.accepted.push_back(child);
         }
         self.tell_backlog(lane, listener);
         self.notify(listener, Readiness::IN);
+    }
+
+    /// Something happened to a connection that is to send before it is offered (TCP_DEFER_ACCEPT): it has, or its time is
+    /// over; or it has gone, and nobody will hear of it.
+    fn on_deferred(&mut self, lane: &mut Lane, child: Descriptor, waited: bool) {
+        let Ok(socket) = self.socket_mut(child) else { return };
+        let gone = socket.phase == Phase::Closed;
+        if !(gone || waited || socket.received_bytes > 0 || socket.ended) {
+            return;
+        }
+        socket.is_deferred = false;
+        let Some(listener) = socket.parent else { return };
+        if let Ok(parent) = self.socket_mut(listener) {
+            parent.deferred.retain(|other| *other != child);
+        }
+        if gone {
+            self.remove(child);
+            return self.tell_backlog(lane, listener);
+        }
+        self.offer(lane, listener, child);
     }
 }
 
@@ -293,6 +347,7 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             }
             Readiness::IN
         }
+        Event::DatagramError { to, error, .. } => on_datagram_error(socket, to, error),
         Event::Urgent { ahead, .. } => {
             socket.urgent = (socket.received_bytes + ahead as usize).checked_sub(1);
             socket.urgent_taken = false;
@@ -304,6 +359,7 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
         }
         Event::Sent { payload, .. } => {
             socket.queued_bytes = socket.queued_bytes.saturating_sub(payload.len());
+            socket.waits_for_sending = false;
             if socket.wants_room && socket.is_writable() {
                 socket.wants_room = false;
                 Readiness::OUT
@@ -329,6 +385,22 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
         }
         _ => Readiness::NONE,
     }
+}
+
+/// A datagram is said not to have arrived. As on Linux, a socket with one peer hears that nobody has the port there, and
+/// that the datagram was too long for the way unless it may be cut; one that asked for errors hears of all.
+fn on_datagram_error(socket: &mut Socket, to: SocketAddr, error: OpError) -> Readiness {
+    let its = socket.remote == Some(to);
+    let hard = match error {
+        OpError::Refused => true,
+        OpError::TooLong => socket.options.mtu_discover != 0,
+        _ => false,
+    };
+    if !(socket.options.receive_errors && (its || socket.remote.is_none()) || its && hard) {
+        return Readiness::NONE;
+    }
+    socket.error = Some(Errno::from(error));
+    Readiness::IN | Readiness::OUT | Readiness::ERR
 }
 
 fn on_closed(socket: &mut Socket, reason: Reason) -> Readiness {

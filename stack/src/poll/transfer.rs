@@ -128,8 +128,9 @@ impl Poller {
         if bytes.len() > socket.room() {
             self.grow(lane, descriptor, stream);
         }
+        let unsent_room = self.unsent_room(lane, descriptor, stream)?;
         let socket = self.socket_mut(descriptor)?;
-        let len = bytes.len().min(socket.room());
+        let len = bytes.len().min(socket.room()).min(unsent_room);
         if len < bytes.len() {
             socket.wants_room = true;
         }
@@ -167,6 +168,25 @@ impl Poller {
 }
 
 impl Poller {
+    /// How much more may wait to be sent: an application that sets TCP_NOTSENT_LOWAT would rather decide late what it sends.
+    fn unsent_room(
+        &mut self,
+        lane: &mut Lane,
+        descriptor: Descriptor,
+        stream: Stream,
+    ) -> Result<usize, Errno> {
+        let low = self.socket(descriptor)?.options.not_sent_low;
+        // Zero is Linux's word for its default, which is no bound.
+        if low == u32::MAX || low == 0 {
+            return Ok(usize::MAX);
+        }
+        // What was written before this call is sent first, as far as it may be.
+        let unsent = self.inspect(lane, descriptor, stream).map_or(0, |info| info.unsent);
+        let room = low.saturating_sub(unsent) as usize;
+        self.socket_mut(descriptor)?.waits_for_sending = room == 0;
+        Ok(room)
+    }
+
     /// A send buffer that nobody has set grows with the congestion window: twice that keeps the network busy while
     /// acknowledgements come back, as Linux has it.
     fn grow(&mut self, lane: &mut Lane, descriptor: Descriptor, stream: Stream) {

@@ -109,6 +109,15 @@ pub enum Event<D = Received, P = Payload> {
         /// Its bytes.
         data: D,
     },
+    /// Somebody on the way tells that a datagram did not arrive. Anyone may say so.
+    DatagramError {
+        /// The socket it left by.
+        socket: Udp,
+        /// To whom.
+        to: SocketAddr,
+        /// `Refused` if nobody has the port, `Unreachable`, or `TooLong` for the way; later ones go in fragments.
+        error: OpError,
+    },
     /// A datagram was handed to the port.
     SentTo {
         /// The socket.
@@ -120,12 +129,12 @@ pub enum Event<D = Received, P = Payload> {
     Timer,
     /// Addresses or routes were changed on this lane, and the others have been told.
     Configured,
-    /// A connection's figures.
+    /// A connection's figures: of now, as asked for, or its last ones if its options say so.
     Info {
         /// The connection.
         stream: Stream,
         /// The figures.
-        info: TcpInfo,
+        info: Box<TcpInfo>,
     },
     /// The last completion of a socket; its handle is stale from here on.
     Closed {

@@ -106,6 +106,26 @@ pub struct TcpInfo {
     pub bytes_acked: u64,
     /// Bytes received in order.
     pub bytes_received: u64,
+    /// Bytes of payload sent, those sent again included.
+    pub bytes_sent: u64,
+    /// Bytes of payload sent again.
+    pub bytes_resent: u64,
+    /// Segments received, from the handshake's end on.
+    pub segments_received: u32,
+    /// Of them, those with payload.
+    pub data_segments_received: u32,
+    /// Segments sent.
+    pub segments_sent: u32,
+    /// Of them, those with payload.
+    pub data_segments_sent: u32,
+    /// Segments said to have arrived, by number or by SACK; one that went twice counts once, and so does the SYN.
+    pub delivered: u32,
+    /// When data was last sent. Units: milliseconds ago, modulo 71 minutes.
+    pub sent_ms_ago: u32,
+    /// When data last came. Units: milliseconds ago.
+    pub received_ms_ago: u32,
+    /// When anything last came. Units: milliseconds ago.
+    pub heard_ms_ago: u32,
     /// Frames held for the application.
     pub held_frames: u32,
 }

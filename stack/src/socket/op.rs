@@ -359,6 +359,8 @@ pub struct StreamOptions {
     pub quick_ack: QuickAck,
     /// How it finds out how much may be in flight. `None`: as the configuration has it.
     pub congestion: Option<Congestion>,
+    /// Tell its figures when it ends, by `Info` before `Closed`, whatever ends it.
+    pub report: bool,
 }
 
 /// How soon segments are acknowledged. Setting it anew acts anew.

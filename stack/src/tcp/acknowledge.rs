@@ -6,7 +6,7 @@ use super::sack::{self, News};
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
-use super::{loss, timers};
+use super::{loss, mtu, tally, timers};
 use crate::wire::tcp::{Flags, Segment};
 
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
@@ -21,6 +21,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         connection.cold.unanswered_since = Ticks::OFF;
         connection.cold.troubles = 0;
         connection.hot.snd_una = segment.ack;
+        tally::note_una(connection, news.una_before);
         take_acknowledged(connection, &mut news);
     } else if connection.hot.snd_wnd == 0 {
         // The peer is there and says so: only its window is closed.
@@ -50,6 +51,9 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
                 && connection.hot.snd_wnd == window_before
         };
     let wait_us = loss::on_ack(connection, &news, duplicate);
+    if connection.hot.mtu & (mtu::bit::PROBE | mtu::bit::FELL) != 0 && news.acked > 0 {
+        mtu::on_ack(connection, news.original);
+    }
     timers::on_ack(connection, news.acked > 0, wait_us);
     ecn::react(connection, news.acked);
 }

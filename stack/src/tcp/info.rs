@@ -2,7 +2,9 @@
 
 use super::ecn;
 use super::loss::{LossState, Phase};
+use super::send::mark;
 use super::state::{Connection, State, flag};
+use super::tally;
 use crate::socket::{Recovery, TcpInfo, TcpState};
 
 /// What is known of a connection.
@@ -48,14 +50,46 @@ pub fn info(connection: &Connection) -> TcpInfo {
         dsack_dups: history.duplicates,
         min_rtt_us: history.min_rtt.us().unwrap_or(0),
         ato_us: connection.config.delayed_ack_us,
-        path_mtu: hot.mss.saturating_add(HEADERS_LEN),
+        path_mtu: hot.mss.saturating_add(if hot.is_ipv6() { 60 } else { 40 }),
         held_frames: u32::from(hot.held),
+        ..counts(connection)
+    }
+}
+
+/// What has passed, and when it last did.
+fn counts(connection: &Connection) -> TcpInfo {
+    let (hot, cold, tally) = (&*connection.hot, &*connection.cold, &connection.beside.tally);
+    let (segments_received, data_segments_received) = tally.received(hot);
+    let (segments_sent, data_segments_sent) = tally.sent(hot);
+    let ago = |millis: u32| connection.now.millis.wrapping_sub(millis);
+    TcpInfo {
+        bytes_acked: tally::bytes_acked(connection),
+        bytes_received: tally::bytes_received(connection),
+        bytes_sent: tally::bytes_sent(connection),
+        bytes_resent: tally.bytes_again,
+        segments_received,
+        data_segments_received,
+        segments_sent,
+        data_segments_sent,
+        delivered: delivered(connection, data_segments_sent),
+        sent_ms_ago: connection.now.micros.wrapping_sub(cold.sent_us) / 1_000,
+        received_ms_ago: ago(cold.data_ms),
+        heard_ms_ago: ago(cold.heard_ms),
         ..TcpInfo::default()
     }
 }
 
-/// Bytes of the headers before a segment's payload and options.
-const HEADERS_LEN: u16 = 40;
+/// Segments with payload that went for the first time, less those of which nothing was heard, and the SYN.
+fn delivered(connection: &Connection, data_sent: u32) -> u32 {
+    if !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived {
+        return 0;
+    }
+    let unsent = connection.hot.unsent;
+    let in_flight = connection.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
+    let unheard = in_flight.filter(|(_, cell)| !cell.any(mark::SACKED | mark::CONTROL)).count();
+    let unheard = u32::try_from(unheard).unwrap_or(u32::MAX);
+    (data_sent + 1).saturating_sub(connection.cold.history.retransmits).saturating_sub(unheard)
+}
 
 fn recovery(connection: &Connection) -> Recovery {
     let loss = connection.loss();

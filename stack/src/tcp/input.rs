@@ -8,6 +8,7 @@ use super::ecn;
 use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
+use super::tally;
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
@@ -101,7 +102,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     if !segment.flags.contains(Flags::SYN) {
         return Verdict::dropped(DropReason::TcpNotAcceptable);
     }
-    connection.hot.rcv_nxt = segment.seq + 1;
+    tally::begin(connection, segment.seq);
     connection.hot.rcv_adv = connection.hot.rcv_nxt;
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
     negotiate(connection, segment);
@@ -144,6 +145,7 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
     let offered_mss = offered.mss.filter(|mss| *mss > 0);
     let peer_mss = offered_mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
+    connection.beside.search.bound(peer_mss);
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);

@@ -9,7 +9,7 @@ use super::send::{NONE, mark};
 use super::state::{Connection, flag};
 use super::tlp::{self, Probe};
 use super::undo::{self, Frto, Undo};
-use super::{history::Timer, timers};
+use super::{history::Timer, mtu, timers};
 use crate::wire::tcp::SeqNum;
 
 /// What is being repaired.
@@ -233,6 +233,13 @@ fn begin_if_lost(connection: &mut Connection, news: Option<&News>) {
         return;
     }
     let sacked = news.map_or(loss.sacked, |news| news.sacked_before);
+    if mtu::is_probe_lost(connection) {
+        connection.cold.recover = connection.hot.snd_nxt;
+        let loss = &mut connection.active_mut().loss;
+        (loss.phase, loss.frto, loss.undo) = (Phase::Loss, Frto::Off, None);
+        (loss.probe, loss.probe_due) = (None, false);
+        return;
+    }
     let una = news.map_or(connection.hot.snd_una, |news| news.una_before);
     undo::remember(connection);
     let flight = flight_before(connection);

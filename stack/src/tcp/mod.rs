@@ -2,7 +2,7 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `state` | what a connection is |
+//! | `state`, `active` | what a connection is; its part for what is amiss |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the same for the common segment, or nothing |
@@ -12,17 +12,19 @@
 //! | `sack`, `rack`, `tlp` | what the peer reports; what is lost by it; probes of a silent tail |
 //! | `prr`, `undo` | the pace of a repair; repairs that were for nothing |
 //! | `history` | what was learnt of the path |
+//! | `mtu` | which size of segments the path takes |
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `urgent` | where urgent data ends |
 //! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `cookie` | the first of these in the numbers of a SYN-ACK, and remembered nowhere |
 //! | `challenge`, `source_port` | how often strangers are answered; which ports a connect tries |
-//! | `info` | its figures, for those who ask |
+//! | `info`, `tally` | its figures, for those who ask; what it counts for them |
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
 mod acknowledge;
+mod active;
 pub mod challenge;
 pub mod congestion;
 pub mod cookie;
@@ -34,6 +36,7 @@ pub mod input;
 pub mod isn;
 pub mod listen;
 pub mod loss;
+pub mod mtu;
 pub mod options;
 pub mod output;
 pub mod prr;
@@ -44,6 +47,7 @@ pub mod sack;
 pub mod send;
 pub mod source_port;
 pub mod state;
+pub mod tally;
 pub mod text;
 pub mod ticks;
 pub mod time_wait;

@@ -10,7 +10,7 @@ use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::undo::{self, Frto};
-use super::{prr, timers, tlp, urgent};
+use super::{mtu, prr, tally, timers, tlp, urgent};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// One segment to send: a header, and where its payload begins in the send queue.
@@ -26,6 +26,8 @@ pub struct Emit {
     pub field: u8,
     /// Its IP header's time to live or hop limit; zero: the port's.
     pub hop_limit: u8,
+    /// Routers may cut its packet.
+    pub fragment: bool,
 }
 
 /// How long a short segment waits for more before it goes anyway (RFC 9293 section 3.8.6.2.1 asks for 0.1 to 1 s).
@@ -49,6 +51,8 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
         ecn::stamp(connection, emit, nxt);
         emit.field |= options::traffic_class(connection);
         emit.hop_limit = options::hop_limit(connection);
+        emit.fragment = connection.hot.mtu & mtu::bit::FRAGMENT != 0;
+        tally::note_sent(connection, emit.len);
         urgent::stamp(connection, emit);
     }
     emit
@@ -116,6 +120,7 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
         connection.active_mut().loss.again += lost;
     }
     connection.cold.history.retransmits = connection.cold.history.retransmits.saturating_add(1);
+    connection.beside.tally.bytes_again += u64::from(len);
     undo::note_sent(connection);
     prr::note_sent(connection, seq_len);
     timers::on_sent_again(connection, first == connection.hot.head);
@@ -168,9 +173,14 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     }
     let usable = window.min(congestion);
     let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
+    if connection.hot.mtu & mtu::bit::SEARCHING != 0
+        && let Some(len) = mtu::probe(connection, queued, usable)
+    {
+        return send_new(connection, len, false);
+    }
     let len = queued.min(mss).min(usable);
     if congestion < window && congestion < mss && queued > congestion {
-        validation::note_limited(connection, len);
+        validation::note_sent(connection, len, true);
         if connection.flight() > 0 && len < mss {
             return None;
         }
@@ -178,6 +188,7 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     if !is_worth_sending(connection, len, mss, queued) {
         return hold_back(connection);
     }
+    validation::note_sent(connection, len, congestion <= window && congestion - len < mss);
     send_new(connection, len, len == queued)
 }
 
@@ -203,9 +214,13 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     //# the sending TCP endpoint buffers all user data (regardless of the PSH
     //# bit) until the outstanding data has been acknowledged or until the TCP
     //# endpoint can send a full-sized segment (Eff.snd.MSS bytes).
-    // Outstanding here means short segments, in the variation of appendix A.3 that Linux has too: the end of a long write
-    // need not wait for its beginning, which a peer may acknowledge late.
+    // Of what is outstanding, only another short segment makes one wait, as on Linux: the end of a long write does not.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.4
+    //# some implementations use minor
+    //# variations of the Nagle algorithm, such as the one described in
+    //# Appendix A.3.
     let nagle = !connection.is(flag::NO_DELAY)
+        && connection.flight() > 0
         && is_short_outstanding(connection)
         && !connection.is(flag::FIN_QUEUED)
         && !urgent::is_pushed(connection);
@@ -214,7 +229,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
 
 /// A segment of less than the full size is not acknowledged yet.
 fn is_short_outstanding(connection: &Connection) -> bool {
-    let end = connection.cold.short_end;
+    let end = connection.beside.short_end;
     end.gt(connection.hot.snd_una) && end.le(connection.hot.snd_nxt)
 }
 
@@ -296,8 +311,8 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     connection.hot.snd_nxt = seq + seq_len;
     connection.cold.sent_us = now;
     let len = len - left;
-    if len > 0 && len < payload_max(connection) {
-        connection.cold.short_end = seq + len;
+    if len > 0 && len < payload_max(connection) && !connection.is(flag::NO_DELAY) {
+        connection.beside.short_end = seq + len;
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
     //# MUST set the PSH bit in the last buffered segment (i.e., when there is
@@ -337,8 +352,15 @@ fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
         }
         return None;
     }
-    let nxt = connection.hot.snd_nxt;
-    Some(speak(connection, nxt, Flags::ACK, NONE, 0))
+    let seq = acceptable_seq(connection);
+    Some(speak(connection, seq, Flags::ACK, NONE, 0))
+}
+
+/// The number of a segment without data: SND.NXT, or the edge of the peer's window where a probe has gone beyond it, or
+/// the peer has taken it back. It believes no acknowledgement from outside (RFC 9293 section 3.10.7.4).
+fn acceptable_seq(connection: &Connection) -> SeqNum {
+    let edge = connection.hot.snd_una + connection.hot.snd_wnd;
+    if connection.hot.snd_nxt.le(edge) { connection.hot.snd_nxt } else { edge }
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.3
@@ -384,7 +406,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
             connection.settle();
         }
     }
-    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0 }
+    Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0, fragment: false }
 }
 
 /// TSval and TSecr of a segment sent now.

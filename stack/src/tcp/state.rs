@@ -1,19 +1,21 @@
 //! What a connection is: two hot cache lines, a cold part, and an active part while something is amiss.
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
+pub use super::active::{Active, Actives};
 use super::challenge::Challenges;
 use super::congestion::{Algorithm, Controls, Window};
 use super::ecn;
 use super::history::History;
 use super::loss::{LossState, Phase};
-use super::receive::Reassembly;
+use super::mtu::Search;
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
+use super::tally::Tally;
 use super::ticks::{Now, Ticks};
 use super::urgent::Urgent;
 use crate::config::{Congestion, TcpConfig};
 use crate::socket::StreamOptions;
-use crate::wire::tcp::{SackBlock, SeqNum};
+use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
 ///
@@ -82,7 +84,7 @@ pub mod flag {
     pub const RECEIVING: u16 = 1 << 7;
     /// The application has closed: nothing more is delivered.
     pub const DEAF: u16 = 1 << 8;
-    /// Bytes in flight were sent while the congestion window held others back: those before `limited_end`.
+    /// Bytes in flight were sent while they filled the congestion window: those before `limited_end`.
     pub const CWND_LIMITED: u16 = 1 << 9;
     /// A window probe is due.
     pub const PROBE: u16 = 1 << 10;
@@ -193,6 +195,16 @@ pub struct Hot {
     pub ecn: u8,
     /// Queue that received data go to.
     pub queue: u8,
+    /// See [`mtu::bit`](super::mtu::bit).
+    pub mtu: u8,
+    /// Segments received and sent, and of them those with data; what these do not hold is in [`Tally`].
+    pub segments_in: u16,
+    /// See `segments_in`.
+    pub segments_out: u16,
+    /// See `segments_in`.
+    pub data_in: u8,
+    /// See `segments_in`.
+    pub data_out: u8,
 }
 
 const _: () = assert!(size_of::<Hot>() == 128);
@@ -216,12 +228,11 @@ pub struct Cold {
     pub iss: SeqNum,
     /// Highest sequence sent when loss was last found (RFC 6582).
     pub recover: SeqNum,
-    /// The end of the last short segment of new data: Nagle's algorithm waits for its acknowledgement.
-    pub short_end: SeqNum,
-    /// SND.NXT when the congestion window last held bytes back, if [`flag::CWND_LIMITED`] says that it did.
+    /// SND.NXT when the congestion window was last full, if [`flag::CWND_LIMITED`] says that it was; else when as much
+    /// was in flight as `out_max` says.
     pub limited_end: SeqNum,
-    /// The sequence number of a FIN that came out of order.
-    pub fin_seq: SeqNum,
+    /// The most that was in flight of late while the window was not full. Units: bytes.
+    pub out_max: u32,
     /// MAX.SND.WND of RFC 5961.
     pub snd_wnd_max: u32,
     /// When a delayed acknowledgement is due.
@@ -236,8 +247,10 @@ pub struct Cold {
     pub ts_recent_at: u32,
     /// When data was last sent. Units: microseconds.
     pub sent_us: u32,
-    /// Bytes that were never acknowledged, once the connection has ended.
-    pub unsent: u32,
+    /// When a segment, and when data, last came. Units: milliseconds.
+    pub heard_ms: u32,
+    /// See `heard_ms`.
+    pub data_ms: u32,
     /// Frames that wait for the application: numbers of the first and the last.
     pub waiting_head: u32,
     /// See `waiting_head`.
@@ -280,60 +293,33 @@ pub struct Cold {
 
 const _: () = assert!(size_of::<Cold>() <= 128);
 
+/// What is seldom looked at, beside the cold part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Beside {
+    /// Which sizes of segments pass.
+    pub search: Search,
+    /// What has passed, all in all.
+    pub tally: Tally,
+    /// The number behind the last short segment that was sent while Nagle's algorithm was on.
+    pub short_end: SeqNum,
+    /// The sequence number of a FIN that came out of order.
+    pub fin_seq: SeqNum,
+    /// Bytes that were never acknowledged, once the connection has ended.
+    pub unsent: u32,
+}
+
+impl Beside {
+    /// Of a connection that begins.
+    pub const NEW: Beside = Beside {
+        search: Search::NEW,
+        tally: Tally::NEW,
+        short_end: SeqNum(0),
+        fin_seq: SeqNum(0),
+        unsent: 0,
+    };
+}
+
 static NO_LOSS: LossState = LossState::NONE;
-
-/// What a connection needs while segments are missing.
-#[derive(Clone, Debug, Default)]
-pub struct Active {
-    /// What arrived beyond RCV.NXT.
-    pub reassembly: Reassembly,
-    /// What is known of what we sent.
-    pub loss: LossState,
-    /// What came twice, until the next acknowledgement tells of it (RFC 2883).
-    pub dsack: Option<SackBlock>,
-}
-
-impl Active {
-    /// Nothing in it need be remembered.
-    fn is_idle(&self) -> bool {
-        self.reassembly.is_empty() && self.dsack.is_none() && self.loss.is_idle()
-    }
-}
-
-/// Active parts of a lane, in a slab.
-#[derive(Debug, Default)]
-pub struct Actives {
-    slots: Vec<Active>,
-    free: Vec<u32>,
-}
-
-impl Actives {
-    /// Parts in use.
-    pub fn live(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    /// The part of an index.
-    pub fn get(&self, index: u32) -> Option<&Active> {
-        self.slots.get(index as usize)
-    }
-
-    fn insert(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Active::default());
-            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-        })
-    }
-
-    /// Give a part back, emptied, its vectors kept for the next.
-    pub fn remove(&mut self, index: u32) {
-        if let Some(active) = self.slots.get_mut(index as usize) {
-            (active.loss, active.dsack) = (LossState::NONE, None);
-            active.reassembly.clear(&mut Vec::new());
-            self.free.push(index);
-        }
-    }
-}
 
 /// A connection taken apart, for the length of one event.
 #[derive(Debug)]
@@ -346,6 +332,8 @@ pub struct Connection<'a> {
     pub options: &'a mut StreamOptions,
     /// What it knows of urgent data.
     pub urgent: &'a mut Urgent,
+    /// What it seldom looks at.
+    pub beside: &'a mut Beside,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// What the lane's congestion controls remember.
@@ -433,7 +421,7 @@ impl Connection<'_> {
 
     /// The active part, if there is one.
     pub fn active(&self) -> Option<&Active> {
-        self.actives.slots.get(self.cold.active as usize)
+        self.actives.get(self.cold.active)
     }
 
     /// The active part, made if there is none.
@@ -441,7 +429,7 @@ impl Connection<'_> {
         if self.cold.active == NONE {
             self.cold.active = self.actives.insert();
         }
-        &mut self.actives.slots[self.cold.active as usize]
+        self.actives.get_mut(self.cold.active)
     }
 
     /// Give the active part back once nothing is amiss.

@@ -4,6 +4,7 @@
 use super::input::{Accept, End};
 use super::receive::Range;
 use super::state::{Connection, State, flag};
+use super::tally;
 use crate::wire::tcp::{Flags, SackBlock, Segment, SeqNum};
 
 /// Decide what of `len` bytes at `start` to keep, and how soon to acknowledge.
@@ -68,6 +69,7 @@ fn note_overlap(connection: &mut Connection, start: SeqNum, end: SeqNum) {
 pub(super) fn note_size(connection: &mut Connection, len: u32) {
     let seen = u16::try_from(len).unwrap_or(u16::MAX);
     connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    connection.cold.data_ms = connection.now.millis;
 }
 
 /// What a held frame can stand for at most: a frame's data room.
@@ -75,7 +77,9 @@ const MSS_SEEN_MAX: u16 = 2048;
 
 /// RCV.NXT moves over accepted bytes.
 pub(super) fn advance(connection: &mut Connection, len: u32) {
+    let before = connection.hot.rcv_nxt;
     connection.hot.rcv_nxt += len;
+    tally::note_nxt(connection, before);
     if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
         connection.hot.rcv_adv = connection.hot.rcv_nxt;
     }
@@ -104,7 +108,7 @@ pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNu
     if segment.flags.contains(Flags::FIN) && connection.hot.state.receives() && at.le(connection.hot.rcv_adv)
     {
         connection.cold.fin_waits = true;
-        connection.cold.fin_seq = at;
+        connection.beside.fin_seq = at;
         if at != connection.hot.rcv_nxt {
             connection.set(flag::ACK_NOW);
         }
@@ -113,11 +117,13 @@ pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNu
 
 /// Everything deliverable was delivered: let a FIN whose turn has come act. Returns how the connection goes on.
 pub fn finish(connection: &mut Connection) -> Option<End> {
-    if !connection.cold.fin_waits || connection.cold.fin_seq != connection.hot.rcv_nxt {
+    if !connection.cold.fin_waits || connection.beside.fin_seq != connection.hot.rcv_nxt {
         return None;
     }
     connection.cold.fin_waits = false;
+    let before = connection.hot.rcv_nxt;
     connection.hot.rcv_nxt += 1;
+    tally::note_nxt(connection, before);
     if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
         connection.hot.rcv_adv = connection.hot.rcv_nxt;
     }

@@ -7,7 +7,7 @@ use super::rtt::backed_off;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
-use super::{loss, tlp};
+use super::{loss, mtu, tlp};
 
 /// R1: so many retransmissions in a row without an answer are told to the application.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
@@ -75,6 +75,7 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
         connection.set(flag::PROBE);
         return None;
     }
+    mtu::on_timeout(connection);
     loss::on_timeout(connection);
     connection.set(flag::PROBE);
     None
@@ -274,6 +275,7 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
 /// Something was heard from the peer: probing starts over.
 pub fn heard(connection: &mut Connection) {
     connection.cold.probes = 0;
+    connection.cold.heard_ms = connection.now.millis;
     if connection.is(flag::KEEPALIVE) {
         let idle = u64::from(connection.cold.keepalive_idle_s) * 1_000_000;
         connection.cold.keepalive_at = connection.now.after(idle);

@@ -56,7 +56,7 @@ fn info(peer: &mut Peer) -> TcpInfo {
     peer.op(Op::inspect(stream));
     loop {
         match peer.app().events.pop_front() {
-            Some(Event::Info { info, .. }) => return info,
+            Some(Event::Info { info, .. }) => return *info,
             Some(_) => {}
             None => panic!("an inspection is answered at once"),
         }

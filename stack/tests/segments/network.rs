@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use stack::socket::{Event, Op};
+use stack::socket::{Event, Op, OpError};
 use stack::wire::icmp::{self, Message, Unreachable};
 use stack::wire::tcp::Options;
 use stack::wire::{Checksum, EtherType, Fill, MacAddress, Protocol, Tail, Verify, arp, ethernet, ipv4, udp};
@@ -321,4 +321,82 @@ fn segments_go_as_far_as_they_are_told() {
         let (header, _) = read_ip(&peer.frames()[0].1).expect("an answer");
         assert_eq!(header.ttl, told);
     }
+}
+
+#[test]
+fn errors_about_datagrams_reach_their_socket() {
+    // Shows what a socket hears of a port that nobody has, of a way that is too small, and of a host that is not there;
+    // that the next datagram is cut for that way; and that errors about a port of nobody's are dropped.
+    //= https://www.rfc-editor.org/rfc/rfc1122#section-4.1.3.3
+    //= type=test
+    //# UDP MUST pass to the application layer all ICMP error
+    //# messages that it receives from the IP layer.
+    let mut peer = Peer::new();
+    peer.op(Op::bind(SocketAddr::new(US.into(), 53)));
+    let Some(Event::Bound { socket, .. }) = peer.app().events.pop_front() else { panic!("it is free") };
+    let to = SocketAddr::new(PEER.into(), 5353);
+    let sent = |peer: &mut Peer| {
+        peer.op(Op::send_to(socket, to, vec![1u8; 1200]));
+        peer.frames()
+    };
+    let frames = sent(&mut peer);
+    assert_eq!(frames.len(), 1);
+    let narrow =
+        Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: 1000 };
+    for (message, expected) in [
+        (unreachable(Unreachable::PORT), OpError::Refused),
+        (unreachable(Unreachable::HOST), OpError::Unreachable),
+        (narrow, OpError::TooLong),
+    ] {
+        error(&mut peer, message, &frames[0].1);
+        match peer.app().events.pop_front() {
+            Some(Event::DatagramError { socket: told, to: whither, error }) => {
+                assert_eq!((told, whither, error), (socket, to, expected));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let pieces = sent(&mut peer);
+    assert!(pieces.len() == 2 && pieces.iter().all(|(_, bytes)| bytes.len() <= 1014));
+    peer.op(Op::close(socket));
+    peer.frames();
+    let before = peer.report().counters.dropped();
+    error(&mut peer, unreachable(Unreachable::PORT), &frames[0].1);
+    assert_eq!(peer.report().counters.dropped(), before + 1);
+}
+
+#[test]
+fn connections_that_live_learn_of_their_path() {
+    // Shows that what a router tells one connection is heeded by the next segment of another one to the same host, and
+    // not by the segments of one to another host; and that a router asking for very little has packets cut.
+    let mut peer = Peer::new();
+    peer.accepted(Options { mss: Some(1460), ..Options::NONE });
+    let first = peer.stream();
+    let (iss, port) = (peer.iss, peer.peer_port);
+    peer.peer_port = 4001;
+    assert_eq!(
+        peer.answer(seg("S", 0, 0).options(Options { mss: Some(1460), ..Options::NONE })),
+        "S. 0(0) ack 1"
+    );
+    peer.rx(seg(".", 1, 1));
+    assert_eq!(peer.event(), "accepted");
+    let second = peer.stream();
+    (peer.iss, peer.peer_port) = (iss, port);
+    peer.op(Op::send(first, vec![1u8; 1460]));
+    let frames = peer.frames();
+    let narrow =
+        |mtu| Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: mtu };
+    error(&mut peer, narrow(1000), &frames[0].1);
+    peer.frames();
+    let lens = |peer: &mut Peer| -> Vec<(usize, bool)> {
+        let frames = peer.frames();
+        let packets = frames.iter().filter_map(|(_, bytes)| read_ip(bytes));
+        packets.map(|(header, payload)| (payload.len() - 20, header.dont_fragment)).collect()
+    };
+    peer.op(Op::send(second, vec![1u8; 1460]));
+    assert_eq!(lens(&mut peer), [(960, true), (500, true)]);
+    error(&mut peer, narrow(300), &frames[0].1);
+    assert_eq!(lens(&mut peer), [(512, false), (448, false), (500, false)]);
+    peer.op(Op::send(second, vec![1u8; 1024]));
+    assert_eq!(lens(&mut peer), [(512, false), (512, false)]);
 }

@@ -171,7 +171,9 @@ pub fn names(info: &[u8]) -> Names {
     }
     names.insert("tcpi_snd_wscale", byte(6) & 15);
     names.insert("tcpi_rcv_wscale", byte(6) >> 4);
-    for (words, first) in [(&WORDS[..], 8), (&LATER_WORDS[..], 136), (&LAST_WORDS[..], 216)] {
+    for (words, first) in
+        [(&WORDS[..], 8), (&LATER_WORDS[..], 136), (&DELIVERED[..], 192), (&LAST_WORDS[..], 216)]
+    {
         for (index, name) in words.iter().enumerate() {
             let at = first + 4 * index;
             let bytes = info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 4]);
@@ -231,4 +233,5 @@ const LATER_WORDS: [&str; 6] = [
     "tcpi_data_segs_in",
     "tcpi_data_segs_out",
 ];
+const DELIVERED: [&str; 2] = ["tcpi_delivered", "tcpi_delivered_ce"];
 const LAST_WORDS: [&str; 4] = ["tcpi_dsack_dups", "tcpi_reord_seen", "tcpi_rcv_ooopack", "tcpi_snd_wnd"];
