@@ -132,6 +132,11 @@ impl HalfOpen {
         let mut segment = self.syn_ack(config, now);
         segment.seq = self.iss + 1;
         segment.flags = Flags::ACK;
+        //= https://www.rfc-editor.org/rfc/rfc7323#section-2.3
+        //# The window field (SEG.WND) of every outgoing segment, with the
+        //# exception of <SYN> segments, MUST be right-shifted by
+        //# Rcv.Wind.Shift bits:
+        segment.window >>= segment.options.window_scale.unwrap_or(0);
         segment.options = Options { timestamps: segment.options.timestamps, ..Options::NONE };
         segment
     }
@@ -422,6 +427,17 @@ mod tests {
         assert!(matches!(judge(500, 9001, Flags::ACK), Half::Challenge(_)));
         assert!(matches!(judge(1501, 9001, Flags::ACK), Half::Challenge(_)));
         assert!(matches!(judge(501, 9001, Flags::NONE), Half::Drop(_)));
+    }
+
+    #[test]
+    fn a_challenge_promises_no_more_than_the_syn() {
+        // Shows that the window of an acknowledgement is shifted where that of the SYN-ACK before it is not.
+        let (_, config) = table(1);
+        let now = Now::new(Instant(0));
+        let mut half = HalfOpen { window: 65_535, scale: 8, ..entry(1, &now) };
+        assert_eq!(half.challenge(&config, &now).window, 65_535);
+        half.syn.options.window_scale = Some(3);
+        assert_eq!((half.syn_ack(&config, &now).window, half.challenge(&config, &now).window), (65_535, 255));
     }
 
     #[test]
