@@ -17,7 +17,7 @@ readonly packages_serve=(iproute2 python3 util-linux)
 # wrk looks port names up in /etc/services, which a minimal system does not have without netbase.
 readonly packages_check=(curl netbase wrk)
 readonly packages_test=(
-    apache2-utils arping ethtool iputils-ping ndisc6 netcat-openbsd procps shellcheck tcpdump traceroute tshark
+    apache2-utils arping ethtool hping3 iputils-ping ndisc6 netcat-openbsd nmap procps shellcheck tcpdump traceroute tshark
 )
 readonly packages_rust=(rustc-web cargo-web rustfmt-web)
 readonly huge_pages_wanted=512

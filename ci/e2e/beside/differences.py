@@ -195,16 +195,20 @@ def challenges_are_counted(case):
 
 
 @difference(*opened(["mss", 1460]), segment("P.", 1, ["iss", -100], len=10))
-def old_acknowledgement(case):
+def old_segments(case):
     """RFC 5961 section 5.2 accepts acknowledgements down to SND.UNA less the largest window seen, RFC 7323 section 4.3
     takes the timestamp of any segment in order. Linux refuses acknowledgements of what was never sent, and takes no
-    timestamp from a segment with an old one."""
+    timestamp from a segment with an old one; nor from a duplicate that does not reach up to its last acknowledgement.
+    Ours does: the peer has sent it again, and where all acknowledgements were lost nothing else tells it the round trip,
+    so that its timer would stay backed off."""
     def without(texts):
         return [re.sub(r"TS echo \d+", "", text) for text in texts]
 
-    old = [f.flags is not None and f.flags & ACK and f.ack is not None and f.ack < f.una for f in case.history]
-    late = any(old) and without(case.linux.packets) == without(case.ours.packets)
-    return case.state != "SYN_SENT" and (bool(old[-1]) or late)
+    segments = [f if f.flags is not None and f.flags & ACK and f.ack is not None else None for f in case.history]
+    old = [f is not None and f.ack < f.una for f in segments]
+    again = [f is not None and f.expected is not None and f.seq < f.end < f.expected for f in segments]
+    late = any(old + again) and without(case.linux.packets) == without(case.ours.packets)
+    return case.state != "SYN_SENT" and (old[-1] or late and case.linux.told == case.ours.told)
 
 
 @difference(*opened(*WITH_STAMPS), segment("P.", 1, ALL, len=10))

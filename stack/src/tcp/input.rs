@@ -327,10 +327,9 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
         if is_duplicate(connection, segment, len) {
             timers::heard(connection);
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
-            // the path and not its own timer; Linux takes the same segments for acceptable here, and others for too old.
-            if segment.seq + segment.seq_len(len) == connection.hot.last_ack_sent {
-                update_timestamp(connection, segment);
-            }
+            // the path and not its own timer: without a measurement its timer would stay backed off. Linux does so only for
+            // segments that end where its last acknowledgement was.
+            update_timestamp(connection, segment);
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }

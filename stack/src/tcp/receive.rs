@@ -352,7 +352,8 @@ mod tests {
         let count = 10 * u32::try_from(RANGES_MAX).unwrap();
         let base = SeqNum(u32::MAX - 5_000);
         let dice = |n: u32| n.wrapping_mul(2_654_435_761) % count;
-        let orders: [(&str, fn(u32, u32) -> u32); 3] =
+        type Order = fn(u32, u32) -> u32;
+        let orders: [(&str, Order); 3] =
             [("up", |n, _| n), ("down", |n, count| count - n), ("dice", |n, _| n.wrapping_mul(40_503))];
         for (name, order) in orders {
             for step in [1, 2] {
