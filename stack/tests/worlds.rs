@@ -135,11 +135,7 @@ fn count(
         Some(Reason::Done) => {
             tally.done += 1;
             // An abort that comes when TCP is done already takes back what was not handed out yet.
-            assert!(
-                whole(client, plan.down) || plan.client_aborts,
-                "{client:?} of {plan:?}: {}",
-                context()
-            );
+            assert!(whole(client, plan.down) || plan.client_aborts, "{client:?} of {plan:?}: {}", context());
             let server = server.unwrap_or_else(|| panic!("{plan:?} never came: {}", context()));
             // The client's end says that the server's TCP has all; whether its application was told in time, a reset of
             // its own may have decided.
