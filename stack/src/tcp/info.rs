@@ -13,6 +13,9 @@ pub fn info(connection: &Connection) -> TcpInfo {
     let LossState { sacked, lost, again, .. } = *connection.loss();
     let history = &cold.history;
     let payload = |first| -> u32 { connection.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
+    // What runs out on a closed window are probes, though the byte they carry is in flight.
+    let closed = connection.flight() == 0 || hot.snd_wnd == 0 && hot.state.is_synchronized();
+    let timeouts = u32::from(cold.timeouts);
     let scaled = (hot.snd_scale, hot.rcv_scale);
     TcpInfo {
         state: state(hot.state),
@@ -38,12 +41,8 @@ pub fn info(connection: &Connection) -> TcpInfo {
         sacked,
         lost,
         resent: again,
-        retransmits: if connection.flight() > 0 { u32::from(cold.timeouts) } else { 0 },
-        probes: u32::from(cold.probes).max(if connection.flight() == 0 {
-            u32::from(cold.timeouts)
-        } else {
-            0
-        }),
+        retransmits: if closed { 0 } else { timeouts },
+        probes: u32::from(cold.probes).max(if closed { timeouts } else { 0 }),
         total_retransmits: history.retransmits,
         reordering: u32::from(history.reordering),
         reorder_seen: u32::from(history.reordered),

@@ -731,3 +731,20 @@ fn without_sack_a_loss_just_behind_a_recovery_waits() {
     }
     assert_eq!(after, [1, 1, 0, 0]);
 }
+
+#[test]
+fn probes_of_a_window_are_counted() {
+    // Shows the figures of a closed window: unanswered probes, and no retransmission.
+    let mut peer = opened(100, sack(), |_| {});
+    peer.rx(seg(".", 1, 1).window(0));
+    send(&mut peer, 1);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        while sent(&mut peer).is_empty() {
+            peer.wait(10 * MS);
+        }
+        let figures = info(&mut peer);
+        seen.push((figures.probes, figures.retransmits));
+    }
+    assert_eq!(seen, [(1, 0), (2, 0), (3, 0)]);
+}
