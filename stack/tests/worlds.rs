@@ -43,7 +43,7 @@ fn seeds(part: u64) -> Vec<u64> {
 }
 
 fn plan(dice: &mut Dice, id: u8) -> Plan {
-    let bytes = |dice: &mut Dice| dice.of(&[0, 1, 500, 5_000, 40_000]) as u32 + dice.below(3_000) as u32;
+    let bytes = |dice: &mut Dice| dice.of(&[0_u32, 1, 500, 5_000, 40_000]) + dice.below(3_000) as u32;
     Plan {
         id,
         up: PLAN_BYTES + bytes(dice),
@@ -55,7 +55,7 @@ fn plan(dice: &mut Dice, id: u8) -> Plan {
         urgent: dice.is(20),
         hold_ms: if dice.is(20) { dice.below(200) as u16 } else { 0 },
         user_timeout_ms: if dice.is(20) { 1_000 + dice.below(20_000) as u16 } else { 0 },
-        chunk: dice.of(&[1, 100, 1_460, 4_000]) as u16,
+        chunk: dice.of(&[1_u16, 100, 1_460, 4_000]),
     }
 }
 

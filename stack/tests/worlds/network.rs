@@ -39,15 +39,15 @@ pub fn network(dice: &mut Dice, seed: u64) -> FaultSpec {
 /// A host of a seed. Both speak the same version of IP.
 pub fn host(dice: &mut Dice, number: u8, ipv6: bool) -> Host {
     let mut host = Host::new(number);
-    host.receive_frames = dice.of(&[1024, 1024, 256, 80]) as usize;
+    host.receive_frames = dice.of(&[1024_usize, 1024, 256, 80]);
     host.nic = dice.is(30).then_some(16);
-    host.config.cells_max = dice.of(&[65_536, 65_536, 256]) as usize;
-    host.config.transmit_backlog_max = dice.of(&[4096, 4096, 16]) as usize;
-    host.config.half_open_max = dice.of(&[4096, 4096, 2]) as usize;
-    host.config.time_wait_max = dice.of(&[4096, 1]) as usize;
+    host.config.cells_max = dice.of(&[65_536_usize, 65_536, 256]);
+    host.config.transmit_backlog_max = dice.of(&[4096_usize, 4096, 16]);
+    host.config.half_open_max = dice.of(&[4096_usize, 4096, 2]);
+    host.config.time_wait_max = dice.of(&[4096_usize, 1]);
     let tcp = &mut host.config.tcp;
-    tcp.receive_frames = dice.of(&[128, 128, 16, 4]) as u16;
-    tcp.receive_frames_max = tcp.receive_frames.max(dice.of(&[4, 4096]) as u16);
+    tcp.receive_frames = dice.of(&[128_u16, 128, 16, 4]);
+    tcp.receive_frames_max = tcp.receive_frames.max(dice.of(&[4_u16, 4096]));
     tcp.sack = dice.is(80);
     tcp.timestamps = dice.is(80);
     tcp.window_scaling = dice.is(80);
@@ -58,7 +58,7 @@ pub fn host(dice: &mut Dice, number: u8, ipv6: bool) -> Host {
     tcp.slow_start_after_idle = dice.is(50);
     tcp.congestion = dice.of(&[Congestion::Cubic, Congestion::Cubic, Congestion::NewReno, Congestion::Dctcp]);
     tcp.ecn = dice.of(&[Ecn::Accept, Ecn::Accept, Ecn::Request, Ecn::Off]);
-    tcp.initial_window = dice.of(&[10, 10, 1, 3]) as u8;
+    tcp.initial_window = dice.of(&[10_u8, 10, 1, 3]);
     if ipv6 {
         host = host.over_ipv6();
         host.config.interfaces[0].ipv6.duplicate_transmits = dice.below(2) as u8;
