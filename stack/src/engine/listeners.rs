@@ -22,6 +22,7 @@ use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::tally;
 use crate::tcp::time_wait::Waiting;
+use crate::tcp::timers;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use drivers::Frame;
@@ -404,6 +405,8 @@ impl Engine {
                 // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
                 cell.retransmits = half.retries.max(u8::from(half.unmeasured));
             }
+            // The segment that opens it may turn out to acknowledge nothing.
+            timers::arm_retransmit(&mut connection);
             queued
         });
         if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
