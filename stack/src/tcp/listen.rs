@@ -150,13 +150,21 @@ impl HalfOpen {
         {
             return Half::Again;
         }
-        if let (Some((before, _)), Some((value, _))) =
-            (self.syn.options.timestamps, segment.options.timestamps)
-            && config.timestamps
+        if let Some((before, _)) = self.syn.options.timestamps.filter(|_| config.timestamps)
             && !segment.flags.contains(Flags::RST)
-            && value.wrapping_sub(before).cast_signed() < 0
         {
-            return Half::Challenge(DropReason::TcpOldTimestamp);
+            match segment.options.timestamps {
+                //= https://www.rfc-editor.org/rfc/rfc7323#section-3.2
+                //# If a non-<RST> segment is received without a TSopt, a TCP SHOULD
+                //# silently drop the segment.
+                None if !segment.flags.contains(Flags::SYN) => {
+                    return Half::Drop(DropReason::TcpOldTimestamp);
+                }
+                Some((value, _)) if value.wrapping_sub(before).cast_signed() < 0 => {
+                    return Half::Challenge(DropReason::TcpOldTimestamp);
+                }
+                _ => {}
+            }
         }
         let window = u32::from(self.window);
         let seq_len = segment.seq_len(len);
@@ -427,6 +435,21 @@ mod tests {
         assert!(matches!(judge(500, 9001, Flags::ACK), Half::Challenge(_)));
         assert!(matches!(judge(1501, 9001, Flags::ACK), Half::Challenge(_)));
         assert!(matches!(judge(501, 9001, Flags::NONE), Half::Drop(_)));
+    }
+
+    #[test]
+    fn what_lacks_its_timestamp_opens_nothing() {
+        // Shows that where both have agreed on timestamps, an acknowledgement without one does not make a connection, which
+        // would drop it and then wait for nothing.
+        let (_, config) = table(1);
+        let mut half = entry(1, &Now::new(Instant(0)));
+        half.syn.options.timestamps = Some((100, 0));
+        let mut ack = Segment::new(1, 80, SeqNum(501), SeqNum(9001), Flags::ACK);
+        assert_eq!(half.on_segment(&ack, 0, &config), Half::Drop(DropReason::TcpOldTimestamp));
+        ack.options.timestamps = Some((100, 0));
+        assert_eq!(half.on_segment(&ack, 0, &config), Half::Open);
+        ack.options.timestamps = Some((99, 0));
+        assert_eq!(half.on_segment(&ack, 0, &config), Half::Challenge(DropReason::TcpOldTimestamp));
     }
 
     #[test]
