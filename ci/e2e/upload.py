@@ -72,7 +72,10 @@ class Echo:
 
 
 class Datagrams:
-    """UDP, over both versions of IP."""
+    """UDP."""
+
+    # What the link carries; IPv4 has no larger ones.
+    sizes = (1, 0, 2, 511, 512, 1472, 1473, 8000, 65507)
 
     def ask(self, server, client, payload):
         """One question from a socket, and its answer."""
@@ -87,10 +90,10 @@ class Datagrams:
         return client
 
     def test_datagrams(self):
-        """Datagrams of 0 to 65,507 bytes come back whole, those beyond the MTU in fragments both ways."""
+        """Datagrams of 0 bytes to the most the link carries come back whole, those beyond the MTU in fragments."""
         server, source = self.echo(), random.Random(7)
         client = self.client(server)
-        for size in (1, 0, 2, 511, 512, 1472, 1473, 8000, 65507):
+        for size in self.sizes:
             payload = source.randbytes(size)
             self.assertTrue(self.ask(server, client, payload) == payload, f"{size} bytes")
         server.settle()
@@ -127,6 +130,8 @@ class Tap(Echo, Datagrams, Case):
 
 class AfPacket(Echo, Datagrams, Case):
     link = "veth"
+    # The kernel puts fragments together before DPDK sees them, and its ring has 16 KiB for a frame.
+    sizes = (1, 0, 2, 511, 512, 1472, 1473, 8000)
 
 
 class HalfClose(Case):
