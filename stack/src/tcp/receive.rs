@@ -192,8 +192,13 @@ impl Reassembly {
         let range = self.ranges.pop_back()?;
         if let Some(block) = self.blocks.back_mut() {
             block.1 = range.start;
-            if block.0 == block.1 {
+            let left = block.0;
+            if left == block.1 {
                 self.blocks.pop_back();
+            } else {
+                // What is left of the block is reported in its stead.
+                let gone = self.recent.iter_mut().flatten().filter(|seq| seq.ge(range.start));
+                gone.for_each(|seq| *seq = left);
             }
         }
         Some(range)
@@ -320,6 +325,25 @@ mod tests {
         assert_eq!(reassembly.next(SeqNum(15)), None);
         assert_eq!(reassembly.next(SeqNum(30)).unwrap().1, 5);
         assert!(reassembly.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_reported_and_the_rest_is() {
+        // Shows the reports after each of three ranges was given up, the newest numbers first: a block goes, or shrinks to
+        // what is still there.
+        //= https://www.rfc-editor.org/rfc/rfc2018#section-8
+        //= type=test
+        //# Except for the newest segment, all SACK blocks MUST NOT report
+        //# any old data which is no longer actually held by the receiver.
+        let (mut reassembly, base, mut freed) = (Reassembly::default(), SeqNum(u32::MAX - 12), Vec::new());
+        for start in [10, 15, 30] {
+            reassembly.insert(base + start, 5, start, &mut freed).unwrap();
+        }
+        assert_eq!(blocks(&reassembly, base), [(30, 35), (10, 20)]);
+        for left in [&[(10, 20)][..], &[(10, 15)], &[]] {
+            reassembly.give_up_last().unwrap();
+            assert_eq!(blocks(&reassembly, base), left);
+        }
     }
 
     #[test]
