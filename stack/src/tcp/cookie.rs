@@ -7,6 +7,7 @@
 
 use super::isn::{Secret, Tuple};
 use super::listen::HalfOpen;
+use super::send::NONE;
 use super::ticks::Now;
 use crate::config::TcpConfig;
 use crate::time::Instant;
@@ -113,7 +114,7 @@ pub fn half_open(
     let stamps = segment.options.timestamps.filter(|_| config.timestamps);
     let mut syn = Segment::new(tuple.remote.port(), tuple.local.port(), irs, SeqNum(0), Flags::SYN);
     syn.options = Options { mss: Some(mss), timestamps: stamps, ..Options::NONE };
-    let mut half = super::listen::half_open(*tuple, 0, &syn, iss, ts_offset, now);
+    let mut half = super::listen::half_open(*tuple, NONE, &syn, iss, ts_offset, now);
     half.unmeasured = true;
     if let Some((_, echo)) = stamps {
         let (bits, scale) = (echo & OPTION_BITS, echo & NO_SCALE);

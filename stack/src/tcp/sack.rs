@@ -223,4 +223,4 @@ fn duplicate(connection: &Connection, blocks: &SackBlocks) -> Option<SackBlock> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -538,7 +538,6 @@ impl Connection<'_> {
 
     /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
     pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
-        self.options.congestion = congestion;
         let congestion = congestion.unwrap_or(self.config.congestion);
         if self.hot.congestion != congestion {
             self.hot.congestion = congestion;

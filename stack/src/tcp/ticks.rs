@@ -119,6 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_is_due_with_its_tick() {
+        // Shows that a deadline's first nanosecond is not too early, and that the one before is.
+        for start in [1u64 << 40, 12_345_678_901, u64::from(u32::MAX) << TICK_SHIFT] {
+            for us in [1, 66, 40_000, 7_200_000_000] {
+                let deadline = Ticks::after(Instant(start), us);
+                let begins = deadline.instant(Instant(start)).0;
+                assert!(deadline.is_due(Ticks::at(Instant(begins))));
+                // At the wrap one tick passes for another.
+                let before = Ticks::at(Instant(begins - 1));
+                assert!(before == deadline || !deadline.is_due(before), "{us} us from {start} ns");
+            }
+        }
+    }
+
+    #[test]
     fn a_deadline_is_earlier_than_none() {
         // Shows the order of deadlines and of their absence.
         let now = Ticks::at(Instant(1 << 40));

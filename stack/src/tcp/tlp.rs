@@ -90,7 +90,8 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
     let window = connection.hot.snd_wnd.saturating_sub(connection.flight());
     let (end, unsent, flight) =
         (connection.hot.snd_nxt, connection.hot.unsent, loss::flight_before(connection));
-    connection.active_mut().loss.probe = Some(Probe { end, again: false, flight });
+    // There is a probe from here on, so that the timer armed behind it is the one of retransmission.
+    connection.active_mut().loss.probe = Some(Probe { end, again: true, flight });
     connection.cold.history.measured = false;
     //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
     //# the sender SHOULD transmit a
@@ -107,7 +108,6 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
     //# If such an unsent segment is not available, then the sender SHOULD
     //# retransmit the highest-sequence segment sent so far and set
     //# TLP.is_retrans to true.
-    connection.active_mut().loss.probe = Some(Probe { end, again: true, flight });
     let last = last_segment(connection, mss)?;
     Some(output::again_from(connection, last, true))
 }
@@ -159,4 +159,26 @@ pub fn on_ack(connection: &mut Connection, news: &News) {
 /// The range is the probe's, or part of it: what came twice of it says nothing of reordering.
 pub fn is_probes(connection: &Connection, right: SeqNum) -> bool {
     connection.loss().probe.is_some_and(|probe| probe.again && probe.end == right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::acknowledge::acknowledge;
+    use crate::tcp::sack::tests::{BYTES, flows, segment};
+
+    #[test]
+    fn a_probe_that_nothing_needs_any_more_leaves_nothing_behind() {
+        // Shows a probe that was due and could not go, as without a frame: meanwhile everything is acknowledged, so that
+        // nothing goes, and what was remembered for the probe is given back.
+        //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
+        //= type=test
+        //# When the PTO timer expires, the sender MUST check whether both of the
+        //# following conditions are met before sending a loss probe
+        let (mut flows, slot) = flows();
+        let mut connection = flows.connection(slot).unwrap();
+        connection.active_mut().loss.probe_due = true;
+        acknowledge(&mut connection, &segment(BYTES, &[]), 0);
+        assert_eq!((output::next(&mut connection), connection.cold.active), (None, NONE));
+    }
 }

@@ -1,6 +1,6 @@
 //! Data in both directions: windows, reassembly, SACK, timestamps, Nagle, silly windows, delayed acknowledgements.
 
-use stack::socket::{Op, SocketOption};
+use stack::socket::{Op, SocketOption, StreamOptions};
 use stack::wire::tcp::{Options, SackBlocks};
 
 use crate::driver::{IRS, MS, Peer, S, seg};
@@ -291,4 +291,60 @@ fn the_initial_window_is_ten_segments() {
     let stream = peer.stream();
     peer.op(Op::send(stream, vec![1u8; 50_000]));
     assert_eq!(peer.frames().len(), 10);
+}
+
+/// The peer sends so many segments with data, and how many of them the fast path took.
+fn fast(peer: &mut Peer, segments: u32) -> u64 {
+    let before = peer.report().counters.fast_segments;
+    for _ in 0..segments {
+        peer.rx(seg("P.", peer.rcv, peer.nxt).data(100));
+        peer.rcv += 100;
+    }
+    peer.report().counters.fast_segments - before
+}
+
+#[test]
+fn what_was_pressing_once_costs_nothing_later() {
+    // Shows that a cork which was pulled and urgent data make a connection's segments dearer only until they have gone, or
+    // are acknowledged: from then on every segment takes the fast path as before.
+    let mut peer = settled(mss(1460));
+    let stream = peer.stream();
+    let cork = |cork| SocketOption::Stream(StreamOptions { cork, ..StreamOptions::default() });
+    assert_eq!(fast(&mut peer, 4), 4);
+    peer.op(Op::set(stream, cork(true)));
+    peer.op(Op::send(stream, vec![7u8; 100]));
+    peer.op(Op::set(stream, cork(false)));
+    peer.nxt = 101;
+    assert_eq!(fast(&mut peer, 4), 4);
+    peer.op(Op::send(stream, vec![7u8; 100]));
+    peer.op(Op::set(stream, SocketOption::Urgent));
+    peer.nxt = 201;
+    peer.rx(seg(".", peer.rcv, 201));
+    peer.op(Op::send(stream, vec![7u8; 100]));
+    peer.nxt = 301;
+    assert_eq!(fast(&mut peer, 4), 4);
+}
+
+#[test]
+fn a_window_that_did_not_open_is_not_told() {
+    // Shows a receive buffer of a few bytes: one of two segments is taken out of it, but what still lies there fills it,
+    // so the peer hears nothing; once that is taken too, it does.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
+    //= type=test
+    //# A TCP implementation MUST include a SWS avoidance algorithm in the
+    //# receiver (MUST-39).
+    let mut peer = settled(mss(1460));
+    let stream = peer.stream();
+    let options = StreamOptions { receive_bytes: 3, ..StreamOptions::default() };
+    peer.op(Op::set(stream, SocketOption::Stream(options)));
+    peer.app().keeps = true;
+    peer.op(Op::receive(stream));
+    peer.rx(seg("P.", 1, 1).data(1));
+    peer.rx(seg("P.", 2, 1).data(1));
+    peer.wait(S);
+    peer.frames();
+    assert_eq!(peer.app().received.len(), 2);
+    peer.app().keep.remove(0);
+    peer.wait(S);
+    assert_eq!(peer.tx(), "-");
 }

@@ -415,3 +415,22 @@ fn a_socket_chooses_its_congestion_control() {
         assert_eq!(info(&mut peer).cwnd, cwnd, "{choice:?}");
     }
 }
+
+#[test]
+fn dctcp_falls_by_the_share_of_marks() {
+    // Shows that an echo costs less than a half after windows without a mark: each of them takes a sixteenth of alpha away.
+    //= https://www.rfc-editor.org/rfc/rfc8257#section-3.3
+    //= type=test
+    //# DCTCP.Alpha = DCTCP.Alpha * (1 - g) + g * M
+    let mut peer = agreed_with(Congestion::Dctcp);
+    for window in 1..=16 {
+        assert_eq!(send(&mut peer, 5 * MSS as usize).len(), 5);
+        peer.rx(seg(".", 1, 1 + 5 * window * MSS));
+    }
+    let before = info(&mut peer).cwnd;
+    send(&mut peer, 5 * MSS as usize);
+    peer.rx(seg(".E", 1, 1 + 81 * MSS));
+    let fall = f64::from(before - info(&mut peer).cwnd) / f64::from(before);
+    // (15/16)^17 + 1/16, halved.
+    assert!((fall - 0.198).abs() < 0.02, "{fall}");
+}

@@ -3,7 +3,7 @@
 
 use stack::config::Congestion;
 use stack::sim::Host;
-use stack::socket::{Event, Op, SocketOption, TcpInfo};
+use stack::socket::{Event, Op, Recovery, SocketOption, TcpInfo};
 use stack::wire::tcp::{Options, SackBlocks};
 
 use crate::driver::{IRS, In, MS, PEER, PEER_PORT, PORT, Peer, S, US, read, seg};
@@ -697,8 +697,8 @@ fn a_probe_repeats_the_last_segment_alone() {
     let stream = peer.stream();
     peer.op(Op::send(stream, vec![7u8; 1_300]));
     assert_eq!((peer.tx(), peer.tx()), (". 1(1000) ack 1".to_owned(), "P. 1001(300) ack 1".to_owned()));
-    send(&mut peer, 1);
-    assert_eq!(peer.tx(), "-");
+    peer.op(Op::send(stream, vec![7u8; 200]));
+    assert_eq!(peer.tx(), "-", "the window is full");
     peer.wait(250 * MS);
     assert_eq!((peer.tx(), peer.tx()), ("P. 1001(300) ack 1".to_owned(), "-".to_owned()));
 }
@@ -747,4 +747,111 @@ fn probes_of_a_window_are_counted() {
         seen.push((figures.probes, figures.retransmits));
     }
     assert_eq!(seen, [(1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn the_retransmission_timer_runs_on_behind_that_of_reordering() {
+    // Shows a timeout after which the window is full of segments that left just before it: one of these is lost as well,
+    // which the timer of reordering finds, but the window has no room for it. With that nothing hangs: if no
+    // acknowledgement comes any more, the retransmission timer runs out as it would have.
+    //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+    //= type=test
+    //# (5.1) Every time a packet containing data is sent (including a
+    //#       retransmission), if the timer is not running, start it running
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp = false);
+    send(&mut peer, 2);
+    peer.frames();
+    peer.wait(100 * MS);
+    report(&mut peer, 0, &[(1, 2)]);
+    peer.wait(10 * MS);
+    report(&mut peer, 2, &[]);
+    assert_eq!(info(&mut peer).reorder_seen, 1, "a segment was overtaken");
+    let rto = u64::from(info(&mut peer).rto_us / 1000);
+    send(&mut peer, 2);
+    peer.wait((rto - 20) * MS);
+    send(&mut peer, 6);
+    assert_eq!(sent(&mut peer), range(2, 10));
+    assert_eq!(within(&mut peer, 25), [(2, 20)]);
+    peer.wait(100 * MS);
+    report(&mut peer, 2, &[(5, 10)]);
+    assert_eq!(within(&mut peer, 60), []);
+    let again = within(&mut peer, 2 * rto);
+    assert_eq!(again.first().map(|(number, _)| *number), Some(2));
+}
+
+#[test]
+fn a_second_timeout_for_nothing_is_taken_back_too() {
+    // Shows F-RTO after two timeouts of one segment in a row, as a path makes them that was silent for a while: what
+    // acknowledges the first transmissions brings new segments, and the window comes back.
+    //= https://www.rfc-editor.org/rfc/rfc5682#section-3.1
+    //= type=test
+    //# declare the timeout spurious and set SpuriousRecovery to
+    //# SPUR_TO.
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp = false);
+    send(&mut peer, 20);
+    assert_eq!(sent(&mut peer), range(0, 10));
+    assert_eq!(within(&mut peer, 1_000), [(0, 300), (0, 900)]);
+    report(&mut peer, 1, &[]);
+    assert_eq!(sent(&mut peer), [10, 11]);
+    report(&mut peer, 2, &[]);
+    assert_eq!((sent(&mut peer), info(&mut peer).cwnd), (vec![], 10 * MSS));
+}
+
+#[test]
+fn a_recovery_for_nothing_is_taken_back_while_it_lasts() {
+    // Shows D-SACK before everything is acknowledged that was in flight: the one segment that went again came twice, so the
+    // recovery ends at once, and the window is what it was.
+    let mut peer = opened(100, sack(), |_| {});
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    for behind in 2..=4 {
+        report(&mut peer, 0, &[(1, behind)]);
+    }
+    assert_eq!(sent(&mut peer), [0]);
+    report(&mut peer, 4, &[]);
+    assert_eq!((info(&mut peer).recovery, info(&mut peer).ssthresh), (Recovery::Repairing, 5 * MSS));
+    report(&mut peer, 4, &[(0, 1)]);
+    let figures = info(&mut peer);
+    assert_eq!((figures.recovery, figures.cwnd, figures.ssthresh), (Recovery::Open, 10 * MSS, u32::MAX));
+}
+
+#[test]
+fn an_acknowledgement_of_one_byte_ends_a_row_of_duplicates() {
+    // Shows, without SACK, that three duplicates mean a loss only in a row: two, an acknowledgement of a single byte, and
+    // another two send nothing again; the third of that number does.
+    //= https://www.rfc-editor.org/rfc/rfc5681#section-3.2
+    //= type=test
+    //# The TCP sender SHOULD use the "fast retransmit" algorithm to detect
+    //# and repair loss, based on incoming duplicate ACKs.
+    let mut peer = opened(100, plain(), |_| {});
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![7u8]));
+    peer.op(Op::send(stream, vec![7u8; 6_000]));
+    let first = peer.frames().len();
+    peer.wait(100 * MS);
+    let mut again = Vec::new();
+    for number in [1, 1, 2, 2, 2, 2] {
+        peer.rx(seg(".", 1, number));
+        again.push(peer.frames().len());
+    }
+    assert_eq!((first, again), (7, vec![0, 0, 0, 0, 0, 1]));
+}
+
+#[test]
+fn a_probe_repeats_all_of_the_last_segment() {
+    // Shows a last segment that carries what was written in two pieces: the probe carries both.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
+    //= type=test
+    //# If such an unsent segment is not available, then the sender SHOULD
+    //# retransmit the highest-sequence segment sent so far
+    let mut peer = opened(100, sack(), |host| host.config.tcp.tlp_ack_delay_us = 0);
+    let stream = peer.stream();
+    for _ in 0..2 {
+        peer.lane().submit(Op::send(stream, vec![7u8; 100])).expect("ops fit");
+    }
+    peer.wait(0);
+    assert_eq!(peer.tx(), "P. 1(200) ack 1");
+    peer.wait(250 * MS);
+    assert_eq!((peer.tx(), info(&mut peer).backoff), ("P. 1(200) ack 1".to_owned(), 0));
 }

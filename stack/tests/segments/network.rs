@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use stack::config::MtuProbing;
 use stack::socket::{Event, Op, OpError};
 use stack::wire::icmp::{self, Message, Unreachable};
 use stack::wire::tcp::Options;
@@ -399,4 +400,57 @@ fn connections_that_live_learn_of_their_path() {
     assert_eq!(lens(&mut peer), [(512, false), (448, false), (500, false)]);
     peer.op(Op::send(second, vec![1u8; 1024]));
     assert_eq!(lens(&mut peer), [(512, false), (512, false)]);
+}
+
+/// A connection that looks for the size of its path from the start, and has `len` bytes to send into a window of `window`.
+fn searching(window: u16, len: usize) -> Peer {
+    let mut peer = Peer::with(|host| {
+        host.config.tcp.mtu_probing = MtuProbing::Always;
+        host.config.tcp.tlp = false;
+    });
+    peer.accepted(Options { mss: Some(1460), ..Options::NONE });
+    let stream = peer.stream();
+    peer.rx(seg(".", 1, 1).window(window));
+    peer.op(Op::send(stream, vec![7u8; len]));
+    peer
+}
+
+/// Payloads of the segments sent since the last look.
+fn payloads(peer: &mut Peer) -> Vec<usize> {
+    peer.frames().iter().filter_map(|(_, bytes)| Some(read(bytes)?.1.len())).filter(|len| *len > 0).collect()
+}
+
+#[test]
+fn a_larger_size_is_tried_where_the_window_has_room_behind_it() {
+    // Shows a probe of the whole size where the peer's window takes it and four segments behind it, and none where the
+    // window is a byte smaller.
+    //= https://www.rfc-editor.org/rfc/rfc4821#section-7.4
+    //= type=test
+    //# Before sending a probe, the flow MUST meet at least the following
+    //# conditions:
+    assert_eq!(payloads(&mut searching(1460 + 4 * 1024, 20_000)), [1460, 1024, 1024, 1024, 1024]);
+    assert_eq!(payloads(&mut searching(1460 + 4 * 1024 - 1, 20_000))[..5], [1024; 5]);
+}
+
+#[test]
+fn a_size_that_ran_into_the_timer_is_not_believed() {
+    // Shows a probe over which the retransmission timer runs out: its bytes go again in segments of the size that passes,
+    // and what acknowledges these says nothing of the probe, so that no larger segment follows.
+    //= https://www.rfc-editor.org/rfc/rfc4821#section-7.6.3
+    //= type=test
+    //# A time interval that is
+    //# five times the non-timeout failure case (Section 7.6.2) is
+    //# RECOMMENDED.
+    let mut peer = searching(65_535, 6_000);
+    assert_eq!(payloads(&mut peer)[..2], [1460, 1024]);
+    peer.wait(300 * MS);
+    assert_eq!(payloads(&mut peer), [1024]);
+    peer.rx(seg(".", 1, 1025));
+    peer.rx(seg(".", 1, 1461));
+    peer.rx(seg(".", 1, 6001));
+    peer.frames();
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![7u8; 3_000]));
+    let behind = payloads(&mut peer);
+    assert!(!behind.is_empty() && behind.iter().all(|len| *len <= 1024), "{behind:?}");
 }

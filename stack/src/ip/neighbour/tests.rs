@@ -293,6 +293,19 @@ fn the_table_is_bounded() {
 }
 
 #[test]
+fn the_longest_unused_of_the_first_goes_first() {
+    // Shows a full cache whose neighbours came one after the other: the first newcomer takes the place of the first.
+    let mut cache = cache(64);
+    let mut out: Actions = Vec::new();
+    let host = |n: u8| Ipv4Addr::new(10, 0, 1, n);
+    for n in 0..65 {
+        assert!((0..n.min(64)).all(|n| cache.state(host(n).into()) == Some(State::Stale)));
+        cache.receive(&arp(Operation::Request, THEIR_MAC, host(n), OURS), at(n.into()), &mut out).unwrap();
+    }
+    assert_eq!((cache.len(), cache.state(host(0).into())), (64, None));
+}
+
+#[test]
 fn floods_neither_grow_nor_stall() {
     // Shows 10,000 askers: 64 of the last are known, each with its own station, and go in the end; and that for each of them
     // a handful of entries was looked at. A neighbour in use outlives them all.

@@ -64,6 +64,26 @@ fn options_come_back_in_the_timestamp() {
 }
 
 #[test]
+fn an_echo_older_than_any_cookie_measures_nothing() {
+    // Shows a handshake's round trip measured by the echo at ages that a cookie may have, up to 128 s, and at none beyond:
+    // there the peer has made the echo up.
+    let (config, secret, now) = (TcpConfig::default(), Secret::new(SECRET), at(1_000));
+    let ack = answer(&syn_ack(&asked(offer(None, false, true), false, &now), &config, &now));
+    let (value, echo) = ack.options.timestamps.unwrap();
+    for (age_ms, unmeasured) in
+        [(100, false), (127_000, false), (128_064, true), (150_000, true), (200_000, true)]
+    {
+        let mut ack = ack;
+        ack.options.timestamps = Some((value, echo.wrapping_sub(age_ms)));
+        let half = half_open(&secret, &tuple(5), &ack, &config, &now).unwrap();
+        assert_eq!(half.unmeasured, unmeasured, "{age_ms} ms");
+        if !unmeasured {
+            assert!((now.micros.wrapping_sub(half.sent_us) / 1_000).abs_diff(age_ms) < 64);
+        }
+    }
+}
+
+#[test]
 fn without_timestamps_nothing_else_is_agreed() {
     // Shows that a SYN-ACK whose options nobody would remember does not offer any, whichever end lacks timestamps.
     let (secret, now) = (Secret::new(SECRET), at(100));

@@ -7,19 +7,22 @@ use crate::config::TcpConfig;
 use crate::engine::flows::{Birth, Flows, Kind};
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{LaneId, StreamOptions};
+use crate::tcp::acknowledge::acknowledge;
 use crate::tcp::isn::{Secret, Tuple};
 use crate::tcp::send::NONE;
 use crate::tcp::state::State;
+use crate::tcp::ticks::Now;
+use crate::tcp::{output, timers};
 use crate::time::Instant;
 
 /// The flow's first sequence number: near the end of the circle, so that everything wraps.
 const START: SeqNum = SeqNum(u32::MAX - 700);
 /// Bytes in flight, in ranges of a prime number of bytes.
-const BYTES: u32 = 1_300;
+pub const BYTES: u32 = 1_300;
 const RANGE: u32 = 13;
 
 /// A flow with everything sent.
-fn flows() -> (Flows, u32) {
+pub fn flows() -> (Flows, u32) {
     let config = TcpConfig { tlp: false, ..TcpConfig::default() };
     let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 4096, config, Instant(1 << 40));
     let slot = flows.take(Kind::Stream).unwrap();
@@ -41,6 +44,7 @@ fn flows() -> (Flows, u32) {
     connection.set(flag::SACK);
     connection.cold.snd_wnd_max = BYTES;
     let data = Extent::of_bytes(&Bytes::from(vec![0; BYTES as usize])).unwrap();
+    let sent_us = connection.now.micros;
     connection.queue(|cells, queue, _| {
         cells.push(queue, START, View { data: ViewData::Extent(data), key: Key(0) }, 0, 0).unwrap();
         let mut index = queue.head;
@@ -50,6 +54,7 @@ fn flows() -> (Flows, u32) {
         let mut index = queue.head;
         while let Some(cell) = cells.get_mut(index) {
             cell.marks |= mark::SENT;
+            cell.sent_us = sent_us;
             index = cell.next;
         }
         queue.unsent = NONE;
@@ -58,7 +63,7 @@ fn flows() -> (Flows, u32) {
     (flows, slot)
 }
 
-fn segment(ack: u32, blocks: &[(u32, u32)]) -> Segment {
+pub fn segment(ack: u32, blocks: &[(u32, u32)]) -> Segment {
     let mut segment = Segment::new(2, 1, SeqNum(0), START + ack, Flags::ACK);
     for (left, right) in blocks {
         segment.options.sack.push(START + *left, START + *right);
@@ -137,6 +142,50 @@ proptest! {
             let lost: u32 = connection.cells.from(connection.hot.head)
                 .filter(|(_, cell)| cell.is(mark::LOST)).map(|(_, cell)| cell.len).sum();
             prop_assert_eq!(connection.loss().lost, lost);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_are_those_of_the_ranges(
+        acks in prop::collection::vec(
+            (0u32..120, prop::collection::vec((0u32..BYTES, 1u32..260), 0..4), 0u64..60_000, 0u8..4), 1..40),
+    ) {
+        // Shows a connection that takes acknowledgements of every kind, repairs what it takes for lost and lets its timers
+        // run out: at each step what it counts as reported, lost and sent again is what its ranges are marked as.
+        //= https://www.rfc-editor.org/rfc/rfc6675#section-4
+        //= type=test
+        //# After initializing pipe to zero, the following steps are taken for
+        //# each octet 'S1' in the sequence space between HighACK and HighData
+        //# that has not been SACKed:
+        let (mut flows, slot) = flows();
+        let (mut una, mut now) = (0, 1 << 40);
+        {
+            let connection = flows.connection(slot).unwrap();
+            (connection.hot.cwnd, connection.hot.snd_wnd) = (BYTES, 60_000);
+        }
+        for (advance, blocks, wait_us, kind) in acks {
+            now += wait_us * 1_000;
+            flows.now = Now::new(Instant(now));
+            let mut connection = flows.connection(slot).unwrap();
+            una = (una + if kind == 3 { advance } else { 0 }).min(BYTES);
+            let blocks: Vec<_> = blocks.iter().map(|(left, len)| (*left, (left + len).min(BYTES))).collect();
+            let segment = Segment { window: 60_000, ..segment(una, &blocks) };
+            acknowledge(&mut connection, &segment, 0);
+            if timers::expire(&mut connection).is_some() {
+                return Ok(());
+            }
+            for _ in 0..kind {
+                output::next(&mut connection);
+            }
+            let count = |marks| -> u32 {
+                let cells = connection.cells.from(connection.hot.head);
+                cells.filter(|(_, cell)| cell.is(marks)).map(|(_, cell)| cell.len).sum()
+            };
+            let loss = connection.loss();
+            let counted = (loss.sacked, loss.lost, loss.again);
+            prop_assert_eq!(counted, (count(mark::SACKED), count(mark::LOST), count(mark::AGAIN)));
         }
     }
 }

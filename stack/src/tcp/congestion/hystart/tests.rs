@@ -96,6 +96,26 @@ fn few_samples_say_nothing() {
 }
 
 #[test]
+fn a_round_ends_behind_its_last_number() {
+    // Shows that an acknowledgement up to what was sent next when the round began is the round's last, and the one behind
+    // it begins another.
+    //= https://www.rfc-editor.org/rfc/rfc9406#section-4.2
+    //= type=test
+    //# When windowEnd is ACKed, the current round ends and windowEnd is
+    //# set to SND.NXT.
+    let mut flow = slow_start();
+    flow.rtt_us = 40_000;
+    flow.ack(Cubic, MSS);
+    let end = flow.control.hystart.round_end;
+    while flow.una != end {
+        flow.ack(Cubic, MSS);
+        assert!(flow.control.hystart.samples > 0 && flow.control.hystart.round_end == end);
+    }
+    flow.ack(Cubic, MSS);
+    assert!(flow.control.hystart.samples == 0 && flow.control.hystart.round_end.gt(end));
+}
+
+#[test]
 fn a_loss_ends_it_for_good() {
     // Shows that after a loss slow start is the standard one, however long round trips are.
     //= https://www.rfc-editor.org/rfc/rfc9406#section-4.3
