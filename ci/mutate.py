@@ -8,8 +8,9 @@ and from the text around each, so that changes elsewhere do not change the draw.
 
 All mutations are compiled into one copy of the sources: each function drawn from holds its body once for each mutation
 and once as it was, and the environment says which one counts. So a mutation costs no build, only the tests up to the
-first that fails. A test that needs far more processor time than it did without a mutation has noticed too: virtual time
-that stands still hangs.
+first that fails. A program that never came into the function when it ran without a mutation cannot notice one in it, and is
+not run. A test that needs far more processor time than it did without a mutation has noticed too: virtual time that
+stands still hangs.
 Mutations that no test could notice stand in mutants.toml beside this file, each with the reason; they are drawn again.
 """
 
@@ -35,6 +36,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = ("stack/src/tcp", "stack/src/ip")
 EQUIVALENT = Path(__file__).resolve().parent / "mutants.toml"
 VARIABLE = "CORELANE_MUTANT"
+# Names a file that is to hold the numbers of the mutations whose functions are called.
+REACHED = "CORELANE_MUTANTS_REACHED"
 AT_ONCE = 2
 SHARE_MIN = 0.9
 # Drawn beyond what is asked for, for those that do not compile.
@@ -54,7 +57,24 @@ pub(crate) fn mutant(number: u32) -> bool {{
     static CHOSEN: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {{
         std::env::var("{VARIABLE}").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
     }});
+    if *CHOSEN == 0 {{
+        note_reached(number);
+    }}
     *CHOSEN == number
+}}
+
+/// Put the number of a function that is called for the first time into the file that the environment names.
+fn note_reached(number: u32) {{
+    use std::sync::atomic::{{AtomicBool, Ordering}};
+    static FILE: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| std::env::var("{REACHED}").ok());
+    static SEEN: [AtomicBool; 1 << 16] = [const {{ AtomicBool::new(false) }}; 1 << 16];
+    if let (Some(file), Some(seen)) = (&*FILE, SEEN.get(number as usize))
+        && !seen.swap(true, Ordering::Relaxed)
+    {{
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
+        let line = format!("{{number}}\n");
+        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+    }}
 }}
 """
 
@@ -113,6 +133,18 @@ def masked(source):
         r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\[^\n]+?|[^\\\'\n])\'', re.DOTALL
     )
     return pattern.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+
+
+def shipped(code):
+    """The code with the statements, blocks and fields that are the tests' alone made blank."""
+    for found in re.finditer(r"#\[cfg\(test\)\]\s*", code):
+        first, last = found.start(), code.find("\n", found.end())
+        if code.startswith("{", found.end()):
+            last = closing(code, found.end())
+        elif code[:last].endswith("{"):
+            continue
+        code = code[:first] + re.sub(r"[^\n]", " ", code[first:last]) + code[last:]
+    return code
 
 
 def closing(text, at):
@@ -181,7 +213,7 @@ def sites(root, seed):
             if path.name == "tests.rs" or "tests" in path.relative_to(root).parts:
                 continue
             source = path.read_text(encoding="utf-8")
-            code = masked(source)
+            code = shipped(masked(source))
             name = str(path.relative_to(root))
             for function, begin, end in functions(code):
                 head = code[code.rfind("\n", 0, code.rfind("fn ", 0, begin)) : begin]
@@ -308,8 +340,8 @@ def programs(root, target):
     return found
 
 
-def run_one(program, folder, number, cpu_max, wall_max, threads):
-    """Run a test program up to its first failure. Returns what noticed, or None, and the processor time it took."""
+def run_one(program, folder, number, cpu_max, wall_max, threads, reached=None):
+    """Run a test program up to its first failure. Returns what noticed, or None, and how long it took."""
 
     def limit():
         # It goes when this one does, however that goes.
@@ -326,6 +358,8 @@ def run_one(program, folder, number, cpu_max, wall_max, threads):
         "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "true",
         "CARGO_MANIFEST_DIR": str(folder),
     }
+    if reached:
+        environment[REACHED] = str(reached)
     began = time.monotonic()
     child = subprocess.Popen(
         [program], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -355,22 +389,28 @@ def run_one(program, folder, number, cpu_max, wall_max, threads):
 
 
 class Bench:
-    """The tests' programs, and how long each needs."""
+    """The tests' programs, how long each needs, and which mutations' functions it calls."""
 
-    def __init__(self, found):
+    def __init__(self, found, folder):
         self.programs = found
+        self.folder = folder
         self.seconds = {}
+        self.reached = {}
 
     def measure(self):
         """Run all without a mutation: they must pass."""
         for name, (program, folder) in self.programs.items():
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            noticed, _ = run_one(program, folder, 0, 3600, 3600, AT_ONCE)
+            reached = self.folder / f"{name}.reached"
+            reached.write_text("", encoding="utf-8")
+            noticed, _ = run_one(program, folder, 0, 3600, 3600, AT_ONCE, reached)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             if noticed:
                 sys.exit(f"mutate: {name} fails without a mutation: {noticed}")
             self.seconds[name] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(f"{name:<20} {self.seconds[name]:6.1f} s of a core without a mutation", flush=True)
+            self.reached[name] = set(map(int, reached.read_text(encoding="utf-8").split()))
+            print(f"{name:<20} {self.seconds[name]:6.1f} s of a core without a mutation,"
+                  f" {len(self.reached[name])} mutations reached", flush=True)
         rank = {name: place for place, name in enumerate(ORDER)}
         order = sorted(self.programs, key=lambda name: (rank.get(name, len(rank)), self.seconds[name]))
         self.programs = {name: self.programs[name] for name in order}
@@ -379,6 +419,8 @@ class Bench:
         """What notices a mutation, or None, and how long that took."""
         began = time.monotonic()
         for name, (program, folder) in self.programs.items():
+            if mutation.number not in self.reached[name]:
+                continue
             limit = int(self.seconds[name] * 3) + 10
             noticed, _ = run_one(program, folder, mutation.number, limit, limit * 10, 1)
             if noticed:
@@ -428,7 +470,7 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     copy_sources(root)
     drawn, equal, uncompilable = draw(arguments, root, target)
-    bench = Bench(programs(root, target))
+    bench = Bench(programs(root, target), base)
     print(f"built after {time.monotonic() - began:.0f} s: {len(drawn)} mutations in one build", flush=True)
     bench.measure()
     results = []
