@@ -312,6 +312,7 @@ impl Bench {
             (_, Some(stream)) => option(stream, input),
             _ => Op::timer(stack::time::Instant(self.now() + MS * u64::from(input.byte()))),
         };
+        self.tell("op", || format!("{op:?}"));
         let refused = self.world.lane(HOST).submit(op).is_err();
         self.world.app_mut(HOST).refused |= refused;
         self.wait(0);
