@@ -37,6 +37,8 @@ pub struct Conversation {
     pub stamp: u32,
     /// Its windows' shift, if both have offered one.
     shift: Option<u8>,
+    /// The engine has begun more than once.
+    again: bool,
     /// Where the peer's bytes may begin.
     starts: Vec<SeqNum>,
     /// Where the next byte that the application gets may stand, if any was got.
@@ -67,8 +69,9 @@ impl Conversations {
         conversation.starts.push(seq + 1);
     }
 
-    /// The engine has sent a segment. `refused`: sends were refused, so positions in the stream are not known.
-    pub fn sent(&mut self, pair: Pair, segment: &Segment, payload: &[u8], refused: bool) {
+    /// The engine has sent a segment. `refused`: sends were refused, so positions in the stream are not known. `behind`:
+    /// the port has been behind, so data of a connection may leave after the next one on its ports has begun.
+    pub fn sent(&mut self, pair: Pair, segment: &Segment, payload: &[u8], refused: bool, behind: bool) {
         if segment.flags.contains(Flags::RST) {
             // A reset speaks for no connection that goes on.
             self.0.entry(pair).or_default().forget_acknowledged();
@@ -77,6 +80,9 @@ impl Conversations {
         let conversation = self.0.entry(pair).or_default();
         if segment.flags.contains(Flags::SYN) {
             conversation.begin(segment);
+        }
+        if behind && !payload.is_empty() && (conversation.again || conversation.starts.len() > 1) {
+            return;
         }
         let len = u32::try_from(payload.len()).expect("a packet's length");
         let end = segment.seq + segment.seq_len(len);
@@ -120,6 +126,7 @@ impl Conversation {
         let answer = segment.flags.contains(Flags::ACK);
         let shift = segment.options.window_scale.filter(|_| answer);
         if self.iss != Some(segment.seq) {
+            self.again = self.iss.is_some();
             self.iss = Some(segment.seq);
             self.snd_nxt = segment.seq + 1;
             self.forget_acknowledged();

@@ -62,6 +62,8 @@ struct Bench {
     last: [Vec<u8>; 2],
     /// Something whose payload may be anything has come: from here on nothing is known of received bytes.
     tainted: bool,
+    /// The wire has taken fewer frames than it was given.
+    behind: bool,
     /// Each frame and op is told.
     told: bool,
 }
@@ -112,6 +114,7 @@ impl Bench {
             conversations: Conversations::default(),
             last: [Vec::new(), Vec::new()],
             tainted: false,
+            behind: false,
             told: std::env::var_os(TRACE).is_some(),
         };
         bench.wait(1);
@@ -154,7 +157,7 @@ impl Bench {
         let app = self.world.app_mut(HOST);
         for bytes in sent {
             if let Some((remote, segment, payload)) = frames::read(&bytes, self.family) {
-                self.conversations.sent(remote, &segment, &payload, app.refused);
+                self.conversations.sent(remote, &segment, &payload, app.refused, self.behind);
                 self.last[1] = bytes;
             }
         }

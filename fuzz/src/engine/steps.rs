@@ -235,6 +235,7 @@ impl Bench {
     /// The wire and the application change their ways.
     fn world_changes(&mut self, input: &mut Input<'_>) {
         let choice = input.below(10);
+        self.behind |= choice < 2;
         let mut wire = self.wire.lock().expect("one thread");
         match choice {
             0 => wire.takes = Some(0),
