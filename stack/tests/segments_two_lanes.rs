@@ -19,6 +19,8 @@ mod congestion;
 mod cookies;
 #[path = "segments/data.rs"]
 mod data;
+#[path = "segments/datagrams.rs"]
+mod datagrams;
 #[path = "segments/driver.rs"]
 mod driver;
 #[path = "segments/ecn.rs"]

@@ -16,6 +16,7 @@ const IPV6: bool = false;
 mod congestion;
 mod cookies;
 mod data;
+mod datagrams;
 mod driver;
 mod ecn;
 mod endings;
