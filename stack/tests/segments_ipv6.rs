@@ -27,6 +27,8 @@ mod driver;
 mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
+#[path = "segments/errors.rs"]
+mod errors;
 #[path = "segments/floods.rs"]
 mod floods;
 #[path = "segments/malformed.rs"]

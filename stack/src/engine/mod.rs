@@ -249,7 +249,7 @@ impl Engine {
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
-            identifications: fragment::Identifications::new(hash),
+            identifications: fragment::Identifications::new(hash, lane.0, config.lanes),
             responder: Responder::hard_to_reckon_with(secret.dice()),
             large: Pool::packets(LARGE_FRAMES),
             mesh: Mesh::new(lane, config.lanes, rss, hash),

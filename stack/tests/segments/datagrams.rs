@@ -1,13 +1,13 @@
 //! UDP sockets with one peer: what they hear, what they are told, and how they get their ends.
 
 use core::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
 
 use stack::socket::{Event, Op, OpError, Udp};
-use stack::wire::{
-    Checksum, EtherType, Fill, IpHeader, Protocol, Tail, ethernet, icmp, icmpv6, ipv4, ipv6, udp,
-};
+use stack::wire::{Checksum, EtherType, Fill, IpHeader, Protocol, Tail, ethernet, ipv4, ipv6, udp};
 
-use crate::driver::{MS, PEER, Peer, US, packet_frame};
+use crate::driver::{MS, PEER, PEER_MAC, Peer, US, packet_frame};
+use crate::errors;
 
 /// A UDP datagram between these ends, as a frame.
 fn datagram(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Vec<u8> {
@@ -39,26 +39,6 @@ fn sent(peer: &mut Peer) -> Vec<(u16, u16, Vec<u8>)> {
         Some((ports.source_port, ports.destination_port, payload[data].to_vec()))
     };
     peer.frames().iter().filter_map(read).collect()
-}
-
-/// That nobody has the port, of the packet in a frame that the engine sent.
-fn refused(about: &[u8]) -> Vec<u8> {
-    let quoted = &about[ethernet::HEADER_LEN..];
-    let (mut bytes, protocol) = (vec![0; 8], if crate::IPV6 { Protocol::ICMPV6 } else { Protocol::ICMP });
-    match (PEER, US) {
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let sum = Checksum::pseudo_ipv6(from, to, 58, 8 + quoted.len() as u32).with(quoted);
-            let message = icmpv6::Message::DestinationUnreachable { code: icmpv6::Unreachable::PORT };
-            message.emit(&mut bytes, Fill::Full(sum)).unwrap();
-        }
-        _ => {
-            let code = icmp::Unreachable::PORT;
-            let message = icmp::Message::DestinationUnreachable { code, next_hop_mtu: 0 };
-            message.emit(&mut bytes, Fill::Full(Checksum::ZERO.with(quoted))).unwrap();
-        }
-    }
-    bytes.extend_from_slice(quoted);
-    packet_frame(&IpHeader::new(PEER, US, protocol, 64).unwrap(), &bytes)
 }
 
 fn ours(port: u16) -> SocketAddr {
@@ -256,7 +236,7 @@ fn a_socket_with_a_peer_is_told_of_errors() {
         peer.frames();
         peer.op(Op::send_to(socket, theirs(to), &b"x"[..]));
         let frames = peer.frames();
-        peer.inject(&refused(&frames[0].1));
+        peer.inject(&errors::error(errors::Told::Port, &frames[0].1));
         match peer.app().events.pop_front() {
             Some(Event::DatagramError { socket, to, error: OpError::Refused }) => Some((socket, to)),
             None => None,
@@ -297,8 +277,7 @@ fn every_port_towards_a_peer_is_used_before_none_is_left() {
         }
     }
     assert_eq!(refused, Some(OpError::NoPorts));
-    let steps: std::collections::BTreeSet<u16> =
-        ports[..1_000].windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    let steps: BTreeSet<u16> = ports[..1_000].windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
     assert!(steps.len() > 950, "{} steps between 1,000 ports", steps.len());
     ports.sort_unstable();
     if crate::LANES == 1 {
@@ -309,4 +288,83 @@ fn every_port_towards_a_peer_is_used_before_none_is_left() {
     let share = 28_232 / usize::from(crate::LANES);
     assert!(ports.len().abs_diff(share) < 500, "{} of {share}", ports.len());
     bound(&mut peer, Op::connect_udp(theirs(54)));
+}
+
+/// Whether the packet in a frame may be cut or is a piece of one, its identification, and where it goes.
+fn identified(bytes: &[u8]) -> Option<(u32, IpAddr)> {
+    let at = ethernet::HEADER_LEN;
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    if crate::IPV6 {
+        let to: [u8; 16] = bytes[at + 24..at + 40].try_into().unwrap();
+        return (bytes[at + 6] == 44).then(|| (number(at + 44), to.into()));
+    }
+    let to: [u8; 4] = bytes[at + 16..at + 20].try_into().unwrap();
+    let word = number(at + 4);
+    (word & 0x4000 == 0).then(|| (word >> 16, to.into()))
+}
+
+#[test]
+fn datagrams_in_pieces_have_numbers_of_their_own() {
+    // Shows 1,000 datagrams from every lane to each of two hosts: the pieces of one have one number, and no two datagrams
+    // between the same hosts the same; what one host sees tells nothing of the other's; and a datagram that is sent whole
+    // may not be cut and has none.
+    //= https://www.rfc-editor.org/rfc/rfc6864#section-4.3
+    //= type=test
+    //# Sources emitting non-atomic datagrams MUST NOT repeat IPv4 ID
+    //# values within one MDL for a given source address/destination
+    //# address/protocol tuple.
+    //= https://www.rfc-editor.org/rfc/rfc7739#section-4
+    //= type=test
+    //# the Identification value
+    //# must be different than that of any other fragmented packet sent
+    //# recently with the same Source Address and Destination Address.
+    let other: IpAddr = if crate::IPV6 { "fd00::3" } else { "10.0.0.3" }.parse().unwrap();
+    let mut peer = Peer::with(|host| {
+        host.config.interfaces[0].neighbours.push((other, PEER_MAC.0));
+    });
+    let (socket, ..) = bound(&mut peer, Op::bind(ours(53)));
+    peer.op(Op::send_to(socket, theirs(9), vec![0; 1000]));
+    assert!(peer.frames().iter().all(|(_, bytes)| identified(bytes).is_none()));
+    let mut beside = None;
+    if crate::LANES > 1 {
+        peer.app().beside.push_back(Op::bind(ours(54)));
+        peer.wait(MS);
+        let Some(Event::Bound { socket, .. }) = peer.app().beside_events.pop_front() else {
+            panic!("the port is free")
+        };
+        beside = Some(socket);
+    }
+    let (mut ids, mut firsts): (BTreeMap<(IpAddr, u32), usize>, _) = (BTreeMap::new(), Vec::new());
+    let mut count = 0;
+    for _ in 0..1_000 {
+        for to in [theirs(9), SocketAddr::new(other, 9)] {
+            peer.op(Op::send_to(socket, to, vec![0; 4000]));
+            count += 1;
+            if let Some(socket) = beside {
+                peer.app().beside.push_back(Op::send_to(socket, to, vec![0; 4000]));
+                peer.wait(MS);
+                count += 1;
+            }
+        }
+        for (_, bytes) in peer.frames() {
+            let (id, to) = identified(&bytes).expect("a piece");
+            *ids.entry((to, id)).or_default() += 1;
+            if to == PEER && firsts.last() != Some(&id) {
+                firsts.push(id);
+            }
+        }
+    }
+    assert_eq!(ids.len(), count, "numbers of {count} datagrams");
+    assert!(ids.values().all(|pieces| *pieces == 3));
+    let first = firsts[0];
+    let near = |id: u32| {
+        let distance = id.wrapping_sub(first);
+        if crate::IPV6 {
+            distance.min(distance.wrapping_neg())
+        } else {
+            (distance & 0xffff).min(distance.wrapping_neg() & 0xffff)
+        }
+    };
+    let closest = ids.keys().filter(|(to, _)| *to == other).map(|(_, id)| near(*id)).min();
+    assert!(closest > Some(500), "{closest:?}");
 }

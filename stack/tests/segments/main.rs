@@ -20,6 +20,7 @@ mod datagrams;
 mod driver;
 mod ecn;
 mod endings;
+mod errors;
 mod floods;
 mod loss;
 mod malformed;
