@@ -17,6 +17,8 @@ const IPV6: bool = false;
 mod congestion;
 #[path = "segments/cookies.rs"]
 mod cookies;
+#[path = "segments/cookies_between_lanes.rs"]
+mod cookies_between_lanes;
 #[path = "segments/data.rs"]
 mod data;
 #[path = "segments/datagrams.rs"]

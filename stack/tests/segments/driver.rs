@@ -257,6 +257,12 @@ impl Peer {
         self.wait(0);
     }
 
+    /// Of each lane.
+    #[allow(dead_code, reason = "the tests that share this file have one lane")]
+    pub fn reports(&self) -> Vec<Report> {
+        self.world.reports(HOST)
+    }
+
     pub fn report(&self) -> Report {
         self.world.report(HOST)
     }
