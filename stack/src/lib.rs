@@ -128,7 +128,7 @@
 //! lane can judge what comes back. What no connection accepts is answered a few times a second for each, by a count that
 //! only its two ends could reckon with; what belongs to none is refused, and errors are told, from buckets whose fill is
 //! rolled with dice, so that nobody can measure by them what others were told. Small segments out of order share
-//! frames and are found by search, fragments and neighbours are looked at a few at a time, and neighbours that nobody
+//! frames and are found by search, and so is what SACK reports of small ones that we sent, fragments and neighbours are looked at a few at a time, and neighbours that nobody
 //! knows never displace those that are.
 //!
 //! # Time
