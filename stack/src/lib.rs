@@ -90,7 +90,9 @@
 //! (`links`), and if its connection lives elsewhere, because its port was asked for or one lane alone listens, that lane
 //! has claimed it there. So a NIC that steers otherwise than it says costs time and no connection; the first frames'
 //! hashes are compared with the computed ones, and the report tells. Fragments are joined on the lane that a hash of
-//! their datagram names; ICMP errors follow the segment they quote; datagrams go to the lane that has the socket.
+//! their datagram names; ICMP errors follow the segment they quote; datagrams go to the lane that has the socket. A UDP
+//! socket with one peer draws a port whose datagrams come to its lane, and tells the others of itself only where they
+//! might keep what is for it: if its port was asked for, or somebody there is bound to it.
 //!
 //! The rings also carry what lanes tell each other: ARP packets that concern all, listeners and UDP sockets that open
 //! and close, claims, and frames of lanes without a queue for one that has it. A frame that changed lanes and is to be
@@ -126,7 +128,7 @@
 //! lane can judge what comes back. What no connection accepts is answered a few times a second for each, by a count that
 //! only its two ends could reckon with; what belongs to none is refused, and errors are told, from buckets whose fill is
 //! rolled with dice, so that nobody can measure by them what others were told. Small segments out of order share
-//! frames and are found by search, fragments and neighbours are looked at a few at a time, and neighbours that nobody
+//! frames and are found by search, and so is what SACK reports of small ones that we sent, fragments and neighbours are looked at a few at a time, and neighbours that nobody
 //! knows never displace those that are.
 //!
 //! # Time

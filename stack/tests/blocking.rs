@@ -177,3 +177,52 @@ fn datagrams_are_waited_for() {
     assert_eq!(calls.write_to(socket, b"who?", None), Ok(4));
     assert_eq!(calls.read_from(socket, &mut bytes, Flags::NONE), Err(Errno::Refused));
 }
+
+#[test]
+fn a_datagram_socket_changes_its_peer() {
+    // Shows a bound socket that hears its peer alone, another peer, and anybody again, with the port it was bound to and the
+    // address towards its peer; two sockets with one peer each, whose ports are their own; and the misuses.
+    let (mut world, mut poller) = world(0);
+    let mut calls = Blocking::new(&mut poller, &mut world);
+    let (poller, lane) = calls.parts();
+    let socket = poller.open(Kind::Datagram, Family::V4).unwrap();
+    let name = |calls: &mut Blocking<'_, _>| calls.parts().0.local_name(socket).unwrap().to_string();
+    poller.bind(lane, socket, "0.0.0.0:5000".parse().unwrap()).unwrap();
+    poller.disconnect(lane, socket).unwrap();
+    assert_eq!(poller.connect(lane, socket, "198.51.100.1:7".parse().unwrap()), Err(Errno::HostUnreachable));
+    assert_eq!(poller.peer_name(socket), Err(Errno::NotConnected));
+    assert_eq!(name(&mut calls), "0.0.0.0:5000");
+    let mut bytes = [0; 8];
+    for peer in ["10.0.0.1:8", "10.0.0.1:7"] {
+        let (poller, lane) = calls.parts();
+        poller.connect(lane, socket, peer.parse().unwrap()).unwrap();
+        assert_eq!(poller.peer_name(socket).unwrap().to_string(), peer);
+        assert_eq!(name(&mut calls), "10.0.0.2:5000");
+    }
+    assert_eq!(calls.write_to(socket, b"mine", None), Ok(4));
+    assert_eq!(calls.read_from(socket, &mut bytes, Flags::NONE), Ok((4, 4, server())));
+    let (poller, lane) = calls.parts();
+    poller.disconnect(lane, socket).unwrap();
+    assert_eq!(poller.peer_name(socket), Err(Errno::NotConnected));
+    assert_eq!(name(&mut calls), "0.0.0.0:5000");
+    assert_eq!(calls.write_to(socket, b"who?", None), Err(Errno::DestinationRequired));
+    assert_eq!(calls.write_to(socket, b"all", Some(server())), Ok(3));
+    assert_eq!(calls.read_from(socket, &mut bytes, Flags::NONE), Ok((3, 3, server())));
+    let (poller, lane) = calls.parts();
+    let two = [(); 2].map(|()| {
+        let socket = poller.open(Kind::Datagram, Family::V4).unwrap();
+        poller.connect(lane, socket, server()).unwrap();
+        socket
+    });
+    assert_ne!(poller.local_name(two[0]).unwrap().port(), poller.local_name(two[1]).unwrap().port());
+    for (socket, text) in two.into_iter().zip([b"one", b"two"]) {
+        assert_eq!(calls.write_to(socket, text, None), Ok(3));
+    }
+    for (socket, text) in two.into_iter().zip([b"one", b"two"]) {
+        assert_eq!(calls.read_from(socket, &mut bytes, Flags::NONE), Ok((3, 3, server())));
+        assert_eq!(bytes[..3], text[..]);
+    }
+    let (poller, lane) = calls.parts();
+    let stream = poller.open(Kind::Stream, Family::V4).unwrap();
+    assert_eq!(poller.disconnect(lane, stream), Err(Errno::NotSupported));
+}

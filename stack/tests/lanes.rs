@@ -17,7 +17,7 @@ use drivers::{Frame, Pool, Queue, RssTable, RssTypes, symmetric_key};
 use stack::counters::Report;
 use stack::lane::Lane;
 use stack::sim::{App, Host, HostId, Trace, World};
-use stack::socket::{Event, LaneId, Op, QueueId, SocketId};
+use stack::socket::{Event, LaneId, Op, QueueId, SocketId, Tag, Udp};
 use stack::time::Instant;
 
 const SERVER: HostId = World::<Node>::FIRST;
@@ -186,7 +186,7 @@ impl App for Node {
 }
 
 fn table(reta: Vec<u16>) -> Arc<RssTable> {
-    let types = RssTypes { tcp_ipv4: true, tcp_ipv6: true, ..RssTypes::default() };
+    let types = RssTypes { tcp_ipv4: true, udp_ipv4: true, tcp_ipv6: true, udp_ipv6: true };
     Arc::new(RssTable::new(symmetric_key(40), reta, types).unwrap())
 }
 
@@ -430,4 +430,191 @@ fn a_lane_can_be_named() {
             "1: listens on LaneId(1)"
         ]
     );
+}
+
+/// Answers datagrams on both lanes, or asks from sockets with one peer and checks that each gets its own answers.
+struct Asker {
+    server: SocketAddr,
+    /// Sockets of each lane; none: it answers.
+    sockets: u16,
+    /// The ports they have; `None`: any.
+    from: Option<fn(u8, u16) -> SocketAddr>,
+    /// Each lane has sockets that are bound to the other's ports.
+    rivals: bool,
+    started: [bool; 2],
+    /// Of each lane: its sockets by number, their ports, and answers that each has had.
+    asked: [Vec<(Udp, u16, u8)>; 2],
+    bound: [usize; 2],
+    began: [bool; 2],
+    closed: usize,
+    strays: usize,
+}
+
+/// Questions of each socket.
+const QUESTIONS: u8 = 12;
+
+/// What belongs to the sockets that are merely bound.
+const RIVAL: Tag = Tag(u64::MAX);
+
+impl Asker {
+    fn new(server: &str, sockets: u16) -> Asker {
+        Asker {
+            server: server.parse().unwrap(),
+            sockets,
+            from: None,
+            rivals: false,
+            started: [false; 2],
+            asked: [Vec::new(), Vec::new()],
+            bound: [0; 2],
+            began: [false; 2],
+            closed: 0,
+            strays: 0,
+        }
+    }
+
+    fn open(&self, lane: &mut Lane, number: u16) {
+        let op = match self.from {
+            Some(from) => Op::connect_udp_from(from(lane.id().0, number), self.server),
+            None => Op::connect_udp(self.server),
+        };
+        lane.submit(op.tag(Tag(number.into()))).unwrap();
+    }
+
+    fn step(&mut self, lane: &mut Lane) {
+        let me = usize::from(lane.id().0);
+        if !core::mem::replace(&mut self.started[me], true) {
+            if self.sockets == 0 {
+                lane.submit(Op::bind(self.server)).unwrap();
+            }
+            (0..self.sockets).for_each(|number| self.open(lane, number));
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Datagram { socket, from, data } if self.sockets == 0 => {
+                    lane.submit(Op::send_to(socket, from, data)).unwrap();
+                }
+                Event::Datagram { .. } if done.tag == RIVAL => self.strays += 1,
+                Event::Datagram { socket, data, .. } => {
+                    let (own, port, answers) =
+                        self.asked[me].iter_mut().find(|(own, ..)| *own == socket).unwrap();
+                    assert_eq!(&data[..], question(me, *port), "another socket's");
+                    *answers += 1;
+                    if *answers < QUESTIONS {
+                        lane.submit(Op::send_to_peer(*own, question(me, *port))).unwrap();
+                    } else {
+                        lane.submit(Op::close(*own)).unwrap();
+                    }
+                }
+                Event::Bound { .. } if done.tag == RIVAL => self.bound[me] += 1,
+                Event::Bound { socket, local, .. } if self.sockets > 0 => {
+                    self.asked[me].push((socket, local.port(), 0));
+                }
+                // IPv6's addresses are ours a while after the start.
+                Event::Failed { .. } => self.open(lane, done.tag.0 as u16),
+                Event::Closed { .. } => self.closed += 1,
+                _ => {}
+            }
+        }
+        self.rival(lane, me);
+    }
+
+    /// Once all sockets are open and the other lane is bound to their ports: ask.
+    fn rival(&mut self, lane: &mut Lane, me: usize) {
+        let wanted = usize::from(self.sockets);
+        let all = self.asked.each_ref().map(Vec::len) == [wanted; 2];
+        if self.sockets == 0 || !all {
+            return;
+        }
+        if self.rivals && self.bound[me] == 0 {
+            self.bound[me] = 1;
+            for (_, port, _) in &self.asked[1 - me] {
+                let rival = Op::bind(SocketAddr::from(([10, 0, 0, 2], *port)));
+                lane.submit(rival.tag(RIVAL)).unwrap();
+            }
+        }
+        let ready = !self.rivals || self.bound == [1 + wanted; 2];
+        if ready && !core::mem::replace(&mut self.began[me], true) {
+            for (socket, port, _) in &self.asked[me] {
+                lane.submit(Op::send_to_peer(*socket, question(me, *port))).unwrap();
+            }
+        }
+    }
+}
+
+fn question(lane: usize, port: u16) -> Vec<u8> {
+    vec![lane as u8, (port >> 8) as u8, port as u8]
+}
+
+impl App for Asker {
+    fn run(&mut self, lane: &mut Lane) {
+        self.step(lane);
+    }
+
+    fn run_beside(&mut self, lane: &mut Lane) {
+        self.step(lane);
+    }
+}
+
+/// Let every socket ask all it has to ask. Returns how many frames changed lanes on the asking host.
+fn ask(hosts: [Host; 2], client: Asker) -> u64 {
+    let (server, sockets) = (client.server.to_string(), usize::from(client.sockets) * 2);
+    let mut world = World::under(hosts, [Asker::new(&server, 0), client], &clean(1), &Trace::new());
+    let done = world.run_until(Instant(100 * SECOND), |apps: &[Asker]| apps[1].closed == sockets);
+    let app = world.app(World::<Asker>::SECOND);
+    assert!(done, "{} of {sockets} are done: {:?}", app.closed, app.asked);
+    assert_eq!(app.strays, 0, "went to sockets that are merely bound");
+    let limit = Instant(world.now().0 + SECOND);
+    world.run_until(limit, |_| false);
+    let reports = world.reports(World::<Asker>::SECOND);
+    assert!(reports.iter().all(|report| report.claims == 0 && report.held_frames == 0));
+    reports.iter().map(|report| report.counters.steered_in).sum()
+}
+
+/// A host that knows the other one's station: of many questions that wait for a neighbour most would be lost.
+fn neighbour(number: u8) -> Host {
+    let mut host = Host::new(number);
+    let other = 3 - number;
+    let mac = [2, 0, 0, 0, 0, other];
+    let six: [u16; 8] = [0xfd00, 0, 0, 0, 0, 0, 0, other.into()];
+    host.config.interfaces[0].neighbours = vec![([10, 0, 0, other].into(), mac), (six.into(), mac)];
+    host
+}
+
+#[test]
+fn answers_come_to_the_lane_that_asked() {
+    // Shows sockets with one peer on two lanes, over both versions: with the port's table known, their ports are such that no
+    // frame changes lanes; where the port deals frames out otherwise, they are brought home.
+    for server in ["10.0.0.1:53", "[fd00::1]:53"] {
+        let host = |number| {
+            let host = neighbour(number);
+            if server.starts_with('[') { host.over_ipv6() } else { host }
+        };
+        let by_rss = [host(1), host(2)].map(|host| host.with_lanes(2, 2, rss()));
+        assert_eq!(ask(by_rss, Asker::new(server, 40)), 0);
+        let lies = |host: Host| {
+            let mut host = host.with_lanes(2, 2, rss());
+            host.config.interfaces[0].rss = Some(table(vec![1, 1, 0, 1]));
+            host
+        };
+        let dice = |host: Host| host.with_lanes(2, 2, Spread::Random(3));
+        let single = |host: Host| host.with_lanes(2, 1, Spread::Random(3));
+        for adjust in [lies, dice, single] {
+            let steered = ask([host(1), host(2)].map(adjust), Asker::new(server, 40));
+            assert!(steered > 100, "{steered} frames changed lanes");
+        }
+    }
+}
+
+#[test]
+fn a_socket_with_a_peer_goes_before_one_that_is_bound_on_another_lane() {
+    // Shows sockets with one peer whose ports are bound on the other lane as well, before or after their own draw, with frames
+    // dealt out by the dice: every answer comes to the one that asked.
+    let named =
+        |lane: u8, number: u16| SocketAddr::from(([10, 0, 0, 2], 5_000 + 100 * u16::from(lane) + number));
+    for from in [None, Some(named as fn(u8, u16) -> SocketAddr)] {
+        for spread in [Spread::Random(11), rss()] {
+            let hosts = [1, 2].map(|number| neighbour(number).with_lanes(2, 2, spread.clone()));
+            ask(hosts, Asker { rivals: true, from, ..Asker::new("10.0.0.1:53", 20) });
+        }
+    }
 }

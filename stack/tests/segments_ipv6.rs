@@ -19,12 +19,16 @@ mod congestion;
 mod cookies;
 #[path = "segments/data.rs"]
 mod data;
+#[path = "segments/datagrams.rs"]
+mod datagrams;
 #[path = "segments/driver.rs"]
 mod driver;
 #[path = "segments/ecn.rs"]
 mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
+#[path = "segments/errors.rs"]
+mod errors;
 #[path = "segments/floods.rs"]
 mod floods;
 #[path = "segments/malformed.rs"]

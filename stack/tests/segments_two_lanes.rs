@@ -17,14 +17,20 @@ const IPV6: bool = false;
 mod congestion;
 #[path = "segments/cookies.rs"]
 mod cookies;
+#[path = "segments/cookies_between_lanes.rs"]
+mod cookies_between_lanes;
 #[path = "segments/data.rs"]
 mod data;
+#[path = "segments/datagrams.rs"]
+mod datagrams;
 #[path = "segments/driver.rs"]
 mod driver;
 #[path = "segments/ecn.rs"]
 mod ecn;
 #[path = "segments/endings.rs"]
 mod endings;
+#[path = "segments/errors.rs"]
+mod errors;
 #[path = "segments/floods.rs"]
 mod floods;
 #[path = "segments/malformed.rs"]

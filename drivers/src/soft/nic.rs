@@ -168,8 +168,9 @@ impl Queue for Nic {
         gone
     }
 
+    /// What the wire refused is offered again with each call: no time makes it ready.
     fn next_event(&self) -> Option<u64> {
-        if self.waiting.is_empty() { self.inner.next_event() } else { Some(0) }
+        self.inner.next_event()
     }
 
     fn transmit_pool(&self) -> Option<(usize, usize)> {

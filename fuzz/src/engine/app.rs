@@ -100,7 +100,10 @@ impl Application {
             }
             Event::Failed { payload: Some(_), error, .. } => self.refused |= error != OpError::Reset,
             Event::Closed { socket, .. } => self.forget(socket),
-            Event::Failed { socket: Some(socket), payload: None, .. } => self.forget(socket),
+            // Of a connect it is the socket's end; what else an op may fail with leaves the socket as it was.
+            Event::Failed { socket: Some(socket), payload: None, error, .. } if ends(error) => {
+                self.forget(socket)
+            }
             _ => {}
         }
     }
@@ -112,6 +115,12 @@ impl Application {
         self.listeners.retain(|listener| SocketId::from(*listener) != socket);
         self.sockets.retain(|udp| SocketId::from(*udp) != socket);
     }
+}
+
+/// Whether what failed was a connect, or its socket was gone before.
+fn ends(error: OpError) -> bool {
+    use OpError::{Refused, Reset, StaleHandle, TimedOut, Unreachable};
+    matches!(error, Refused | Reset | StaleHandle | TimedOut | Unreachable)
 }
 
 /// The port that an op's tag names.

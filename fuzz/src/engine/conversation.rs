@@ -31,10 +31,14 @@ pub struct Conversation {
     pub ack: Option<SeqNum>,
     /// Right edge of its window.
     pub edge: SeqNum,
+    /// Both of the last segment without payload, and of the last with: while the port is behind, those overtake these.
+    said: [Option<(SeqNum, SeqNum)>; 2],
     /// The last timestamp it sent.
     pub stamp: u32,
     /// Its windows' shift, if both have offered one.
     shift: Option<u8>,
+    /// The engine has begun more than once.
+    again: bool,
     /// Where the peer's bytes may begin.
     starts: Vec<SeqNum>,
     /// Where the next byte that the application gets may stand, if any was got.
@@ -65,16 +69,20 @@ impl Conversations {
         conversation.starts.push(seq + 1);
     }
 
-    /// The engine has sent a segment. `refused`: sends were refused, so positions in the stream are not known.
-    pub fn sent(&mut self, pair: Pair, segment: &Segment, payload: &[u8], refused: bool) {
+    /// The engine has sent a segment. `refused`: sends were refused, so positions in the stream are not known. `behind`:
+    /// the port has been behind, so data of a connection may leave after the next one on its ports has begun.
+    pub fn sent(&mut self, pair: Pair, segment: &Segment, payload: &[u8], refused: bool, behind: bool) {
         if segment.flags.contains(Flags::RST) {
             // A reset speaks for no connection that goes on.
-            self.0.entry(pair).or_default().ack = None;
+            self.0.entry(pair).or_default().forget_acknowledged();
             return;
         }
         let conversation = self.0.entry(pair).or_default();
         if segment.flags.contains(Flags::SYN) {
             conversation.begin(segment);
+        }
+        if behind && !payload.is_empty() && (conversation.again || conversation.starts.len() > 1) {
+            return;
         }
         let len = u32::try_from(payload.len()).expect("a packet's length");
         let end = segment.seq + segment.seq_len(len);
@@ -93,7 +101,7 @@ impl Conversations {
             }
         }
         if segment.flags.contains(Flags::ACK) {
-            conversation.acknowledged(pair, segment);
+            conversation.acknowledged(pair, segment, payload.is_empty());
         }
     }
 
@@ -113,28 +121,41 @@ impl Conversations {
 
 impl Conversation {
     fn begin(&mut self, segment: &Segment) {
-        if self.iss == Some(segment.seq) {
-            return;
-        }
-        self.iss = Some(segment.seq);
-        self.snd_nxt = segment.seq + 1;
-        self.ack = None;
-        // Of the engine's own SYN it is not known yet whether the peer's will offer one too.
+        // Of the engine's own SYN it is not known yet whether the peer's will offer a scale too. While the clock stands
+        // the next connection begins at the same number, so the number alone does not tell them apart.
         let answer = segment.flags.contains(Flags::ACK);
-        self.shift = segment.options.window_scale.filter(|_| answer);
+        let shift = segment.options.window_scale.filter(|_| answer);
+        if self.iss != Some(segment.seq) {
+            self.again = self.iss.is_some();
+            self.iss = Some(segment.seq);
+            self.snd_nxt = segment.seq + 1;
+            self.forget_acknowledged();
+            self.shift = shift;
+        } else if answer {
+            self.shift = shift;
+        }
     }
 
-    fn acknowledged(&mut self, pair: Pair, segment: &Segment) {
+    fn forget_acknowledged(&mut self) {
+        (self.ack, self.said) = (None, [None, None]);
+    }
+
+    fn acknowledged(&mut self, pair: Pair, segment: &Segment, is_bare: bool) {
         let syn = segment.flags.contains(Flags::SYN);
         let shift = if syn { 0 } else { self.shift.unwrap_or(0) };
         let edge = segment.ack + (u32::from(segment.window) << shift);
-        if let Some(before) = self.ack.filter(|_| !syn) {
-            assert!(segment.ack.ge(before), "{pair:?} took back an acknowledgement: {segment:?}, {self:?}");
+        if let Some((ack_before, edge_before)) = self.said[usize::from(is_bare)].filter(|_| !syn) {
+            assert!(
+                segment.ack.ge(ack_before),
+                "{pair:?} took back an acknowledgement: {segment:?}, {self:?}"
+            );
             // What is left of a connection in TIME_WAIT tells its window in whole units.
-            let kept = (edge + (1 << shift)).gt(self.edge);
+            let kept = (edge + (1 << shift)).gt(edge_before);
             assert!(kept || self.shift.is_none(), "{pair:?} took back its window: {segment:?}, {self:?}");
         }
-        self.ack = Some(segment.ack);
-        self.edge = edge;
+        self.said[usize::from(is_bare)] = Some((segment.ack, edge));
+        if syn || self.ack.is_none_or(|ack| segment.ack.ge(ack)) {
+            (self.ack, self.edge) = (Some(segment.ack), edge);
+        }
     }
 }

@@ -82,6 +82,26 @@ pub fn around(family: Family, protocol: u8, payload: &[u8]) -> Vec<u8> {
     mend(packet(&ip(family, Protocol(protocol), 0), payload))
 }
 
+/// A frame for the eye: a segment's header and length if there is one in it, and its bytes.
+pub fn text(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let packet = bytes.get(14..).unwrap_or(&[]);
+    let payload = match ipv4::parse(packet, false) {
+        Ok((header, range)) if header.protocol == Protocol::TCP => Some(&packet[range]),
+        Ok(_) => None,
+        Err(_) => ipv6::parse(packet).ok().map(|(_, range)| &packet[range]),
+    };
+    let Some((segment, at)) = payload.and_then(|bytes| tcp::parse(bytes, Verify::Trusted).ok()) else {
+        return hex;
+    };
+    let len = payload.map_or(0, |payload| payload.len() - at);
+    let Segment { source_port, destination_port, seq, ack, flags, window, .. } = segment;
+    format!(
+        "{source_port}>{destination_port} {flags:?} {seq:?} {ack:?} window {window} len {len} {:?} {hex}",
+        segment.options
+    )
+}
+
 /// The segment in a frame of the engine's, and its ports. Panics: it is not valid.
 pub fn read(bytes: &[u8], family: Family) -> Option<(Pair, Segment, Vec<u8>)> {
     let (link, at) = ethernet::parse(bytes).expect("frames out are valid");

@@ -33,6 +33,9 @@ const SECOND: u64 = 1_000 * MS;
 
 const HOST: HostId = World::<Application>::FIRST;
 
+/// What has a run tell each frame and op, for those who look into a fault.
+const TRACE: &str = "CORELANE_FUZZ_TRACE";
+
 /// Give `bytes` to an engine.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
@@ -59,6 +62,10 @@ struct Bench {
     last: [Vec<u8>; 2],
     /// Something whose payload may be anything has come: from here on nothing is known of received bytes.
     tainted: bool,
+    /// The wire has taken fewer frames than it was given.
+    behind: bool,
+    /// Each frame and op is told.
+    told: bool,
 }
 
 impl Bench {
@@ -107,6 +114,8 @@ impl Bench {
             conversations: Conversations::default(),
             last: [Vec::new(), Vec::new()],
             tainted: false,
+            behind: false,
+            told: std::env::var_os(TRACE).is_some(),
         };
         bench.wait(1);
         bench
@@ -122,8 +131,16 @@ impl Bench {
         self.world.run_until(until, |_| false);
     }
 
+    /// Tell what goes by, if told to.
+    fn tell(&self, what: &str, detail: impl FnOnce() -> String) {
+        if self.told {
+            eprintln!("{:>15} ns {what:4} {}", self.now(), detail());
+        }
+    }
+
     /// A frame for the engine, unless the peer's frames are all on their way.
     fn inject(&mut self, bytes: &[u8]) {
+        self.tell("in", || frames::text(bytes));
         let Some(mut frame) = self.pool.take() else { return };
         let Some(room) = frame.append(bytes.len()) else { return };
         room.copy_from_slice(bytes);
@@ -134,10 +151,13 @@ impl Bench {
     /// What must hold after each step.
     fn check(&mut self) {
         let sent: Vec<Vec<u8>> = self.wire.lock().expect("one thread").outbox.drain(..).collect();
+        for bytes in &sent {
+            self.tell("out", || frames::text(bytes));
+        }
         let app = self.world.app_mut(HOST);
         for bytes in sent {
             if let Some((remote, segment, payload)) = frames::read(&bytes, self.family) {
-                self.conversations.sent(remote, &segment, &payload, app.refused);
+                self.conversations.sent(remote, &segment, &payload, app.refused, self.behind);
                 self.last[1] = bytes;
             }
         }

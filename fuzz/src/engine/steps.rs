@@ -235,6 +235,7 @@ impl Bench {
     /// The wire and the application change their ways.
     fn world_changes(&mut self, input: &mut Input<'_>) {
         let choice = input.below(10);
+        self.behind |= choice < 2;
         let mut wire = self.wire.lock().expect("one thread");
         match choice {
             0 => wire.takes = Some(0),
@@ -312,6 +313,7 @@ impl Bench {
             (_, Some(stream)) => option(stream, input),
             _ => Op::timer(stack::time::Instant(self.now() + MS * u64::from(input.byte()))),
         };
+        self.tell("op", || format!("{op:?}"));
         let refused = self.world.lane(HOST).submit(op).is_err();
         self.world.app_mut(HOST).refused |= refused;
         self.wait(0);

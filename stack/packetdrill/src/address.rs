@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use stack::poll::{Errno, Family};
 
+const AF_UNSPEC: u16 = 0;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -26,6 +27,11 @@ pub fn parse(bytes: &[u8]) -> Result<SocketAddr, Errno> {
         }
         _ => Err(Errno::NoFamily),
     }
+}
+
+/// It names no address at all, as a connect does that forgets the peer.
+pub fn is_unspecified(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|bytes| u16::from_ne_bytes(*bytes) == AF_UNSPEC)
 }
 
 /// The same backwards, for a socket of a family: IPv4 addresses are mapped for those of IPv6.

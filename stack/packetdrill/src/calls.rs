@@ -153,7 +153,15 @@ pub unsafe extern "C" fn connect(
     // SAFETY: an address of this length, as connect() takes it.
     let bytes = unsafe { input(address.cast(), len as usize) };
     let work = |mut guard: Guard<'_>, _| {
-        let address = address::parse(bytes?)?;
+        let bytes = bytes?;
+        if address::is_unspecified(bytes) {
+            let forgotten = guard.with(|world| {
+                let descriptor = world.socket(fd)?;
+                world.poller.disconnect(&mut world.lane, descriptor)
+            });
+            return forgotten.map(|()| 0);
+        }
+        let address = address::parse(bytes)?;
         let at_most = patience(guard.world(), fd, false, false)?;
         let begun = guard.with(|world| {
             let descriptor = world.socket(fd)?;

@@ -271,7 +271,7 @@ fn close_and_getsockopt_of_libc_know_our_numbers() {
 
 #[test]
 fn datagrams_come_and_go() {
-    // Shows UDP: a bound socket, an answer to who sent, truncation, and the unreachable port.
+    // Shows UDP: a bound socket, an answer to who sent, truncation, one peer and none again, and the unreachable port.
     let host = Host::new();
     let socket = host.datagram_socket();
     assert_eq!(host.bind(socket, LOCAL, 7000), Ok(0));
@@ -291,6 +291,17 @@ fn datagrams_come_and_go() {
     assert_eq!(host.send_to(socket, b"pong", REMOTE, 9000), Ok(4));
     let (_, packet) = host.sniff().unwrap();
     assert_eq!((packet[9], &packet[28..]), (17, &b"pong"[..]));
+    assert_eq!(host.write(socket, b"x"), Err(libc::EDESTADDRREQ));
+    // With a peer: what others send is refused, until the socket forgets it.
+    assert_eq!(host.connect(socket, REMOTE, 9001), Ok(0));
+    assert_eq!(host.write(socket, b"mine"), Ok(4));
+    let (_, packet) = host.sniff().unwrap();
+    assert_eq!((&packet[20..24], &packet[28..]), (&[0x1b, 0x58, 0x23, 0x29][..], &b"mine"[..]));
+    host.inject(&datagram(7000));
+    assert_eq!(host.sniff().unwrap().1[9], 1);
+    assert_eq!(host.disconnect(socket), Ok(0));
+    host.inject(&datagram(7000));
+    assert_eq!(host.recv(socket, 100, 0), Ok(b"ping".to_vec()));
     assert_eq!(host.write(socket, b"x"), Err(libc::EDESTADDRREQ));
     host.inject(&datagram(7001));
     let (_, packet) = host.sniff().unwrap();

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::Engine;
 use super::flows::{Birth, Kind};
 use super::segments::Arrived;
-use super::udp::{equals_of, listening_for};
+use super::udp_sockets::{equals_of, listening_for};
 use crate::config::{Congestion, SynCookies};
 use crate::ip::KeyedHash;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};

@@ -13,12 +13,13 @@ use hashbrown::HashMap;
 
 use super::Engine;
 use super::receive::Parsed;
-use super::udp::listening_for;
+use super::udp_sockets::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
 use crate::socket::{LaneId, NetworkChange};
 use crate::tcp::isn::{Secret, Tuple};
+use crate::tcp::source_port::PORTS;
 use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
 /// Most lanes of a runtime: the sets of lanes in the tables are words of as many bits.
@@ -104,6 +105,13 @@ pub enum Message {
         /// It is.
         open: bool,
     },
+    /// A UDP socket here has a peer, or no longer, whose datagrams may come to you.
+    Pair {
+        /// Both ends.
+        tuple: Tuple,
+        /// It has.
+        lives: bool,
+    },
 }
 
 /// Where connections are at home.
@@ -124,6 +132,8 @@ pub struct Mesh {
     claims: HashMap<Tuple, LaneId, KeyedHash>,
     listeners: HashMap<SocketAddr, u64, KeyedHash>,
     udp: HashMap<SocketAddr, u64, KeyedHash>,
+    /// UDP sockets with a peer that live elsewhere.
+    pairs: HashMap<Tuple, LaneId, KeyedHash>,
     /// Of the message that is being taken in: who sent it, and lanes it has left.
     came: Option<(LaneId, u8)>,
     /// Frames whose hash has been compared with the computed one.
@@ -142,10 +152,10 @@ const COMPARED_MAX: u32 = 4096;
 
 impl Homes {
     /// The home of a connection whose local address is on `interface`: by that one its frames come as a rule.
-    fn of(&self, secret: &Secret, interface: u8, tuple: &Tuple) -> LaneId {
+    fn of(&self, secret: &Secret, transport: Transport, interface: u8, tuple: &Tuple) -> LaneId {
         let queue = self
             .table(interface)
-            .and_then(|table| Some(table.queue(table.hash(Transport::Tcp, tuple.remote, tuple.local)?)));
+            .and_then(|table| Some(table.queue(table.hash(transport, tuple.remote, tuple.local)?)));
         match queue.and_then(|queue| u8::try_from(queue).ok()).filter(|queue| *queue < self.lanes) {
             Some(queue) => LaneId(queue),
             None => self.pick(secret.flow_key(tuple).hash),
@@ -187,6 +197,7 @@ impl Mesh {
             claims: HashMap::with_hasher(hash),
             listeners: HashMap::with_hasher(hash),
             udp: HashMap::with_hasher(hash),
+            pairs: HashMap::with_hasher(hash),
             came: None,
             compared: 0,
         }
@@ -197,9 +208,9 @@ impl Mesh {
         self.homes.lanes <= 1
     }
 
-    /// Connections at home here that live elsewhere.
+    /// Connections at home here that live elsewhere, and UDP sockets with a peer there.
     pub fn claims(&self) -> usize {
-        self.claims.len()
+        self.claims.len() + self.pairs.len()
     }
 
     fn tell(&mut self, lane: LaneId, message: Message) {
@@ -288,7 +299,19 @@ impl Engine {
             }
             Message::Cookies => self.hear_of_cookies(),
             Message::Network(change) => self.hear_of_change(&change),
-            Message::Udp { address, open } => note(&mut self.mesh.udp, address, from, open),
+            Message::Udp { address, open } => {
+                note(&mut self.mesh.udp, address, from, open);
+                if open {
+                    self.tell_pairs_at(address);
+                }
+            }
+            Message::Pair { tuple, lives: true } => drop(self.mesh.pairs.insert(tuple, from)),
+            Message::Pair { tuple, lives: false } => {
+                // Two lanes may have been asked for the same: one that ends does not end the other.
+                if self.mesh.pairs.get(&tuple) == Some(&from) {
+                    self.mesh.pairs.remove(&tuple);
+                }
+            }
         }
         None
     }
@@ -304,7 +327,7 @@ impl Engine {
         if mesh.is_alone() {
             return None;
         }
-        let home = self.home(tuple);
+        let home = self.home(Transport::Tcp, tuple);
         if home != mesh.homes.me {
             return Some(home).filter(|home| !mesh.is_final(*home));
         }
@@ -318,12 +341,34 @@ impl Engine {
         other.filter(|_| mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX))
     }
 
-    /// Which lane has a UDP socket for a destination that this one has none for.
-    pub(super) fn elsewhere_udp(&self, local: SocketAddr, remote: SocketAddr) -> Option<LaneId> {
-        let hash =
-            self.secret.flow_hash(self.secret.addresses(&Tuple { local, remote }), u32::from(remote.port()));
-        let other = self.mesh.others_with(lookup(&self.mesh.udp, local), hash)?;
-        self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other)
+    /// Which lane has a UDP socket for a datagram that this one has none for, or would have drawn its port.
+    pub(super) fn elsewhere_udp(&self, tuple: &Tuple) -> Option<LaneId> {
+        if self.mesh.is_alone() {
+            return None;
+        }
+        let hash = self.secret.flow_hash(self.secret.addresses(tuple), u32::from(tuple.remote.port()));
+        if let Some(other) = self.mesh.others_with(lookup(&self.mesh.udp, tuple.local), hash) {
+            return self.mesh.came.is_none_or(|(_, hops)| hops < HOPS_MAX - 1).then_some(other);
+        }
+        let home = self.home(Transport::Udp, tuple);
+        let elsewhere = PORTS.contains(&tuple.local.port()) && home != self.mesh.homes.me;
+        Some(home).filter(|home| elsewhere && !self.mesh.is_final(*home))
+    }
+
+    /// Which lane has a UDP socket with this peer, as it has told, if a datagram may still go there.
+    pub(super) fn paired_elsewhere(&self, tuple: &Tuple) -> Option<LaneId> {
+        let lane = self.mesh.pairs.get(tuple).copied()?;
+        (!self.mesh.is_final(lane)).then_some(lane)
+    }
+
+    /// Another lane has told of a UDP socket between these ends.
+    pub(super) fn is_paired_elsewhere(&self, tuple: &Tuple) -> bool {
+        self.mesh.pairs.contains_key(tuple)
+    }
+
+    /// Another lane has a UDP socket that receives there from anybody.
+    pub(super) fn is_bound_elsewhere(&self, local: SocketAddr) -> bool {
+        lookup(&self.mesh.udp, local).is_some()
     }
 
     /// Which lane joins the fragments of a datagram, if it is another.
@@ -410,11 +455,11 @@ impl Engine {
     }
 
     /// The lane that a connection is at home on.
-    fn home(&self, tuple: &Tuple) -> LaneId {
+    fn home(&self, transport: Transport, tuple: &Tuple) -> LaneId {
         // With one interface there is nothing to look for.
         let interface =
             if self.ports.len() == 1 { 0 } else { self.routes.interface_of(tuple.local.ip()).unwrap_or(0) };
-        self.mesh.homes.of(&self.secret, interface, tuple)
+        self.mesh.homes.of(&self.secret, transport, interface, tuple)
     }
 
     /// A connection at home on another lane begins or ends here.
@@ -422,13 +467,18 @@ impl Engine {
         if self.mesh.is_alone() {
             return;
         }
-        let home = self.home(tuple);
+        let home = self.home(Transport::Tcp, tuple);
         self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
     }
 
     /// Replies to a connection come to this lane by themselves.
     pub(super) fn is_home(&self, tuple: &Tuple) -> bool {
-        self.mesh.is_alone() || self.home(tuple) == self.mesh.homes.me
+        self.mesh.is_alone() || self.home(Transport::Tcp, tuple) == self.mesh.homes.me
+    }
+
+    /// So do datagrams.
+    pub(super) fn is_home_udp(&self, tuple: &Tuple) -> bool {
+        self.mesh.is_alone() || self.home(Transport::Udp, tuple) == self.mesh.homes.me
     }
 
     /// A listener or a UDP socket opened or closed here.
@@ -439,6 +489,11 @@ impl Engine {
     /// See `tell_of_listener`.
     pub(super) fn tell_of_udp(&mut self, address: SocketAddr, open: bool) {
         self.mesh.tell_all(|| Message::Udp { address, open });
+    }
+
+    /// A UDP socket here has a peer, or no longer.
+    pub(super) fn tell_of_pair(&mut self, tuple: &Tuple, lives: bool) {
+        self.mesh.tell_all(|| Message::Pair { tuple: *tuple, lives });
     }
 
     /// As traffic starts, see whether the port's hash is the one its key gives.
@@ -493,7 +548,9 @@ mod tests {
         let count = |rss| {
             let homes = Homes { me: LaneId(0), lanes: 4, rss: vec![None, rss] };
             let mut counts = [0; 4];
-            (1..=4000).for_each(|port| counts[usize::from(homes.of(&secret, 1, &tuple(port)).0)] += 1);
+            (1..=4000).for_each(|port| {
+                counts[usize::from(homes.of(&secret, Transport::Tcp, 1, &tuple(port)).0)] += 1
+            });
             counts
         };
         assert!(count(None).iter().all(|count| (800..1200).contains(count)), "{:?}", count(None));

@@ -14,7 +14,7 @@
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
-//! | `udp` | UDP sockets and their datagrams |
+//! | `udp`, `udp_sockets` | datagrams of UDP; the sockets, their ports and peers |
 //! | `packets_ipv6` | the same of IPv6: extension headers, ICMPv6, fragments |
 //! | `discovery` | neighbours and addresses of IPv6 |
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
@@ -39,6 +39,7 @@ mod receive;
 mod segments;
 mod transmit;
 mod udp;
+mod udp_sockets;
 
 #[cfg(test)]
 mod tests;
@@ -60,7 +61,7 @@ use self::path_mtus::Ways;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
 use self::transmit::Paths;
-use self::udp::UdpSockets;
+use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
@@ -238,7 +239,7 @@ impl Engine {
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
-            source_ports: SourcePorts::new(&secret),
+            source_ports: SourcePorts::new(&secret, lane),
             deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
@@ -248,7 +249,7 @@ impl Engine {
             paths: Paths::new(hash),
             fragments: Reassembler::new(),
             fragment_output: fragment::Output::default(),
-            identifications: fragment::Identifications::new(hash),
+            identifications: fragment::Identifications::new(hash, lane.0, config.lanes),
             responder: Responder::hard_to_reckon_with(secret.dice()),
             large: Pool::packets(LARGE_FRAMES),
             mesh: Mesh::new(lane, config.lanes, rss, hash),

@@ -87,7 +87,8 @@ impl Engine {
             Action::Send { stream, payload, notify, more } => {
                 self.send_op(stream, payload, notify, more, queue, tag);
             }
-            Action::Bind { address } => self.bind(address, queue, tag),
+            Action::Bind { address, peer } => self.bind(address, peer, queue, tag),
+            Action::SetPeer { socket, peer } => self.set_peer(socket, peer, queue, tag),
             Action::SendTo { socket, to, payload, notify } => {
                 self.send_to(socket, to, payload, notify, queue, tag)
             }

@@ -1,12 +1,13 @@
 //! What lanes know of the sizes that ways take, who tells it and who heeds it: ICMP errors about packets of ours, and
 //! connections that have found out by themselves. How they do that is in `tcp::mtu`.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use super::Engine;
 use super::flows::Kind;
 use super::mesh::Message;
 use super::packets::tuple_of;
+use super::udp_sockets::Place;
 use crate::ip::KeyedHash;
 use crate::ip::icmp::{ErrorKind, IcmpError};
 use crate::ip::path_mtu::{self, Known, PathMtus};
@@ -115,10 +116,11 @@ impl Engine {
     /// An error about a datagram: for the socket that it left by.
     fn on_datagram_error(&mut self, error: &IcmpError) -> Result<Option<LaneId>, DropReason> {
         let quoted = &error.quoted;
-        let local = SocketAddr::new(quoted.local, quoted.local_port);
-        let remote = SocketAddr::new(quoted.remote, quoted.remote_port);
-        let Some(slot) = self.udp.find(local) else {
-            return self.elsewhere_udp(local, remote).map(Some).ok_or(DropReason::IcmpNoFlow);
+        let tuple = tuple_of(quoted);
+        let slot = match self.place_of_datagram(&tuple) {
+            Place::Here(slot) => slot,
+            Place::There(lane) => return Ok(Some(lane)),
+            Place::Nowhere => return Err(DropReason::IcmpNoFlow),
         };
         let told = match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => {
@@ -129,7 +131,7 @@ impl Engine {
             ErrorKind::Unreachable { .. } | ErrorKind::TimeExceeded => OpError::Unreachable,
             ErrorKind::ParameterProblem => return Ok(None),
         };
-        self.tell_of_datagram_error(slot, remote, told);
+        self.tell_of_datagram_error(slot, tuple.remote, told);
         Ok(None)
     }
 

@@ -122,10 +122,11 @@ impl Paths {
 }
 
 impl Engine {
-    /// Let every flow with something to say say it.
+    /// Let every flow with something to say say it. True if one could: a port that is behind, or a pool that is empty, is
+    /// no reason to stay awake.
     pub fn output(&mut self) -> bool {
         let mut dirty = core::mem::take(&mut self.dirty);
-        let busy = !dirty.is_empty();
+        let (asked, sent) = (dirty.len(), self.counters.segments_sent);
         for slot in dirty.drain(..) {
             if let Some(hot) = self.flows.hot_mut(slot) {
                 hot.flags &= !flag::DIRTY;
@@ -133,6 +134,7 @@ impl Engine {
             self.output_flow(slot);
             self.arm(slot);
         }
+        let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
         if self.dirty.is_empty() {
             self.dirty = dirty;
         }

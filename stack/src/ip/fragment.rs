@@ -385,21 +385,25 @@ impl Iterator for Plan {
 /// Identifications for datagrams that may be fragmented.
 ///
 /// Source: RFC 6864 section 4, and RFC 7739 section 5.3: a counter for each hash of the addresses, offset by
-/// another hash, so that nobody can guess another pair's.
+/// another hash, so that nobody can guess another pair's. Lanes, which send from the same addresses, share them out.
 #[derive(Debug)]
 pub struct Identifications {
     hash: KeyedHash,
     counters: Vec<u32>,
+    /// Which one of so many in a row is this lane's. A power of two, so that it stays so when numbers wrap.
+    lane: u32,
+    every: u32,
 }
 
 impl Identifications {
     /// Counters: a pair shares its counter with one in so many others. A power of two.
     const COUNTERS: usize = 1024;
 
-    /// Counters under this key.
+    /// Counters under this key, the same for all of so many lanes, for one of them.
     #[must_use]
-    pub fn new(hash: KeyedHash) -> Self {
-        Self { hash, counters: vec![0; Self::COUNTERS] }
+    pub fn new(hash: KeyedHash, lane: u8, lanes: u8) -> Self {
+        let every = u32::from(lanes).next_power_of_two();
+        Self { hash, counters: vec![0; Self::COUNTERS], lane: lane.into(), every }
     }
 
     /// The next identification between these hosts.
@@ -423,7 +427,7 @@ impl Identifications {
         let at = usize::from(u16::from_be_bytes([c, d])) & (Self::COUNTERS - 1);
         let Some(counter) = self.counters.get_mut(at) else { return offset };
         *counter = counter.wrapping_add(1);
-        counter.wrapping_add(offset)
+        counter.wrapping_mul(self.every).wrapping_add(self.lane).wrapping_add(offset)
     }
 }
 

@@ -449,7 +449,7 @@ impl Lane {
                 None => return,
             },
             Event::Writable { stream } => Event::Writable { stream },
-            Event::Bound { socket, local } => Event::Bound { socket, local },
+            Event::Bound { socket, local, peer } => Event::Bound { socket, local, peer },
             Event::Datagram { socket, from, data } => {
                 Event::Datagram { socket, from, data: received(socket.into(), data) }
             }
@@ -512,7 +512,8 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
         Action::Send { stream, payload, notify, more } => {
             Action::Send { stream, payload: lent.lend(payload, Some(stream), tag), notify, more }
         }
-        Action::Bind { address } => Action::Bind { address },
+        Action::Bind { address, peer } => Action::Bind { address, peer },
+        Action::SetPeer { socket, peer } => Action::SetPeer { socket, peer },
         Action::SendTo { socket, to, payload, notify } => {
             Action::SendTo { socket, to, payload: lent.lend(payload, None, tag), notify }
         }

@@ -1,12 +1,12 @@
 //! Reading and writing of datagrams. Streams are in `transfer`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use super::open::of_family;
+use super::open::{any_of, of_family};
 use super::socket::Socket;
-use super::{Asked, Descriptor, Errno, Family, Flags, Kind, Poller};
+use super::{Asked, Descriptor, Errno, Flags, Kind, Poller};
 use crate::lane::Lane;
 use crate::socket::{Action, Op};
 
@@ -18,19 +18,35 @@ impl Poller {
         descriptor: Descriptor,
         local: SocketAddr,
     ) -> Result<(), Errno> {
-        self.submit(lane, descriptor, Asked::Main, Op::bind(local))?;
+        self.ask_for_address(lane, descriptor, Op::bind(local))
+    }
+
+    /// An op that is answered by the socket's addresses.
+    fn ask_for_address(&mut self, lane: &mut Lane, descriptor: Descriptor, op: Op) -> Result<(), Errno> {
+        let socket = self.socket_mut(descriptor)?;
+        // The addresses that come back are the answer, and what waits to be told is none.
+        let (local, waiting) = (socket.local.take(), socket.error.take());
+        let asked = self.submit(lane, descriptor, Asked::Main, op);
+        let mut result = asked.and(Err(Errno::NoBuffers));
         for _ in 0..super::ANSWER_TURNS_MAX {
+            if asked.is_err() {
+                break;
+            }
             self.turn(lane);
             let socket = self.socket_mut(descriptor)?;
-            if socket.udp.is_some() {
-                return Ok(());
+            if socket.local.is_some() {
+                result = Ok(());
+                break;
             }
             if let Some(error) = socket.error.take() {
                 (socket.read_shut, socket.write_shut) = (false, false);
-                return Err(error);
+                result = Err(error);
+                break;
             }
         }
-        Err(Errno::NoBuffers)
+        let socket = self.socket_mut(descriptor)?;
+        (socket.local, socket.error) = (socket.local.or(local), socket.error.or(waiting));
+        result
     }
 
     fn bind_if_needed(&mut self, lane: &mut Lane, descriptor: Descriptor) -> Result<(), Errno> {
@@ -38,25 +54,39 @@ impl Poller {
         if socket.udp.is_some() {
             return Ok(());
         }
-        let any = match socket.family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        self.bind_datagram(lane, descriptor, SocketAddr::new(any, 0))
+        let any = SocketAddr::new(any_of(socket.family), 0);
+        self.bind_datagram(lane, descriptor, any)
     }
 
-    /// Name the one peer of a datagram socket.
+    /// Name the one peer of a datagram socket, or another one.
     pub(super) fn connect_datagram(
         &mut self,
         lane: &mut Lane,
         descriptor: Descriptor,
         peer: SocketAddr,
     ) -> Result<(), Errno> {
-        self.bind_if_needed(lane, descriptor)?;
-        let socket = self.socket_mut(descriptor)?;
-        socket.remote = Some(peer);
-        socket.datagrams.retain(|(from, _)| *from == peer);
+        let socket = self.socket(descriptor)?;
+        let op = match socket.udp {
+            Some(udp) => Op::set_peer(udp, Some(peer)),
+            None => Op::connect_udp_from(SocketAddr::new(any_of(socket.family), 0), peer),
+        };
+        self.ask_for_address(lane, descriptor, op)?;
+        self.socket_mut(descriptor)?.datagrams.retain(|(from, _)| *from == peer);
         Ok(())
+    }
+
+    /// Forget the one peer of a datagram socket, as a connect to `AF_UNSPEC` does. Its port stays.
+    ///
+    /// Errors: `NotSupported` of a stream; `AddressInUse` if another socket is bound to the port meanwhile.
+    pub fn disconnect(&mut self, lane: &mut Lane, descriptor: Descriptor) -> Result<(), Errno> {
+        let socket = self.socket(descriptor)?;
+        match socket.udp {
+            _ if socket.kind != Kind::Datagram => Err(Errno::NotSupported),
+            Some(udp) if socket.remote.is_some() => {
+                self.ask_for_address(lane, descriptor, Op::set_peer(udp, None))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The oldest datagram: how much of it was copied, how long it is, and who sent it. What does not fit is lost.
@@ -92,8 +122,9 @@ impl Poller {
             return Err(Errno::BrokenPipe);
         }
         let to = match to {
-            Some(to) => of_family(socket.family, to)?,
-            None => socket.remote.ok_or(Errno::DestinationRequired)?,
+            Some(to) => Some(of_family(socket.family, to)?),
+            None if socket.remote.is_none() => return Err(Errno::DestinationRequired),
+            None => None,
         };
         let udp = socket.udp.ok_or(Errno::Invalid)?;
         if bytes.len() > DATAGRAM_BYTES_MAX {

@@ -39,6 +39,10 @@ impl Poller {
         }
         let (kind, address) = (socket.kind, of_family(socket.family, address)?);
         let wanted = SocketAddr::new(address.ip(), address.port());
+        if kind == Kind::Datagram && wanted.port() == 0 {
+            // The lane draws one.
+            return self.bind_datagram(lane, descriptor, wanted);
+        }
         let local = if wanted.port() == 0 { self.free_port(descriptor, wanted)? } else { wanted };
         if self.conflicts(descriptor, local)? {
             return Err(Errno::AddressInUse);
@@ -56,6 +60,23 @@ impl Poller {
     /// The address is one of this host's, or any; so is every address where nobody has said which there are.
     fn is_local(&self, ip: IpAddr) -> bool {
         ip.is_unspecified() || self.addresses.is_empty() || self.addresses.contains(&ip)
+    }
+
+    /// A socket's own address: of every address and port zero before it has one.
+    ///
+    /// Errors: there is no such socket.
+    pub fn local_name(&self, descriptor: Descriptor) -> Result<SocketAddr, Errno> {
+        let socket = self.socket(descriptor)?;
+        Ok(socket.local.unwrap_or(SocketAddr::new(any_of(socket.family), 0)))
+    }
+
+    /// The address of a socket's peer.
+    ///
+    /// Errors: `NotConnected` if it has none.
+    pub fn peer_name(&self, descriptor: Descriptor) -> Result<SocketAddr, Errno> {
+        let socket = self.socket(descriptor)?;
+        let connected = socket.kind == Kind::Datagram || socket.phase == Phase::Open;
+        socket.remote.filter(|_| connected).ok_or(Errno::NotConnected)
     }
 
     fn free_port(&mut self, descriptor: Descriptor, wanted: SocketAddr) -> Result<SocketAddr, Errno> {
@@ -235,7 +256,7 @@ pub(super) fn of_family(family: Family, address: SocketAddr) -> Result<SocketAdd
     }
 }
 
-fn any_of(family: Family) -> IpAddr {
+pub(super) fn any_of(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -331,9 +331,10 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             socket.local = Some(local);
             Readiness::NONE
         }
-        Event::Bound { socket: udp, local } => {
+        Event::Bound { socket: udp, local, peer } => {
             socket.udp = Some(udp);
             socket.local = Some(local);
+            socket.remote = peer;
             Readiness::NONE
         }
         Event::Received { data, .. } => {

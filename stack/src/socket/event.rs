@@ -93,12 +93,14 @@ pub enum Event<D = Received, P = Payload> {
         /// The connection.
         stream: Stream,
     },
-    /// A UDP socket is open.
+    /// A UDP socket is open, or has the peer that `set_peer` asked for.
     Bound {
         /// The socket.
         socket: Udp,
         /// Where it receives.
         local: SocketAddr,
+        /// The only one it exchanges datagrams with; `None`: anybody.
+        peer: Option<SocketAddr>,
     },
     /// A datagram.
     Datagram {
@@ -182,7 +184,7 @@ pub enum OpError {
     AddressInUse,
     /// The address is not one of this host's.
     AddressNotAvailable,
-    /// Every source port towards that peer is taken.
+    /// Every port to choose from is taken: towards that peer, or at that address.
     NoPorts,
     /// A bound of the lane is reached: sockets, or memory.
     NoRoom,
@@ -194,7 +196,7 @@ pub enum OpError {
     TimedOut,
     /// No way to the peer.
     Unreachable,
-    /// The direction is closed, or not open yet.
+    /// The direction is closed, or not open yet; or a UDP socket has no peer to send to.
     NotOpen,
     /// A datagram larger than the address family carries.
     TooLong,
@@ -212,13 +214,13 @@ impl fmt::Display for OpError {
             OpError::WrongKind => "the socket is of another kind",
             OpError::AddressInUse => "something listens on that address already",
             OpError::AddressNotAvailable => "the address is not one of this host's",
-            OpError::NoPorts => "every source port towards that peer is taken",
+            OpError::NoPorts => "every port to choose from is taken",
             OpError::NoRoom => "the lane's bound on sockets or memory is reached",
             OpError::Refused => "connection refused",
             OpError::Reset => "connection reset by the peer",
             OpError::TimedOut => "timed out",
             OpError::Unreachable => "no way to the peer",
-            OpError::NotOpen => "that direction of the connection is not open",
+            OpError::NotOpen => "that direction is not open, or nobody is named to send to",
             OpError::TooLong => "the datagram is too long",
             OpError::Cancelled => "cancelled",
             OpError::Denied => "not the application's to name",

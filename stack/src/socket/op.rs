@@ -1,6 +1,6 @@
 //! Ops: what an application asks of its lane. What comes back is in `event.rs`.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use super::{LaneId, Payload, QueueId, SocketId, Stream, Tag, Udp};
@@ -60,15 +60,25 @@ pub enum Action<P = Payload> {
     },
     /// Receive datagrams until closed. Multishot: `Bound`, then `Datagram` each.
     Bind {
-        /// Where to receive; port zero takes a free one.
+        /// Where to receive; port zero takes a free one. With a peer an unspecified address is the one towards it, and
+        /// port zero one whose replies come to this lane.
         address: SocketAddr,
+        /// The only one to exchange datagrams with; `None`: anybody.
+        peer: Option<SocketAddr>,
+    },
+    /// Name the only peer of a UDP socket, name another, or forget it. → `Bound`, with what holds from here on.
+    SetPeer {
+        /// The socket.
+        socket: Udp,
+        /// The peer; `None`: anybody again.
+        peer: Option<SocketAddr>,
     },
     /// Send one datagram. `SentTo` if `notify`.
     SendTo {
         /// The socket.
         socket: Udp,
-        /// The peer.
-        to: SocketAddr,
+        /// To whom; `None`: to the socket's peer.
+        to: Option<SocketAddr>,
         /// The datagram's bytes.
         payload: P,
         /// Say when it was handed to the port.
@@ -170,7 +180,29 @@ impl Op {
 
     /// Receive datagrams.
     pub fn bind(address: SocketAddr) -> Op {
-        Op::new(Action::Bind { address })
+        Op::new(Action::Bind { address, peer: None })
+    }
+
+    /// Exchange datagrams with one peer, from any address and port of ours. Only what it sends is received, before any
+    /// socket that is merely bound to that port; ICMP errors about what was sent to it come as `DatagramError`.
+    pub fn connect_udp(peer: SocketAddr) -> Op {
+        let any: IpAddr = match peer.ip().to_canonical() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Op::connect_udp_from(SocketAddr::new(any, 0), peer)
+    }
+
+    /// Exchange datagrams with one peer, from this address and port; an unspecified address or port zero: any. Several
+    /// such sockets may share a port, with each other and with one that is bound to it, each with a peer of its own.
+    pub fn connect_udp_from(address: SocketAddr, peer: SocketAddr) -> Op {
+        Op::new(Action::Bind { address, peer: Some(peer) })
+    }
+
+    /// Name the only peer of a UDP socket, name another, or with `None` forget it. What was delivered before may still be
+    /// others'.
+    pub fn set_peer(socket: Udp, peer: Option<SocketAddr>) -> Op {
+        Op::new(Action::SetPeer { socket, peer })
     }
 
     /// Be told at a time.
@@ -180,7 +212,12 @@ impl Op {
 
     /// Send a datagram.
     pub fn send_to(socket: Udp, to: SocketAddr, payload: impl Into<Payload>) -> Op {
-        Op::new(Action::SendTo { socket, to, payload: payload.into(), notify: false })
+        Op::new(Action::SendTo { socket, to: Some(to), payload: payload.into(), notify: false })
+    }
+
+    /// Send a datagram to the socket's one peer.
+    pub fn send_to_peer(socket: Udp, payload: impl Into<Payload>) -> Op {
+        Op::new(Action::SendTo { socket, to: None, payload: payload.into(), notify: false })
     }
 
     /// Change an option of a socket.

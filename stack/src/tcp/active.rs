@@ -4,6 +4,7 @@
 use super::loss::LossState;
 use super::receive::Reassembly;
 use super::send::NONE;
+use super::skip::Skips;
 use crate::wire::tcp::SackBlock;
 
 /// What a connection needs while segments are missing.
@@ -13,6 +14,8 @@ pub struct Active {
     pub reassembly: Reassembly,
     /// What is known of what we sent.
     pub loss: LossState,
+    /// Ways past ranges of it that need no look.
+    pub skips: Skips,
     /// What came twice, until the next acknowledgement tells of it (RFC 2883).
     pub dsack: Option<SackBlock>,
 }
@@ -50,6 +53,11 @@ impl Actives {
         })
     }
 
+    /// The part of an index, for changing, if it is in use.
+    pub fn of(&mut self, index: u32) -> Option<&mut Active> {
+        self.slots.get_mut(index as usize)
+    }
+
     /// The part of an index that is in use, for changing.
     pub fn get_mut(&mut self, index: u32) -> &mut Active {
         &mut self.slots[index as usize]
@@ -59,6 +67,7 @@ impl Actives {
     pub fn remove(&mut self, index: u32) {
         if let Some(active) = self.slots.get_mut(index as usize) {
             (active.loss, active.dsack) = (LossState::NONE, None);
+            active.skips.reset();
             active.reassembly.clear(&mut Vec::new());
             self.free.push(index);
         }

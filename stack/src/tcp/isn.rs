@@ -46,6 +46,7 @@ enum Purpose {
     Cookie = 7,
     PortStep = 8,
     Dice = 9,
+    PortDraw = 10,
 }
 
 /// What the flow table is searched by.
@@ -136,6 +137,16 @@ impl Secret {
         hasher.write_u8(Purpose::PortStep as u8);
         hasher.write_u64(counter);
         (hasher.finish() >> 32) as u32
+    }
+
+    /// The words that ports are drawn by, one for each draw of each lane.
+    pub fn port_draw(&self, lane: u8, draw: u64) -> u64 {
+        let [a, b, ..] = self.0;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        hasher.write_u8(Purpose::PortDraw as u8);
+        hasher.write_u8(lane);
+        hasher.write_u64(draw);
+        hasher.finish()
     }
 
     /// Where the dice begin that make limits hard to reckon with.

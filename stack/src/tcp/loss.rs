@@ -1,6 +1,7 @@
 //! Loss: when a repair begins and ends, and what is lost where SACK does not tell. What SACK reports is `sack`'s
 //! business, what follows from its times `rack`'s, what goes out `output`'s, how far the window falls `congestion`'s.
 
+use super::active::Active;
 use super::congestion::validation;
 use super::prr::{self, Prr};
 use super::rack::{self, DUPLICATES, Found, Rack};
@@ -324,7 +325,8 @@ pub fn on_too_big(connection: &mut Connection) {
         index = cell.next;
     }
     connection.cold.recover = connection.hot.snd_nxt;
-    let loss = &mut connection.active_mut().loss;
+    let Active { loss, skips, .. } = connection.active_mut();
+    skips.forget_losses();
     (loss.lost, loss.again) = (lost, 0);
     (loss.phase, loss.frto, loss.undo) = (Phase::Loss, Frto::Off, None);
     connection.refresh_decline();
@@ -372,6 +374,8 @@ fn lose_oldest(connection: &mut Connection) -> u32 {
     }
     cell.marks |= mark::LOST;
     let len = cell.len;
-    connection.active_mut().loss.lost += len;
+    let Active { loss, skips, .. } = connection.active_mut();
+    skips.forget_losses();
+    loss.lost += len;
     len
 }

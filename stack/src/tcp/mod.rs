@@ -15,7 +15,7 @@
 //! | `mtu` | which size of segments the path takes |
 //! | `ecn` | what was marked, and how both ends tell each other |
 //! | `urgent` | where urgent data ends |
-//! | `send`, `receive` | ranges on their way out; ranges beyond RCV.NXT |
+//! | `send`, `skip`, `receive` | ranges on their way out, and ways past them; ranges beyond RCV.NXT |
 //! | `listen`, `time_wait` | compact types for connections that are not yet, or no longer |
 //! | `cookie` | the first of these in the numbers of a SYN-ACK, and remembered nowhere |
 //! | `challenge`, `source_port` | how often strangers are answered; which ports a connect tries |
@@ -45,6 +45,7 @@ pub mod receive;
 pub mod rtt;
 pub mod sack;
 pub mod send;
+mod skip;
 pub mod source_port;
 pub mod state;
 pub mod tally;

@@ -68,14 +68,32 @@ fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
     if !forced && (frto == Frto::New || connection.pipe() >= connection.hot.cwnd) {
         return None;
     }
-    let unsent = connection.hot.unsent;
-    let first = connection
-        .cells
-        .from(connection.hot.head)
-        .take_while(|(index, _)| *index != unsent)
-        .find(|(_, cell)| cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED))?
-        .0;
+    let first = first_lost(connection)?;
     Some(again_from(connection, first, false))
+}
+
+/// The first range that is lost and was not sent again.
+pub(super) fn first_lost(connection: &mut Connection) -> Option<u32> {
+    let mut skips = connection.take_skips();
+    let unsent = connection.hot.unsent;
+    let (mut index, mut found) = (skips.lost_from(connection.cells).unwrap_or(connection.hot.head), None);
+    while index != unsent
+        && let Some(cell) = connection.cells.get(index)
+    {
+        if cell.is(mark::SACKED) {
+            let past = skips.past_sacked(connection.cells, cell.start());
+            index = past.map_or(cell.next, |(_, behind)| behind);
+            continue;
+        }
+        if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
+            skips.set_lost_from(cell, index);
+            found = Some(index);
+            break;
+        }
+        index = cell.next;
+    }
+    connection.keep_skips(skips);
+    found
 }
 
 /// Send the ranges from `first` on again, as many as fit a segment: those that are lost, or with `tail` any. A range is
@@ -111,6 +129,9 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
         if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
             cell.marks |= mark::AGAIN;
             lost += cell.len;
+            if let Some(active) = connection.actives.of(connection.cold.active) {
+                active.skips.note_again(cell);
+            }
         }
         cell.sent_us = now;
         cell.retransmits = cell.retransmits.saturating_add(1);

@@ -1,8 +1,10 @@
 //! RACK (RFC 8985 section 6): a segment is lost when one that was sent later has arrived and reordering was given its
 //! time. What a report newly covers is `sack`'s to say, what follows from a loss `loss`'s.
 
+use super::active::Active;
 use super::sack::News;
 use super::send::{Cell, mark};
+use super::skip::Run;
 use super::state::Connection;
 use crate::wire::tcp::SeqNum;
 
@@ -180,13 +182,21 @@ pub fn detect(connection: &mut Connection) -> Found {
     let now = connection.now.micros;
     let (mut index, unsent) = (connection.hot.head, connection.hot.unsent);
     let (mut found, mut marked, mut again) = (Found::default(), 0, 0);
+    let (mut skips, mut settled) = (connection.take_skips(), None);
     while index != unsent
-        && let Some(cell) = connection.cells.get_mut(index)
+        && let Some(cell) = connection.cells.get(index)
     {
+        let here = index;
         index = cell.next;
         if cell.is(mark::SACKED) || cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
+            let mut run = Run::of(cell, here);
+            if let Some((far, behind)) = skips.past_settled(connection.cells, cell.start()) {
+                (run, index) = (far, behind);
+            }
+            skips.add_settled(Run::extend(&mut settled, run));
             continue;
         }
+        let Some(cell) = connection.cells.get_mut(here) else { break };
         if !rack.is_later_than(cell) {
             // What lies behind in the queue was sent no earlier, so a range that never went again ends the search.
             if cell.retransmits == 0 {
@@ -201,7 +211,11 @@ pub fn detect(connection: &mut Connection) -> Found {
         }
         found.lost += cell.len;
         (marked, again) = (marked + lose(cell), again + taken_again(cell));
+        skips.note_lost(cell, here);
+        skips.add_settled(Run::extend(&mut settled, Run::of(cell, here)));
     }
+    skips.add_settled(settled);
+    connection.keep_skips(skips);
     if found.lost > 0 {
         let loss = &mut connection.active_mut().loss;
         loss.lost += marked;
@@ -255,6 +269,11 @@ pub fn on_timeout(connection: &mut Connection, all: bool) {
         }
         index = cell.next;
     }
-    let loss = &mut connection.active_mut().loss;
+    let Active { loss, skips, .. } = connection.active_mut();
     (loss.sacked, loss.lost, loss.again) = (sacked, lost, again);
+    if all {
+        skips.clear();
+    } else {
+        skips.forget_losses();
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::rack::{self, Arrival};
 use super::send::{Cell, mark};
+use super::skip::{Run, STRIDE, Skips};
 use super::state::{Connection, flag};
 use crate::wire::tcp::{Flags, SackBlock, SackBlocks, Segment, SeqNum};
 
@@ -150,20 +151,69 @@ pub fn update(connection: &mut Connection, blocks: &SackBlocks, news: &mut News)
 
 /// Mark what sorted blocks cover, in one walk.
 fn mark(connection: &mut Connection, blocks: &[SackBlock], news: &mut News) {
-    let (mut index, unsent) = (connection.hot.head, connection.hot.unsent);
-    let (mut lost, mut again, mut blocks) = (0, 0, blocks.iter());
-    let mut block = blocks.next();
-    while index != unsent
-        && let Some(cell) = connection.cells.get_mut(index)
+    let mut skips = connection.take_skips();
+    let (mut index, before) = (connection.hot.head, news.sacked);
+    let mut gone = Gone::default();
+    for block in blocks {
+        index = mark_block(connection, block, index, &mut skips, news, &mut gone);
+    }
+    let fresh = news.sacked - before;
+    if fresh > 0 {
+        let loss = &mut connection.active_mut().loss;
+        loss.sacked += fresh;
+        loss.lost = loss.lost.saturating_sub(gone.lost);
+        loss.again = loss.again.saturating_sub(gone.again);
+    }
+    connection.keep_skips(skips);
+}
+
+/// What ranges were that are reported now.
+#[derive(Clone, Copy, Default)]
+struct Gone {
+    lost: u32,
+    again: u32,
+}
+
+/// Mark what a block covers, from a cell on that does not lie behind its first. Returns the first cell behind.
+fn mark_block(
+    connection: &mut Connection,
+    block: &SackBlock,
+    first: u32,
+    skips: &mut Skips,
+    news: &mut News,
+    gone: &mut Gone,
+) -> u32 {
+    let (SackBlock { left, right }, unsent) = (*block, connection.hot.unsent);
+    let (mut index, mut run, mut steps) = (first, None, 0_u32);
+    if let Some(start) = connection.cells.get(first).map(Cell::start)
+        && let Some((seq, place)) = skips.seek(connection.cells, left)
+        && start.lt(seq)
     {
-        while block.is_some_and(|block| block.right.le(cell.start())) {
-            block = blocks.next();
+        index = place;
+    }
+    while index != unsent
+        && let Some(cell) = connection.cells.get(index)
+        && cell.start().lt(right)
+    {
+        let start = cell.start();
+        if cell.is(mark::SACKED) {
+            let past = skips.past_sacked(connection.cells, start);
+            let (reported, behind) = past.unwrap_or((Run::of(cell, index), cell.next));
+            if let Some(over) = Run::extend(&mut run, reported) {
+                skips.add_sacked(over);
+            }
+            index = behind;
+            continue;
         }
-        let Some(SackBlock { left, right }) = block.copied() else { break };
-        if cell.end.le(left) || cell.is(mark::SACKED) {
+        if cell.end.le(left) {
+            steps += 1;
+            if steps.is_multiple_of(STRIDE) {
+                skips.add_place(start, index);
+            }
             index = cell.next;
             continue;
         }
+        let Some(cell) = connection.cells.get_mut(index) else { break };
         let cut = if cell.start().lt(left) {
             left.since(cell.start())
         } else if cell.end.gt(right) {
@@ -171,10 +221,13 @@ fn mark(connection: &mut Connection, blocks: &[SackBlock], news: &mut News) {
         } else {
             news.arrived(cell, false);
             news.sacked += cell.len;
-            lost += if cell.is(mark::LOST) { cell.len } else { 0 };
-            again += if cell.is(mark::AGAIN) { cell.len } else { 0 };
+            gone.lost += if cell.is(mark::LOST) { cell.len } else { 0 };
+            gone.again += if cell.is(mark::AGAIN) { cell.len } else { 0 };
             cell.marks = cell.marks & !(mark::LOST | mark::AGAIN) | mark::SACKED;
             news.edge = Some(cell.end);
+            if let Some(over) = Run::extend(&mut run, Run::of(cell, index)) {
+                skips.add_sacked(over);
+            }
             index = cell.next;
             continue;
         };
@@ -186,12 +239,10 @@ fn mark(connection: &mut Connection, blocks: &[SackBlock], news: &mut News) {
             index = if done { connection.cells.get(index).map_or(next, |cell| cell.next) } else { next };
         }
     }
-    if news.sacked > 0 {
-        let loss = &mut connection.active_mut().loss;
-        loss.sacked += news.sacked;
-        loss.lost = loss.lost.saturating_sub(lost);
-        loss.again = loss.again.saturating_sub(again);
+    if let Some(run) = run {
+        skips.add_sacked(run);
     }
+    index
 }
 
 /// Cut a range in two, within bounds.

@@ -112,6 +112,9 @@ pub struct Cells {
     free: u32,
     live: usize,
     max: usize,
+    /// How often a cell was looked at.
+    #[cfg(test)]
+    pub looks: core::cell::Cell<usize>,
 }
 
 /// The queue of one flow: its part of the slab.
@@ -139,7 +142,14 @@ impl SendQueue {
 impl Cells {
     /// A slab of at most `max` cells.
     pub fn new(max: usize) -> Cells {
-        Cells { cells: Vec::with_capacity(max.min(4096)), free: NONE, live: 0, max: max.min(NONE as usize) }
+        Cells {
+            cells: Vec::with_capacity(max.min(4096)),
+            free: NONE,
+            live: 0,
+            max: max.min(NONE as usize),
+            #[cfg(test)]
+            looks: core::cell::Cell::new(0),
+        }
     }
 
     /// Cells in use.
@@ -150,12 +160,16 @@ impl Cells {
     /// The cell of an index.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&Cell> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         self.cells.get(index as usize)
     }
 
     /// The cell of an index, for changing.
     #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Cell> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         self.cells.get_mut(index as usize)
     }
 

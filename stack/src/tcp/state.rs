@@ -10,6 +10,7 @@ use super::loss::{LossState, Phase};
 use super::mtu::Search;
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
+use super::skip::Skips;
 use super::tally::Tally;
 use super::ticks::{Now, Ticks};
 use super::urgent::Urgent;
@@ -430,6 +431,24 @@ impl Connection<'_> {
             self.cold.active = self.actives.insert();
         }
         self.actives.get_mut(self.cold.active)
+    }
+
+    /// The ways past ranges that need no look, for a walk; to be given back behind it.
+    pub fn take_skips(&mut self) -> Skips {
+        let una = self.hot.snd_una;
+        if self.cold.active == NONE {
+            return Skips::default();
+        }
+        let mut skips = core::mem::take(&mut self.active_mut().skips);
+        skips.trim(una);
+        skips
+    }
+
+    /// Give them back. Where nothing is amiss there is no use for them.
+    pub fn keep_skips(&mut self, skips: Skips) {
+        if self.cold.active != NONE {
+            self.active_mut().skips = skips;
+        }
     }
 
     /// Give the active part back once nothing is amiss.

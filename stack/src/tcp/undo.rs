@@ -1,6 +1,7 @@
 //! Repairs that were begun for nothing: how that is found out (F-RTO, the Eifel detection, D-SACK) and how the window
 //! gets back what it lost. What begins a repair lives in `loss`.
 
+use super::active::Active;
 use super::loss::Phase;
 use super::sack::News;
 use super::send::{Cell, mark};
@@ -139,7 +140,8 @@ fn clear_marks(connection: &mut Connection) {
         index = *next;
     }
     let sack = connection.is(flag::SACK);
-    let loss = &mut connection.active_mut().loss;
+    let Active { loss, skips, .. } = connection.active_mut();
+    skips.forget_losses();
     (loss.lost, loss.again) = (0, 0);
     if !sack {
         loss.sacked = 0;

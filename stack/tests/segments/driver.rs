@@ -79,6 +79,9 @@ pub struct Recorder {
     pub keeps: bool,
     /// Completions to take before the others are left waiting.
     pub takes: Option<u32>,
+    /// Ops for the other lane, and what it said.
+    pub beside: VecDeque<Op>,
+    pub beside_events: VecDeque<Event>,
 }
 
 impl App for Recorder {
@@ -96,6 +99,15 @@ impl App for Recorder {
                 }
                 event => self.events.push_back(event),
             }
+        }
+    }
+
+    fn run_beside(&mut self, lane: &mut Lane) {
+        for op in self.beside.drain(..) {
+            lane.submit(op).expect("ops fit");
+        }
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            self.beside_events.push_back(done.event);
         }
     }
 }
@@ -243,6 +255,12 @@ impl Peer {
     pub fn op(&mut self, op: Op) {
         self.world.lane(HOST).submit(op).expect("ops fit");
         self.wait(0);
+    }
+
+    /// Of each lane.
+    #[allow(dead_code, reason = "the tests that share this file have one lane")]
+    pub fn reports(&self) -> Vec<Report> {
+        self.world.reports(HOST)
     }
 
     pub fn report(&self) -> Report {

@@ -454,3 +454,56 @@ fn a_size_that_ran_into_the_timer_is_not_believed() {
     let behind = payloads(&mut peer);
     assert!(!behind.is_empty() && behind.iter().all(|len| *len <= 1024), "{behind:?}");
 }
+
+#[test]
+fn copies_of_segments_that_may_be_cut_have_numbers_of_their_own() {
+    // Shows segments on a way that takes very little: each copy that goes again has another identification than the first,
+    // and than any other segment; those that may not be cut, before, had none.
+    //= https://www.rfc-editor.org/rfc/rfc6864#section-4.2
+    //= type=test
+    //# The IPv4 ID of non-atomic datagrams MUST NOT be reused when
+    //# sending a copy of an earlier non-atomic datagram.
+    let mut peer = Peer::new();
+    peer.accepted(Options { mss: Some(1460), ..Options::NONE });
+    let stream = peer.stream();
+    peer.op(Op::send(stream, vec![1u8; 1460]));
+    let frames = peer.frames();
+    let whole = read_ip(&frames[0].1).unwrap().0;
+    assert!(whole.dont_fragment && whole.identification == 0);
+    let narrow =
+        Message::DestinationUnreachable { code: Unreachable::FRAGMENTATION_NEEDED, next_hop_mtu: 300 };
+    error(&mut peer, narrow, &frames[0].1);
+    let mut ids = std::collections::BTreeSet::new();
+    let mut count = 0;
+    for _ in 0..5 {
+        for (_, bytes) in peer.frames() {
+            let (header, _) = read_ip(&bytes).unwrap();
+            assert!(!header.dont_fragment && ids.insert(header.identification), "{}", header.identification);
+            count += 1;
+        }
+        peer.wait(10 * S);
+    }
+    assert!(count > 5, "{count} segments");
+}
+
+#[test]
+fn the_identification_of_what_may_not_be_cut_means_nothing() {
+    // Shows two datagrams and two segments with the same number, not to be cut: all are taken. Pieces with one number and
+    // different senders stay apart.
+    //= https://www.rfc-editor.org/rfc/rfc6864#section-4.1
+    //= type=test
+    //# All devices that examine IPv4 headers MUST ignore the IPv4 ID
+    //# field of atomic datagrams.
+    let mut peer = Peer::new();
+    peer.op(Op::bind(SocketAddr::new(US.into(), 53)));
+    peer.app().events.clear();
+    for text in [&b"one"[..], b"two", b"two"] {
+        let bytes = datagram(53, text);
+        let (mut header, payload) = read_ip(&bytes).unwrap();
+        header.identification = 7;
+        assert!(header.dont_fragment);
+        peer.inject_ip(&header, &payload);
+        let Some(Event::Datagram { data, .. }) = peer.app().events.pop_front() else { panic!("taken") };
+        assert_eq!(&data[..], text);
+    }
+}

@@ -8,7 +8,7 @@ use stack::wire::tcp::Options;
 use crate::driver::{In, PORT, Peer, S, US, seg};
 
 /// A peer whose engine's connection is in this state.
-fn peer_in(state: &str) -> Peer {
+pub fn peer_in(state: &str) -> Peer {
     let mut peer = Peer::new();
     match state {
         "CLOSED" => {}

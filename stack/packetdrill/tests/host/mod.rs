@@ -162,6 +162,12 @@ impl Host {
         call!(self, connect, fd, (&raw const address).cast(), ADDRESS_LEN)
     }
 
+    /// A connect to no address, by which a socket of datagrams forgets its peer.
+    pub fn disconnect(&self, fd: c_int) -> Answer {
+        let address = [0u8; 16];
+        call!(self, connect, fd, address.as_ptr().cast(), ADDRESS_LEN)
+    }
+
     pub fn read(&self, fd: c_int, most: usize) -> Result<Vec<u8>, i32> {
         let mut bytes = vec![0; most];
         let len = call!(self, read, fd, bytes.as_mut_ptr().cast(), most)?;

@@ -195,7 +195,7 @@ fn lists_of_fragments_go_round() {
 #[test]
 fn identifications_do_not_repeat_between_two_hosts() {
     // Shows 65,536 different values for a pair, and another start for another pair.
-    let mut ids = Identifications::new(KeyedHash::new([3, 4]));
+    let mut ids = Identifications::new(KeyedHash::new([3, 4]), 0, 1);
     let (a, b, c) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
     let first = ids.next(a, b, Protocol::UDP);
     let mut seen = vec![false; 65_536];
@@ -203,7 +203,26 @@ fn identifications_do_not_repeat_between_two_hosts() {
         let id = usize::from(ids.next(a, b, Protocol::UDP));
         assert!(!core::mem::replace(&mut seen[id], true));
     }
-    assert_ne!(first, Identifications::new(KeyedHash::new([3, 4])).next(a, c, Protocol::UDP));
+    assert_ne!(first, Identifications::new(KeyedHash::new([3, 4]), 0, 1).next(a, c, Protocol::UDP));
+}
+
+#[test]
+fn lanes_share_identifications_out() {
+    // Shows that three lanes never give two datagrams between the same hosts the same number, as often as their counters go
+    // round in step or out of it, and that every number of a lane's share is used before one comes again.
+    let (a, b) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+    let mut lanes = [0, 1, 2].map(|lane| Identifications::new(KeyedHash::new([3, 4]), lane, 3));
+    let mut owner = [None; 65_536];
+    for round in 0..200_000 {
+        for (lane, ids) in lanes.iter_mut().enumerate().take(1 + round % 3) {
+            let id = usize::from(ids.next(a, b, Protocol::UDP));
+            assert!(owner[id].is_none_or(|owner| owner == lane), "{id} of two lanes");
+            owner[id] = Some(lane);
+        }
+    }
+    for lane in 0..3 {
+        assert_eq!(owner.iter().filter(|owner| **owner == Some(lane)).count(), 16_384);
+    }
 }
 
 #[test]
@@ -227,7 +246,7 @@ fn ipv6_has_keys_and_lengths_of_its_own() {
     assert_eq!(plan(1240, 1280), Some(vec![span(0, 1240, false)]));
     assert_eq!(plan(1241, 1280), Some(vec![span(0, 1232, true), span(1232, 9, false)]));
     assert_eq!(plan(65_536, 1280), None);
-    let mut ids = Identifications::new(KeyedHash::new([3, 4]));
+    let mut ids = Identifications::new(KeyedHash::new([3, 4]), 0, 1);
     let first = ids.next_ipv6(addresses[0], addresses[1]);
     assert_eq!(ids.next_ipv6(addresses[0], addresses[1]), first.wrapping_add(1));
     let gap = ids.next_ipv6(addresses[1], addresses[0]).wrapping_sub(first);

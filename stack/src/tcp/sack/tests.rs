@@ -23,8 +23,13 @@ const RANGE: u32 = 13;
 
 /// A flow with everything sent.
 pub fn flows() -> (Flows, u32) {
+    flows_of(BYTES)
+}
+
+/// A flow with so many bytes sent.
+fn flows_of(bytes: u32) -> (Flows, u32) {
     let config = TcpConfig { tlp: false, ..TcpConfig::default() };
-    let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 4096, config, Instant(1 << 40));
+    let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 1 << 16, config, Instant(1 << 40));
     let slot = flows.take(Kind::Stream).unwrap();
     let end = |port| ([10, 0, 0, 1], port).into();
     let birth = Birth {
@@ -42,8 +47,8 @@ pub fn flows() -> (Flows, u32) {
     flows.begin(slot, &birth);
     let mut connection = flows.connection(slot).unwrap();
     connection.set(flag::SACK);
-    connection.cold.snd_wnd_max = BYTES;
-    let data = Extent::of_bytes(&Bytes::from(vec![0; BYTES as usize])).unwrap();
+    connection.cold.snd_wnd_max = bytes;
+    let data = Extent::of_bytes(&Bytes::from(vec![0; bytes as usize])).unwrap();
     let sent_us = connection.now.micros;
     connection.queue(|cells, queue, _| {
         cells.push(queue, START, View { data: ViewData::Extent(data), key: Key(0) }, 0, 0).unwrap();
@@ -59,7 +64,7 @@ pub fn flows() -> (Flows, u32) {
         }
         queue.unsent = NONE;
     });
-    connection.hot.snd_nxt = START + BYTES;
+    connection.hot.snd_nxt = START + bytes;
     (flows, slot)
 }
 
@@ -228,4 +233,144 @@ fn a_block_that_was_never_sent_tells_nothing() {
     assert_eq!((inside.sacked, inside.dsack), (0, block(273, 286)));
     let ahead = take(&mut connection, &segment(130, &[(520, 533), (260, 299)]));
     assert_eq!((ahead.sacked, ahead.dsack), (13, None));
+}
+
+/// Ranges in flight of the tests of work.
+const MANY: u32 = 40_000;
+
+/// Take blocks in, one acknowledgement for each of `acks`, and say how many cells were looked at for the one that took most,
+/// and for all.
+fn work(acks: impl Iterator<Item = Vec<(u32, u32)>>) -> (usize, usize) {
+    let (mut flows, slot) = flows_of(MANY * RANGE);
+    let mut connection = flows.connection(slot).unwrap();
+    let (mut most, mut all) = (0, 0);
+    for blocks in acks {
+        let blocks: Vec<_> = blocks.iter().map(|(from, to)| (from * RANGE, to * RANGE)).collect();
+        let before = connection.cells.looks.get();
+        take(&mut connection, &segment(0, &blocks));
+        let looks = connection.cells.looks.get() - before;
+        (most, all) = (most.max(looks), all + looks);
+    }
+    (most, all)
+}
+
+#[test]
+fn a_report_costs_what_it_tells() {
+    // Shows how many ranges are looked at of 40,000 in flight, for reports of one range each: upwards behind a hole, downwards
+    // from the end, every other one either way, anywhere; and for reports of everything over and over. What was reported
+    // before is passed over, and holes are entered near the place.
+    let near = 4 * STRIDE as usize;
+    let up = work((1..10_000).map(|to| vec![(1, to + 1)]));
+    assert!(up.0 < 12, "{up:?}");
+    let down = work((1..10_000).map(|from| vec![(MANY - from, MANY)]));
+    // The first walks to the end.
+    assert!(down.0 < 3 * MANY as usize && down.1 < 3 * MANY as usize + 10_000 * near, "{down:?}");
+    let holes = work((1..10_000).map(|at| vec![(2 * at, 2 * at + 1)]));
+    assert!(holes.0 < near, "{holes:?}");
+    let holes = work((1..10_000).map(|at| vec![(MANY - 2 * at, MANY - 2 * at + 1)]));
+    assert!(holes.1 < 3 * MANY as usize + 10_000 * near, "{holes:?}");
+    let place = |n: u32| n.wrapping_mul(2_654_435_761) % (MANY - 4) + 1;
+    let dice = work((0..10_000).map(|n| (0..4).map(|k| (place(4 * n + k), place(4 * n + k) + 1)).collect()));
+    assert!(dice.1 < 3 * MANY as usize + 10_000 * 4 * near, "{dice:?}");
+    let over = work((0..2_000).map(|n| vec![(1 + n % 2, MANY - n % 3)]));
+    assert!(over.1 < 8 * MANY as usize + 2_000 * near, "{over:?}");
+}
+
+#[test]
+fn losses_are_found_without_looking_at_all() {
+    // Shows a report of the last ranges of 40,000: all others are lost at once; each report and each repair from then on looks at
+    // a few of them, until those repaired are acknowledged.
+    let (mut flows, slot) = flows_of(MANY * RANGE);
+    let mut connection = flows.connection(slot).unwrap();
+    connection.now.micros += 1_000_000;
+    let last = |connection: &mut Connection, from: u32| {
+        let news = take(connection, &segment(0, &[((MANY - from) * RANGE, MANY * RANGE)]));
+        rack::take_news(connection, &news);
+        rack::detect(connection)
+    };
+    let found = last(&mut connection, 20);
+    assert_eq!(found.lost, (MANY - 20) * RANGE);
+    let mut expected = connection.hot.head;
+    for n in 0..2_000 {
+        let before = connection.cells.looks.get();
+        assert_eq!(last(&mut connection, 20 + n % 7).lost, 0);
+        let first = output::first_lost(&mut connection).unwrap();
+        assert_eq!(first, expected, "repairs go in order");
+        output::again_from(&mut connection, first, false);
+        let looks = connection.cells.looks.get() - before;
+        // Those that were sent again may be lost again: they alone are looked at each time.
+        let again = connection.loss().again / RANGE;
+        assert!(looks < 400 + 2 * again as usize, "{looks} looks for the {n}th, {again} again");
+        expected = output::first_lost(&mut connection).unwrap();
+    }
+}
+
+/// One of the things that change what is known of ranges. Returns what it found.
+fn change(connection: &mut Connection, what: u8, a: u32, b: u32) -> (u32, u32, u32) {
+    let blocks =
+        [(a % BYTES, (a % BYTES + 1 + b % 300).min(BYTES)), (b % BYTES, (b % BYTES + 40).min(BYTES))];
+    let una = connection.hot.snd_una.since(START);
+    connection.now.micros += a % 400;
+    match what {
+        0..=3 => {
+            let news = take(connection, &segment(una, &blocks[..usize::from(what % 2) + 1]));
+            rack::take_news(connection, &news);
+            let found = rack::detect(connection);
+            (found.lost, found.wait_us, news.sacked)
+        }
+        4 | 5 => {
+            let news = take(connection, &segment((una + a % 30).min(BYTES - 1), &blocks[..1]));
+            rack::take_news(connection, &news);
+            let found = rack::detect(connection);
+            (found.lost, found.wait_us, news.sacked)
+        }
+        6..=11 => {
+            let first = output::first_lost(connection);
+            if let Some(first) = first {
+                output::again_from(connection, first, false);
+            }
+            (first.unwrap_or(NONE), 0, 0)
+        }
+        12 => {
+            let found = rack::detect(connection);
+            (found.lost, found.wait_us, 0)
+        }
+        13 => {
+            rack::on_timeout(connection, a.is_multiple_of(2));
+            (0, 0, 0)
+        }
+        _ => {
+            crate::tcp::loss::on_too_big(connection);
+            (0, 0, 0)
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn ways_past_ranges_change_nothing(
+        changes in prop::collection::vec((0u8..14, any::<u32>(), any::<u32>()), 1..80),
+        too_big: bool,
+    ) {
+        // Shows, for reports, acknowledgements, repairs and timeouts in any order, that a connection that knows ways past its
+        // ranges finds what one finds that forgets them each time and walks, and marks the same.
+        let mut both = [flows(), flows()];
+        for (n, (what, a, b)) in changes.into_iter().enumerate() {
+            let what = if too_big && n == 20 { 14 } else { what };
+            let found = both.each_mut().map(|(flows, slot)| change(&mut flows.connection(*slot).unwrap(), what, a, b));
+            prop_assert_eq!(found[0], found[1], "{}", what);
+            let known = both.each_mut().map(|(flows, slot)| {
+                let connection = flows.connection(*slot).unwrap();
+                let marks: Vec<_> = connection.cells.from(connection.hot.head)
+                    .map(|(_, cell)| (cell.end, cell.marks, cell.retransmits)).collect();
+                let loss = connection.loss();
+                (marks, loss.sacked, loss.lost, loss.again)
+            });
+            prop_assert_eq!(&known[0], &known[1]);
+            let mut connection = both[1].0.connection(both[1].1).unwrap();
+            if connection.cold.active != NONE {
+                connection.active_mut().skips = Skips::default();
+            }
+        }
+    }
 }
