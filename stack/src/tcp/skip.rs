@@ -208,3 +208,28 @@ impl Skips {
 fn is_at(cells: &Cells, (seq, index): (SeqNum, u32)) -> bool {
     cells.get(index).is_some_and(|cell| cell.start() == seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_touch_are_one() {
+        // Shows reports that end where another begins, on either side and between two, so that a window reported piece by
+        // piece takes one place of those there are.
+        let run = |left, right| Run { left: SeqNum(left), right: SeqNum(right), last: right };
+        let mut skips = Skips::default();
+        for (left, right, runs) in [
+            (10, 20, &[(10, 20)][..]),
+            (20, 30, &[(10, 30)]),
+            (5, 10, &[(5, 30)]),
+            (40, 50, &[(5, 30), (40, 50)]),
+        ] {
+            skips.add_sacked(run(left, right));
+            let found: Vec<_> = skips.sacked.iter().map(|run| (run.left.0, run.right.0)).collect();
+            assert_eq!(found, runs);
+        }
+        skips.add_sacked(run(30, 40));
+        assert_eq!(skips.sacked, [run(5, 50)]);
+    }
+}

@@ -855,3 +855,30 @@ fn a_probe_repeats_all_of_the_last_segment() {
     peer.wait(250 * MS);
     assert_eq!((peer.tx(), info(&mut peer).backoff), ("P. 1(200) ack 1".to_owned(), 0));
 }
+
+#[test]
+fn a_lost_retransmission_is_noticed_whatever_is_echoed() {
+    // Shows the same with timestamps: while a hole is open a receiver echoes an old time, and a retransmission that it
+    // reports by SACK has arrived all the same.
+    //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
+    //= type=test
+    //# record the most recent Segment.xmit_ts
+    //# in RACK.xmit_ts if it is ahead of RACK.xmit_ts.
+    let options = Options { timestamps: Some((1000, 0)), mss: Some(1012), ..sack() };
+    let mut peer = opened(100, options, |_| {});
+    let old = peer.last.unwrap().options.timestamps.unwrap().0;
+    send(&mut peer, 10);
+    peer.frames();
+    peer.wait(100 * MS);
+    let say = |peer: &mut Peer, blocks: &[(u32, u32)]| {
+        let ack = ack(peer, 0, blocks).stamps(1100, old);
+        peer.rx(ack);
+        sent(peer)
+    };
+    assert_eq!((say(&mut peer, &[(2, 3)]), say(&mut peer, &[(2, 4)])), (vec![], vec![]));
+    assert_eq!(say(&mut peer, &[(2, 5)]), [0]);
+    peer.wait(MS);
+    assert_eq!(say(&mut peer, &[(2, 7)]), [1]);
+    peer.wait(100 * MS);
+    assert_eq!((say(&mut peer, &[(1, 10)]), peer.report().counters.timeouts), (vec![0], 0));
+}
