@@ -146,20 +146,24 @@ choose_toolchain() {
     say "builds with Debian's Rust, as rustup has no $pinned here: $(rustc --version)"
 }
 
+# The profile that the programs are built with, and the folder in which they lie then.
+profile=${CORELANE_PROFILE:-release}
+programs=$target/$profile
+
 # Build the programs, optimised. What root compiles in a user's folder is handed back to that user.
 build_programs() {
     local owner
     owner=$(stat -c %u:%g "$repository")
     [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
-    say "builds the programs (release)"
+    say "builds the programs ($profile)"
     cd "$repository"
-    cargo build --release --locked --quiet -p apps
+    cargo build --profile "$profile" --locked --quiet -p apps
 }
 
 # Build packetdrill's plug-in beside them: by itself, for it has no DPDK in it.
 build_plugin() {
-    say "builds packetdrill's plug-in (release)"
-    cargo build --release --locked --quiet -p packetdrill
+    say "builds packetdrill's plug-in ($profile)"
+    cargo build --profile "$profile" --locked --quiet -p packetdrill
 }
 
 # Set huge_pages to yes or no, and huge_options to what a program of ours needs to run so.
