@@ -185,7 +185,8 @@ impl Bench {
             let _ = self.world.lane(HOST).submit(op);
         }
         for _ in 0..8 {
-            self.wait(500 * SECOND);
+            // Longer in all than the longest timer, keepalive's two hours.
+            self.wait(1_000 * SECOND);
             self.check();
             // What was accepted or refused meanwhile.
             for op in self.world.app_mut(HOST).ends() {

@@ -311,6 +311,22 @@ impl Bench {
             (17, Some(stream)) => Op::close_within(stream, Duration::from_millis(u64::from(input.word()))),
             (18, Some(stream)) => Op::inspect(stream),
             (_, Some(stream)) => option(stream, input),
+            (8..=10, None) => Op::connect_udp(SocketAddr::new(peer, input.of(&[5000, 53, 4000, 0]))),
+            (11, None) => {
+                let from = SocketAddr::new(us, input.of(&[53, 54, 0]));
+                Op::connect_udp_from(from, SocketAddr::new(peer, 5000))
+            }
+            (12 | 13, None) => {
+                let Some(socket) = self.world.app(HOST).sockets.back().copied() else { return };
+                Op::set_peer(
+                    socket,
+                    input.of(&[None, Some(5000), Some(4000)]).map(|port| SocketAddr::new(peer, port)),
+                )
+            }
+            (14, None) => {
+                let Some(socket) = self.world.app(HOST).sockets.back().copied() else { return };
+                Op::send_to_peer(socket, vec![9; usize::from(input.byte())])
+            }
             _ => Op::timer(stack::time::Instant(self.now() + MS * u64::from(input.byte()))),
         };
         self.tell("op", || format!("{op:?}"));

@@ -99,6 +99,10 @@ const SPILL_ROOM: u16 = 2048 + 128;
 /// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
 const LARGE_FRAMES: usize = 16;
 
+/// When flows that could not say what they have to, for want of a frame or of a port that takes it, try again, if nothing
+/// happens before.
+const SAID_AGAIN: Duration = Duration::from_millis(10);
+
 /// How long the last words of a lane that was told to stop, its resets among them, may wait for a port that takes
 /// nothing: one whose link is down or whose peer has gone may never take them.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -425,6 +429,7 @@ impl Engine {
             self.stopping.filter(|_| self.flows.sockets() > 0),
             self.silence().filter(|_| self.backlog() > 0),
             self.path_mtus.is_spreading().then_some(now.instant),
+            (!self.dirty.is_empty()).then(|| now.instant.saturating_add(SAID_AGAIN)),
         ]
         .into_iter()
         .flatten()
