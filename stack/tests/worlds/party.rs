@@ -171,7 +171,8 @@ impl Party {
         while self.opening.len() + self.streams.len() < self.at_once
             && let Some(plan) = self.waiting.pop_front()
         {
-            let tag = u64::from(plan.id);
+            // Zero is what every other op has.
+            let tag = u64::from(plan.id) + 1;
             if lane.submit(Op::connect(self.server).tag(Tag(tag))).is_ok() {
                 self.opening.insert(tag, plan);
             }
