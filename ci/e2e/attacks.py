@@ -4,6 +4,7 @@ The flood is hping3's, over the same link as everything else. What it costs is t
 that is not ours, in turns: so both find the same machine.
 """
 
+import math
 import re
 import socket
 import statistics
@@ -177,12 +178,19 @@ class Nmap(Case):
         for cookies, options in (("when full", ()), ("always", ("--syn-cookies", "always"))):
             with self.subTest(cookies):
                 server = self.httpd(*options)
-                text = self.nmap(server, "-O", "-v", "-d", "--max-os-tries", 1)
-                self.assertIn("Good luck!", text)
-                prints = {name: dict(re.findall(r"(\w+)=([^%)]*)", body)) for name, body in self.fingerprint(text)}
-                self.note(f"cookies {cookies}: {prints['SEQ']}")
-                seq = prints["SEQ"]
-                self.assertEqual(seq["GCD"], "1")
+                # Of six numbers drawn at random all differences have a common divisor in one of 28 runs, and seldom the
+                # same one twice: what divides the numbers of one run after the other is no chance.
+                divisor = 0
+                for _ in range(5):
+                    text = self.nmap(server, "-O", "-v", "-d", "--max-os-tries", 1)
+                    self.assertIn("Good luck!", text)
+                    prints = {name: dict(re.findall(r"(\w+)=([^%)]*)", body)) for name, body in self.fingerprint(text)}
+                    seq = prints["SEQ"]
+                    self.note(f"cookies {cookies}: {seq}")
+                    divisor = math.gcd(divisor, int(seq["GCD"], 16))
+                    if divisor == 1:
+                        break
+                self.assertEqual(divisor, 1)
                 # Identifications of what cannot be cut are all zero, or tell nothing of others: Z or RI or RD.
                 self.assertIn(seq["TI"], ("Z", "RD", "RI"))
                 self.assertIn(seq["CI"], ("Z", "RD", "RI"))
