@@ -19,7 +19,6 @@ readonly packages_check=(curl netbase wrk)
 readonly packages_test=(
     apache2-utils arping ethtool hping3 iputils-ping ndisc6 netcat-openbsd nmap procps shellcheck tcpdump traceroute tshark
 )
-readonly packages_rust=(rustc-web cargo-web rustfmt-web)
 readonly huge_pages_wanted=512
 
 say() { printf '%s: %s\n' "$command_name" "$*"; }
@@ -121,10 +120,9 @@ prepare_nginx() {
 
 nginx_version() { apt-cache show --no-all-versions nginx 2>/dev/null | awk '/^Version:/ { print $2; exit }'; }
 
-# The pinned toolchain where rustup has it, else Debian's. Sets has_clippy.
+# Have the pinned toolchain found first: rustup's, or without rustup one of ours in the cache.
 choose_toolchain() {
-    local pinned home
-    has_clippy=yes
+    local pinned home ours=${XDG_CACHE_HOME:-$HOME/.cache}/corelane/rust
     pinned=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$repository/rust-toolchain.toml")
     # Under sudo the toolchain is usually the calling user's.
     if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then
@@ -135,15 +133,21 @@ choose_toolchain() {
     fi
     local cargo_bin=${CARGO_HOME:-$HOME/.cargo}/bin
     [[ -x $cargo_bin/rustup ]] && PATH=$cargo_bin:$PATH
-    if command -v rustup >/dev/null && rustup toolchain list | grep -q "^$pinned"; then
-        say "builds with the pinned Rust $pinned"
-        cargo clippy --version >/dev/null 2>&1 || has_clippy=no
-        return 0
+    if ! command -v rustup >/dev/null; then
+        export CARGO_HOME=$ours/cargo RUSTUP_HOME=$ours/rustup
+        PATH=$CARGO_HOME/bin:$PATH
+        if ! command -v rustup >/dev/null; then
+            say "will install rustup and Rust $pinned in $ours"
+            install_packages python3-venv
+            "$repository/ci/rust" "$ours"
+        fi
     fi
-    has_clippy=no
-    install_packages "${packages_rust[@]}"
-    PATH=/usr/bin:$PATH
-    say "builds with Debian's Rust, as rustup has no $pinned here: $(rustc --version)"
+    if ! rustup toolchain list | grep -q "^$pinned"; then
+        say "will have rustup install Rust $pinned"
+        rustup toolchain install --profile minimal --component clippy,rustfmt --no-self-update "$pinned" >&2 ||
+            fail "could not install Rust $pinned: rustup says why above"
+    fi
+    say "builds with the pinned Rust $pinned"
 }
 
 # The profile that the programs are built with, and the folder in which they lie then.

@@ -275,14 +275,14 @@ impl Client {
         }
     }
 
-    /// No further request begins. Those that were due and did not are errors.
+    /// No further request begins. Those that were due and did not are errors, as far as they would have counted.
     fn drain(&mut self) {
         self.phase = Phase::Draining;
         if let (Some(schedule), Some(until)) = (&mut self.schedule, self.until) {
             let mut count = 0;
             while schedule.peek() < until && self.budget != Some(count) {
+                count += u64::from(schedule.peek() >= self.count_from);
                 schedule.step();
-                count += 1;
             }
             self.results.fail(ErrorKind::NotSent, count);
         }
