@@ -17,7 +17,7 @@ readonly packages_serve=(iproute2 python3 util-linux)
 # wrk looks port names up in /etc/services, which a minimal system does not have without netbase.
 readonly packages_check=(curl netbase wrk)
 readonly packages_test=(
-    apache2-utils arping ethtool hping3 iputils-ping ndisc6 netcat-openbsd nmap procps shellcheck tcpdump traceroute tshark
+    apache2-utils arping ethtool hping3 iputils-ping ndisc6 netcat-openbsd nmap procps shellcheck tcpdump traceroute tshark valgrind
 )
 readonly huge_pages_wanted=512
 
@@ -154,14 +154,15 @@ choose_toolchain() {
 profile=${CORELANE_PROFILE:-release}
 programs=$target/$profile
 
-# Build the programs, optimised. What root compiles in a user's folder is handed back to that user.
+# Build the programs, optimised, and what the arguments ask for beside them. What root compiles in a user's folder is
+# handed back to that user.
 build_programs() {
     local owner
     owner=$(stat -c %u:%g "$repository")
     [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
     say "builds the programs ($profile)"
     cd "$repository"
-    cargo build --profile "$profile" --locked --quiet -p apps
+    cargo build --profile "$profile" --locked --quiet -p apps "$@"
 }
 
 # Build packetdrill's plug-in beside them: by itself, for it has no DPDK in it.

@@ -9,15 +9,17 @@ fn engine(criterion: &mut Criterion) {
     group.sample_size(20);
     group.throughput(Throughput::Elements(20_000));
     group.bench_function("20,000 requests of 64 B", |bencher| {
-        bencher.iter(|| benches::echo(1_280_000, 64, 1))
+        bencher.iter(|| benches::hosts::echo(1_280_000, 64, 1))
     });
     for (name, astray) in [("on their lane", false), ("handed over", true)] {
         group.bench_function(format!("20,000 requests of 64 B, two lanes, {name}"), |bencher| {
-            bencher.iter(|| benches::echo_on_lanes(1_280_000, 64, 1, astray))
+            bencher.iter(|| benches::hosts::echo_on_lanes(1_280_000, 64, 1, astray))
         });
     }
     group.throughput(Throughput::Bytes(16 << 20));
-    group.bench_function("16 MiB in bulk", |bencher| bencher.iter(|| benches::echo(16 << 20, 1 << 16, 16)));
+    group.bench_function("16 MiB in bulk", |bencher| {
+        bencher.iter(|| benches::hosts::echo(16 << 20, 1 << 16, 16))
+    });
     group.finish();
 }
 

@@ -7,5 +7,5 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [place, count] = words.as_slice() else { panic!("usage: requests home|astray COUNT") };
     let count: u64 = count.parse().expect("a count of requests");
-    println!("{} turns", benches::echo_on_lanes(count * 64, 64, 1, place == "astray"));
+    println!("{} turns", benches::hosts::echo_on_lanes(count * 64, 64, 1, place == "astray"));
 }

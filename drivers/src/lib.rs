@@ -16,6 +16,7 @@
 //! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
+//! | `allocator.rs` | [`CountingAllocator`]: shows that the packet path asks for no memory |
 //!
 //! # Invariants
 //!
@@ -24,6 +25,7 @@
 //! - Nothing with a reference count above one is ever handed out for writing.
 //! - A heap frame never reaches C: a port that runs DPDK copies it first (see `compose.rs`).
 
+mod allocator;
 mod bell;
 mod capture;
 pub mod clock;
@@ -42,6 +44,7 @@ mod setup;
 pub mod soft;
 mod steering;
 
+pub use allocator::CountingAllocator;
 pub use bell::Bell;
 pub use capture::{Capture, CapturePoint, Direction};
 pub use compose::{Composer, NoFrames};

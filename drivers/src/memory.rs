@@ -5,8 +5,10 @@
 //! together hold one reference of `shared`, of which every attached segment in a transmit ring holds another. So
 //! the count that DPDK touches never overflows, whatever the application clones.
 
+use core::cell::RefCell;
 use core::ffi::c_void;
 use core::fmt;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -278,15 +280,42 @@ unsafe fn go_home(block: *mut BlockHeader) {
             let region = unsafe { Arc::from_raw(region) };
             region.push(header);
         }
-        // SAFETY: foreign headers are boxes leaked by `Extent::of_bytes`; this is the last use.
-        Home::Foreign(_) => drop(unsafe { Box::from_raw(block) }),
+        Home::Foreign(_) => {
+            // SAFETY: this is the last use of the header, which goes here, once, with the bytes that it has kept.
+            unsafe { ptr::drop_in_place(block) };
+            // SAFETY: foreign headers lie in boxes leaked by `foreign`; what is left of this one is its memory.
+            keep_spare(unsafe { Box::from_raw(block.cast::<MaybeUninit<BlockHeader>>()) });
+        }
     }
 }
 
+/// Memory of headers, kept by each thread for its next ones.
+const SPARES_MAX: usize = 4096;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Box<MaybeUninit<BlockHeader>>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn spare() -> Box<MaybeUninit<BlockHeader>> {
+    // A thread that ends has none any more.
+    let spare = SPARES.try_with(|spares| spares.borrow_mut().pop()).ok().flatten();
+    spare.unwrap_or_else(Box::new_uninit)
+}
+
+fn keep_spare(memory: Box<MaybeUninit<BlockHeader>>) {
+    let _ = SPARES.try_with(|spares| {
+        let mut spares = spares.borrow_mut();
+        if spares.len() < SPARES_MAX {
+            spares.push(memory);
+        }
+    });
+}
+
 impl BlockHeader {
-    /// A header for bytes that lie in no region, with one handle. Cost: one allocation.
+    /// A header for bytes that lie in no region, with one handle. Cost: one allocation, unless the thread has let go of
+    /// such a header before.
     fn foreign(bytes: &Bytes, len: u32) -> NonNull<BlockHeader> {
-        let header = Box::new(BlockHeader {
+        let header = BlockHeader {
             shared: SharedInfo {
                 free_cb: Some(on_last_segment),
                 opaque: AtomicPtr::new(ptr::null_mut()),
@@ -300,8 +329,8 @@ impl BlockHeader {
             iova: 0,
             class: Class::Heap,
             home: Home::Foreign(bytes.clone()),
-        });
-        NonNull::from(Box::leak(header))
+        };
+        NonNull::from(Box::leak(Box::write(spare(), header)))
     }
 
     fn retain(&self) {

@@ -37,12 +37,17 @@ pub struct Bundle {
 impl Bundle {
     /// A bundle of one segment, whose payload `frame` holds.
     pub fn new(frame: Frame, emit: &Emit, path: u16, tuple: Tuple, port: &Capabilities) -> Bundle {
-        let cuts = port.segmentation_max > 0 && port.transmit_tcp_checksum;
-        // Packets that routers may cut need numbers of their own, which not every port gives them.
-        let cuts = cuts && !emit.fragment;
-        let open = cuts && emit.len >= SEGMENT_BYTES_MIN && emit.segment.flags == Flags::ACK;
+        let open = Bundle::opens(emit, port);
         let Emit { segment, field, hop_limit, fragment, len, .. } = *emit;
         Bundle { frame, segment, path, tuple, field, hop_limit, fragment, each: len, len, open }
+    }
+
+    /// Other segments might join this one.
+    #[inline]
+    pub fn opens(emit: &Emit, port: &Capabilities) -> bool {
+        let cuts = port.segmentation_max > 0 && port.transmit_tcp_checksum;
+        // Packets that routers may cut need numbers of their own, which not every port gives them.
+        cuts && !emit.fragment && emit.len >= SEGMENT_BYTES_MIN && emit.segment.flags == Flags::ACK
     }
 
     /// Another segment might join.

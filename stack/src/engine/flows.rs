@@ -12,7 +12,7 @@ use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{Actives, Beside, Cold, Connection, Hot, Signals, State, decline, flag};
+use crate::tcp::state::{self, Actives, Beside, Cold, Connection, Hot, Signals, State, decline, flag};
 use crate::tcp::ticks::{Now, Ticks};
 use crate::tcp::urgent::Urgent;
 use crate::time::Instant;
@@ -41,13 +41,8 @@ pub struct Flows {
     /// The ends of streams over IPv6, by slot; no longer than the last of them.
     ends: Vec<Ends>,
     kinds: Vec<Kind>,
-    cold: Vec<Cold>,
-    /// What each stream does otherwise than the configuration says, beside its cold part.
-    options: Vec<StreamOptions>,
-    /// What each stream knows of urgent data, beside its cold part.
-    urgent: Vec<Urgent>,
-    /// What is seldom looked at of each stream, beside its cold part.
-    beside: Vec<Beside>,
+    /// What streams have beside their hot parts.
+    cold: Vec<Parts>,
     free_cold: Vec<u32>,
     free: Vec<u32>,
     max: usize,
@@ -72,6 +67,18 @@ pub struct Flows {
     pub frames_in_order: u32,
     /// The time of this turn.
     pub now: Now,
+}
+
+/// What a stream has beside its hot part.
+#[derive(Debug)]
+struct Parts {
+    cold: Cold,
+    /// What it does otherwise than the configuration says.
+    options: StreamOptions,
+    /// What it knows of urgent data.
+    urgent: Urgent,
+    /// What is seldom looked at.
+    beside: Beside,
 }
 
 /// The two ends of a stream over IPv6, of which the hot part has but a hash.
@@ -122,9 +129,6 @@ impl Flows {
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
-            options: Vec::new(),
-            urgent: Vec::new(),
-            beside: Vec::new(),
             free_cold: Vec::new(),
             free: Vec::new(),
             max,
@@ -193,7 +197,7 @@ impl Flows {
         if was == Kind::Stream {
             self.controls.remove(&mut hot.control);
             let cold = hot.cold;
-            if let Some(part) = self.cold.get_mut(cold as usize) {
+            if let Some(Parts { cold: part, .. }) = self.cold.get_mut(cold as usize) {
                 self.actives.remove(part.active);
                 part.active = NONE;
                 self.free_cold.push(cold);
@@ -266,19 +270,19 @@ impl Flows {
             reason: 0,
             history: History::NEW,
         };
+        let parts = Parts {
+            cold: cold_part,
+            options: StreamOptions::default(),
+            urgent: Urgent::default(),
+            beside: Beside::NEW,
+        };
         let cold = match self.free_cold.pop() {
             Some(index) => {
-                self.cold[index as usize] = cold_part;
-                self.options[index as usize] = StreamOptions::default();
-                self.urgent[index as usize] = Urgent::default();
-                self.beside[index as usize] = Beside::NEW;
+                self.cold[index as usize] = parts;
                 index
             }
             None => {
-                self.cold.push(cold_part);
-                self.options.push(StreamOptions::default());
-                self.urgent.push(Urgent::default());
-                self.beside.push(Beside::NEW);
+                self.cold.push(parts);
                 u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
             }
         };
@@ -336,22 +340,19 @@ impl Flows {
 
     /// The cold part of a stream.
     pub fn cold(&self, slot: u32) -> Option<&Cold> {
-        self.cold.get(self.hot.get(slot as usize)?.cold as usize)
+        self.cold.get(self.hot.get(slot as usize)?.cold as usize).map(|parts| &parts.cold)
     }
 
     /// The cold part of a stream, for changing.
     pub fn cold_mut(&mut self, slot: u32) -> Option<&mut Cold> {
-        self.cold.get_mut(self.hot.get(slot as usize)?.cold as usize)
+        self.cold.get_mut(self.hot.get(slot as usize)?.cold as usize).map(|parts| &mut parts.cold)
     }
 
     /// A stream, for TCP to work on.
     #[inline]
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
-        let cold = self.cold.get_mut(hot.cold as usize)?;
-        let options = self.options.get_mut(hot.cold as usize)?;
-        let urgent = self.urgent.get_mut(hot.cold as usize)?;
-        let beside = self.beside.get_mut(hot.cold as usize)?;
+        let Parts { cold, options, urgent, beside } = self.cold.get_mut(hot.cold as usize)?;
         Some(Connection {
             hot,
             cold,
@@ -411,12 +412,14 @@ impl Flows {
     }
 
     /// A stream's deadline, and where the wheel has it.
-    pub fn deadlines(&mut self, slot: u32) -> Option<(Ticks, Ticks)> {
+    #[inline]
+    pub fn deadlines(&self, slot: u32) -> Option<(Ticks, Ticks)> {
         if self.kind(slot) != Kind::Stream {
             return None;
         }
-        let connection = self.connection(slot)?;
-        Some((connection.deadline(), connection.hot.armed_at))
+        let hot = self.hot.get(slot as usize)?;
+        let Parts { cold, .. } = self.cold.get(hot.cold as usize)?;
+        Some((state::deadline(hot, cold, self.now.ticks), hot.armed_at))
     }
 
     /// Where the wheel has a slot, whatever it is used for.

@@ -4,6 +4,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `flows` | the slots of sockets and the parts of connections |
+//! | `common` | the shape of nearly all frames, read at constant offsets |
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
@@ -22,6 +23,7 @@
 //! | `network` | addresses and routes that come and go |
 
 mod bundle;
+mod common;
 mod cookies;
 mod deliver;
 mod discovery;
@@ -147,7 +149,9 @@ pub struct Engine {
     /// Connects over IPv6 that wait until an address of ours is.
     deferred: Vec<Deferred>,
     frames: FrameSlab,
+    /// Flows with something to say, and the emptied list of those of the turn before.
     dirty: Vec<u32>,
+    said: Vec<u32>,
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
@@ -247,6 +251,7 @@ impl Engine {
             deferred: Vec::new(),
             frames: FrameSlab::default(),
             dirty: Vec::new(),
+            said: Vec::new(),
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
             path_mtus: Ways::new(hash),

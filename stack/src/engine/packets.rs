@@ -162,7 +162,7 @@ impl Engine {
     /// A TCP segment that came in fragments: rare, and none of the fast passes' business.
     fn on_whole_segment(&mut self, frame: Frame, packet: &Packet) {
         match self.parse_segment(&frame, &packet.carried()) {
-            Ok(Parsed::Tcp { arrived, key }) => match self.find_flow(&key, &arrived.tuple) {
+            Ok(Parsed::Tcp { arrived, key, .. }) => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.on_segment(slot, &arrived, frame);
                     self.arm(slot);

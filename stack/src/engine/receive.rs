@@ -23,6 +23,8 @@ pub enum Parsed {
         arrived: Arrived,
         /// What the table is searched by.
         key: FlowKey,
+        /// Its addresses were found to be ours and a host's: only a flow may take it otherwise.
+        judged: bool,
     },
     /// Anything else over IPv4.
     Packet(Packet),
@@ -47,7 +49,10 @@ impl Engine {
         self.counters.received_frames += frames.len().min(BURST_MAX) as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
         for frame in frames.iter_mut().take(BURST_MAX) {
-            let result = self.parse(frame);
+            let result = match self.parse_common(frame) {
+                Some(parsed) => parsed,
+                None => self.parse(frame),
+            };
             if let Parsed::Tcp { key, .. } = &result {
                 self.table.prefetch(key.hash);
             }
@@ -69,9 +74,9 @@ impl Engine {
         self.parsed = parsed;
     }
 
-    pub(super) fn process(&mut self, frame: Frame, parsed: Parsed) {
+    pub(super) fn process(&mut self, mut frame: Frame, parsed: Parsed) {
         match parsed {
-            Parsed::Tcp { arrived, key } => match self.find_flow(&key, &arrived.tuple) {
+            Parsed::Tcp { arrived, key, judged } => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
                     self.compare_hash(&frame, &arrived.tuple);
                     if let Some(frame) = self.on_fast(slot, &arrived, frame) {
@@ -79,7 +84,11 @@ impl Engine {
                     }
                     self.arm(slot);
                 }
-                None => self.on_stray(&arrived, frame),
+                None if judged => self.on_stray(&arrived, frame),
+                None => {
+                    let parsed = self.parse(&mut frame);
+                    self.process(frame, parsed);
+                }
             },
             Parsed::Packet(packet) => self.on_packet(frame, &packet),
             Parsed::Packet6(packet) => self.on_packet_ipv6(frame, &packet),
@@ -94,7 +103,7 @@ impl Engine {
         self.table.candidates(key.hash).find(|&slot| self.flows.is_tuple(slot, key, tuple))
     }
 
-    /// Read the headers of a frame.
+    /// Read the headers of a frame, layer by layer.
     pub(super) fn parse(&mut self, frame: &mut Frame) -> Parsed {
         if frame.segment_count() > 1 && !self.join(frame) {
             return Parsed::Drop(DropReason::NoRoom);
@@ -192,6 +201,7 @@ impl Engine {
         let len = u16::try_from(segment.len() - data).unwrap_or(u16::MAX);
         let field = packet.traffic_class & ecn::codepoint::MASK;
         let key = self.secret.flow_key(&tuple);
-        Ok(Parsed::Tcp { arrived: Arrived { segment: parsed, tuple, link, offset, len, field }, key })
+        let arrived = Arrived { segment: parsed, tuple, link, offset, len, field };
+        Ok(Parsed::Tcp { arrived, key, judged: true })
     }
 }

@@ -40,22 +40,23 @@ struct Path {
 pub(super) struct Hop {
     /// The interface it leaves by.
     pub interface: u8,
-    next_hop: IpAddr,
-    /// The next hop's station, if it is known.
-    mac: Option<MacAddress>,
+    /// Its address.
+    pub next_hop: IpAddr,
+    /// Its station, if it is known.
+    pub mac: Option<MacAddress>,
 }
 
 /// How a segment leaves.
 #[derive(Clone, Copy, Debug)]
-struct Form {
+pub(super) struct Form {
     /// The port is to cut it into segments of so many bytes, if that is not zero.
-    each: u16,
+    pub each: u16,
     /// The ECN field of its IP header.
-    field: u8,
+    pub field: u8,
     /// Its time to live or hop limit; zero: the port's.
-    hop_limit: u8,
+    pub hop_limit: u8,
     /// Routers may cut its packet.
-    fragment: bool,
+    pub fragment: bool,
 }
 
 /// Next hops of living flows, each once.
@@ -125,7 +126,7 @@ impl Engine {
     /// Let every flow with something to say say it. True if one could: a port that is behind, or a pool that is empty, is
     /// no reason to stay awake.
     pub fn output(&mut self) -> bool {
-        let mut dirty = core::mem::take(&mut self.dirty);
+        let mut dirty = core::mem::replace(&mut self.dirty, core::mem::take(&mut self.said));
         let (asked, sent) = (dirty.len(), self.counters.segments_sent);
         for slot in dirty.drain(..) {
             if let Some(hot) = self.flows.hot_mut(slot) {
@@ -135,9 +136,7 @@ impl Engine {
             self.arm(slot);
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        }
+        self.said = dirty;
         busy
     }
 
@@ -152,9 +151,13 @@ impl Engine {
 
     /// Say what a flow has to say, and leave the last frame of it. True if there may be more on a later turn.
     fn fill_bundles(&mut self, slot: u32, bundle: &mut Option<Bundle>, spare: &mut Option<Frame>) -> bool {
-        let Some(path) = self.flows.hot(slot).map(|hot| hot.path) else { return false };
+        let Some(connection) = self.flows.connection(slot) else { return false };
+        let (path, mut silent) = (connection.hot.path, output::is_silent(&connection));
         let interface = self.paths.interface(path);
         for _ in 0..SEGMENTS_A_TURN {
+            if silent {
+                return false;
+            }
             if self.ports[interface].backlog() >= self.config.transmit_backlog_max {
                 // The port is behind: say it on a later turn, when it may have been said better.
                 return true;
@@ -167,11 +170,23 @@ impl Engine {
             let Some(mut connection) = self.flows.connection(slot) else { return false };
             let nxt = connection.hot.snd_nxt;
             let Some(emit) = output::next(&mut connection) else { return false };
+            silent = output::is_silent(&connection);
             let again = emit.segment.seq.lt(nxt) && emit.segment.seq_len(emit.len) > 0;
             self.counters.segments_sent += 1;
             self.counters.retransmits += u64::from(again);
             self.counters.pure_acks_sent += u64::from(emit.len == 0 && emit.segment.flags == Flags::ACK);
             let Some(tuple) = self.flows.tuple(slot) else { return false };
+            if bundle.is_none() && !Bundle::opens(&emit, &self.ports[interface].capabilities) {
+                // A segment by itself.
+                if emit.len > 0 && self.attach(interface, &mut frame, &emit).is_err() {
+                    self.counters.fail(DropReason::NoRoom);
+                    return false;
+                }
+                let Emit { segment, field, hop_limit, fragment, .. } = emit;
+                let form = Form { each: 0, field, hop_limit, fragment };
+                self.send_by_path(frame, path, &tuple, &segment, form);
+                continue;
+            }
             let joins = match bundle {
                 Some(begun) => begun.takes(&emit, self.ranges(&emit), &self.ports[interface].capabilities),
                 None => false,
@@ -204,11 +219,15 @@ impl Engine {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
             let Bundle { frame, path, tuple, segment, field, hop_limit, fragment, .. } = bundle;
-            let form = Form { each, field, hop_limit, fragment };
-            match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
-                Some(hop) => self.send_tcp(frame, hop, &tuple, &segment, form),
-                None => self.counters.fail(DropReason::NoRoute),
-            }
+            self.send_by_path(frame, path, &tuple, &segment, Form { each, field, hop_limit, fragment });
+        }
+    }
+
+    #[inline]
+    fn send_by_path(&mut self, frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, form: Form) {
+        match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
+            Some(hop) => self.send_tcp(frame, hop, tuple, segment, form),
+            None => self.counters.fail(DropReason::NoRoute),
         }
     }
 
@@ -314,7 +333,21 @@ impl Engine {
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
-    fn send_tcp(&mut self, mut frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
+    fn send_tcp(&mut self, frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
+        if let Some(frame) = self.send_common(frame, hop, tuple, segment, form) {
+            self.send_layered(frame, hop, tuple, segment, form);
+        }
+    }
+
+    /// The same, layer by layer.
+    pub(super) fn send_layered(
+        &mut self,
+        mut frame: Frame,
+        hop: Hop,
+        tuple: &Tuple,
+        segment: &Segment,
+        form: Form,
+    ) {
         let Form { each, field, hop_limit, fragment } = form;
         let port = &self.ports[hop.interface];
         let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
@@ -427,11 +460,21 @@ impl Engine {
         let port = &mut self.ports[interface];
         let header = ethernet::Header { destination: to, source: port.mac, vlan: port.tag(), ether_type };
         let done = frame.prepend(header.header_len()).is_some_and(|room| header.emit(room).is_ok());
-        if !done || port.backlog() >= 2 * self.config.transmit_backlog_max {
+        if !done {
             return self.counters.fail(DropReason::NoRoom);
         }
         if let Some(vlan) = port.vlan.filter(|_| port.capabilities.vlan_insert) {
             frame.set_vlan(vlan.tci);
+        }
+        self.enqueue(interface, frame, urgent);
+    }
+
+    /// Leave a frame for the port.
+    #[inline]
+    pub(super) fn enqueue(&mut self, interface: u8, frame: Frame, urgent: bool) {
+        let port = &mut self.ports[interface];
+        if port.backlog() >= 2 * self.config.transmit_backlog_max {
+            return self.counters.fail(DropReason::NoRoom);
         }
         if urgent {
             port.urgent.push(frame);

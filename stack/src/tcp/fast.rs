@@ -30,6 +30,10 @@ fn declines(connection: &Connection, segment: &Segment, len: u32) -> bool {
     if hot.decline != 0 || connection.frames_left == 0 || !plain || segment.seq != hot.rcv_nxt {
         return true;
     }
+    // A FIN that came early has its turn once what was missing is here.
+    if connection.cold.fin_waits {
+        return true;
+    }
     if ecn::declines(connection, len) {
         return true;
     }

@@ -1,7 +1,7 @@
 //! Numbers that strangers must not guess: initial sequence numbers, timestamp offsets, source ports, table hashes.
 
 use core::hash::Hasher;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use siphasher::sip::SipHasher24;
 
@@ -173,6 +173,13 @@ impl Secret {
     pub fn flow_key(&self, tuple: &Tuple) -> FlowKey {
         let addresses = self.addresses(tuple);
         let ports = u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port());
+        FlowKey { addresses, ports, hash: self.flow_hash(addresses, ports) }
+    }
+
+    /// The same of a connection over IPv4, its ports as the table has them.
+    #[inline]
+    pub fn flow_key_ipv4(&self, remote: Ipv4Addr, local: Ipv4Addr, ports: u32) -> FlowKey {
+        let addresses = u64::from(remote.to_bits()) << 32 | u64::from(local.to_bits());
         FlowKey { addresses, ports, hash: self.flow_hash(addresses, ports) }
     }
 

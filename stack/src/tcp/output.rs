@@ -40,8 +40,11 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
         return None;
     }
     let (forced, nxt) = (connection.is(flag::PROBE), connection.hot.snd_nxt);
-    let mut emit = lost(connection, forced)
-        .or_else(|| tlp::probe(connection))
+    // Where nothing is amiss, nothing is lost and no loss is probed for.
+    let amiss = connection.cold.active != NONE;
+    let mut emit = amiss
+        .then(|| lost(connection, forced).or_else(|| tlp::probe(connection)))
+        .flatten()
         .or_else(|| forced.then(|| probe(connection)).flatten())
         .or_else(|| fresh(connection))
         .or_else(|| keepalive(connection))
@@ -56,6 +59,15 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
         urgent::stamp(connection, emit);
     }
     emit
+}
+
+/// There is nothing to say: `next` would give `None` and change nothing.
+#[inline]
+pub fn is_silent(connection: &Connection) -> bool {
+    connection.hot.unsent == NONE
+        && connection.cold.active == NONE
+        && connection.hot.unacked == 0
+        && !connection.is(flag::ACK_NOW | flag::PROBE | flag::KEEPALIVE_PROBE)
 }
 
 /// Something taken for lost, sent again.

@@ -580,13 +580,13 @@ impl Connection<'_> {
         self.hot.rttvar_us = rttvar_us;
         self.hot.rto_us = rto_us;
     }
+}
 
-    /// The earliest of the connection's deadlines.
-    pub fn deadline(&self) -> Ticks {
-        let now = self.now.ticks;
-        let Cold { delack_at, keepalive_at, life_at, .. } = &*self.cold;
-        self.hot.retransmit_at.earlier(*delack_at, now).earlier(*keepalive_at, now).earlier(*life_at, now)
-    }
+/// The earliest of a connection's deadlines.
+#[inline]
+pub fn deadline(hot: &Hot, cold: &Cold, now: Ticks) -> Ticks {
+    let Cold { delack_at, keepalive_at, life_at, .. } = *cold;
+    hot.retransmit_at.earlier(delack_at, now).earlier(keepalive_at, now).earlier(life_at, now)
 }
 
 /// Length of the timestamps option with its padding.

@@ -1,0 +1,143 @@
+//! Cycles of one lane for each of the cases, as text and as JSON lines; or a case by itself, for a count of its instructions.
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+
+use benches::cases::{CASES, Case, Counted, Meter, Plan, Run, Unmeasured};
+use benches::cycles::{Summary, Windows};
+use benches::rig::{Application, PortOptions, timed};
+use clap::Parser;
+use drivers::clock::cycles;
+use stack::lane::Lane;
+
+/// Measure one lane with both ends of its wire in this process. What is timed is the lane's turn and the application's
+/// share of it: not the far ends, nor the checks of what they are sent.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Options {
+    /// Cases, by name; all by default.
+    #[arg(long, value_delimiter = ',')]
+    cases: Vec<String>,
+    /// Connections there are.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000])]
+    flows: Vec<usize>,
+    /// Frames that arrive in a turn, at most.
+    #[arg(long, value_delimiter = ',', default_values_t = [32])]
+    bursts: Vec<usize>,
+    /// Transactions of each measurement.
+    #[arg(long, default_value_t = 200_000)]
+    transactions: u64,
+    /// The lane verifies and fills in checksums itself.
+    #[arg(long)]
+    software_checksums: bool,
+    /// The port cuts payload into segments.
+    #[arg(long)]
+    segmentation: bool,
+    /// Without the fast path.
+    #[arg(long)]
+    slow: bool,
+    /// Run, and measure nothing.
+    #[arg(long)]
+    count: bool,
+    /// Write one JSON object a line to this file, or with `-` to standard output.
+    #[arg(long)]
+    json: Option<String>,
+}
+
+/// Notes the cycles of each round.
+#[derive(Default)]
+struct Cycles {
+    round: u64,
+    windows: Windows,
+}
+
+impl Meter for Cycles {
+    fn turn(&mut self, lane: &mut Lane, application: &mut impl Application) {
+        let began = cycles();
+        timed(lane, application);
+        self.round += cycles().wrapping_sub(began);
+    }
+}
+
+/// What two readings of the counter cost by themselves.
+fn overhead() -> u64 {
+    (0..1000).map(|_| cycles()).map(|began| cycles().wrapping_sub(began)).min().unwrap_or(0)
+}
+
+fn measure(plan: Plan, transactions: u64) -> Option<Summary> {
+    let mut run = Run::new(plan);
+    // Until everything that grows has grown.
+    let mut done = 0;
+    while done < (plan.flows as u64 * 2).min(transactions) {
+        done += run.round(&mut Unmeasured);
+    }
+    let (mut meter, overhead, mut done) = (Cycles::default(), overhead(), 0);
+    while done < transactions {
+        meter.round = 0;
+        let finished = run.round(&mut meter);
+        meter.windows.note(meter.round.saturating_sub(overhead), finished);
+        done += finished;
+    }
+    run.check();
+    meter.windows.summary()
+}
+
+fn count(plan: Plan, transactions: u64) {
+    let (mut run, mut done) = (Run::new(plan), 0);
+    while done < transactions {
+        done += run.round(&mut Counted);
+    }
+    run.check();
+    println!("{done} transactions");
+}
+
+fn main() -> std::io::Result<()> {
+    let options = Options::parse();
+    let known = |name: &String| CASES.iter().find(|(known, _)| known == name).copied();
+    let unknown = options.cases.iter().find(|name| known(name).is_none());
+    if let Some(name) = unknown {
+        let names = CASES.map(|(name, _)| name).join(", ");
+        eprintln!("engine: there is no case {name}: name some of {names}");
+        std::process::exit(2);
+    }
+    let cases: Vec<(&str, Case)> = if options.cases.is_empty() {
+        CASES.to_vec()
+    } else {
+        options.cases.iter().filter_map(known).collect()
+    };
+    let mut json: Option<Box<dyn std::io::Write>> = match options.json.as_deref() {
+        None => None,
+        Some("-") => Some(Box::new(std::io::stdout())),
+        Some(path) => Some(Box::new(std::fs::File::create(path)?)),
+    };
+    let port = PortOptions { checksums: !options.software_checksums, segmentation: options.segmentation };
+    if !options.count {
+        println!(
+            "{:14} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8}  cycles each",
+            "case", "flows", "burst", "p10", "p50", "p90", "mean"
+        );
+    }
+    for (name, case) in cases {
+        for &flows in &options.flows {
+            for &burst in &options.bursts {
+                let plan = Plan { case, flows, burst, port, fast: !options.slow };
+                if options.count {
+                    count(plan, options.transactions);
+                    continue;
+                }
+                let Some(summary) = measure(plan, options.transactions) else { continue };
+                let Summary { p10, p50, p90, mean, transactions } = summary;
+                println!("{name:14} {flows:8} {burst:6} {p10:8.0} {p50:8.0} {p90:8.0} {mean:8.0}");
+                if let Some(json) = &mut json {
+                    let line = serde_json::json!({
+                        "bench": "engine", "variant": name, "flows": flows, "burst": burst, "unit": "cycles",
+                        "p10": p10, "p50": p50, "p90": p90, "mean": mean, "n": transactions,
+                        "checksums": if port.checksums { "port" } else { "lane" }, "fast_path": plan.fast,
+                    });
+                    writeln!(json, "{line}")?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

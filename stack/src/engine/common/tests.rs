@@ -1,0 +1,160 @@
+//! The common shape against the layered parsers and writers, which are its specification.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use drivers::{Capabilities, Checksum as Verdict, Frame, Pool, Pools, Verdicts};
+use proptest::prelude::*;
+
+use super::{HEADERS, LINK, NETWORK, TRANSPORT};
+use crate::config::EngineConfig;
+use crate::engine::receive::Parsed;
+use crate::engine::transmit::{Form, Hop};
+use crate::engine::{Engine, Interface};
+use crate::socket::LaneId;
+use crate::tcp::isn::Tuple;
+use crate::time::Instant;
+use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
+use crate::wire::{Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ethernet, ipv4};
+
+const OURS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 1), [2, 0, 0, 0, 0, 1]);
+const THEIRS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 2), [2, 0, 0, 0, 0, 2]);
+
+fn engine(capabilities: Capabilities) -> Engine {
+    let config = EngineConfig::new(IpAddr::V4(OURS.0), 24);
+    let interface = Interface { mac: OURS.1, mtu: 1500, vlan: None, capabilities };
+    Engine::new(LaneId(0), config, vec![(interface, Pools::heap(4, 8))], Instant(1)).unwrap()
+}
+
+fn segment((seq, ack, window): (u32, u32, u16), flags: Flags, timestamps: Option<(u32, u32)>) -> Segment {
+    let mut segment = Segment::new(4000, 80, SeqNum(seq), SeqNum(ack), flags);
+    segment.window = window;
+    segment.options = Options { timestamps, ..Options::NONE };
+    segment
+}
+
+/// A frame to us, by the layered writers.
+fn frame(
+    pool: &Pool,
+    segment: &Segment,
+    payload: &[u8],
+    padding: usize,
+    verdicts: Option<Verdicts>,
+) -> Frame {
+    let ip = IpHeader::V4(ipv4::Header::new(THEIRS.0, OURS.0, Protocol::TCP, 64));
+    let header_len = segment.header_len();
+    let mut frame = pool.take().unwrap();
+    let room = frame.append(LINK + NETWORK + header_len + payload.len() + padding).unwrap();
+    let link = ethernet::Header {
+        destination: MacAddress(OURS.1),
+        source: MacAddress(THEIRS.1),
+        vlan: None,
+        ether_type: EtherType::IPV4,
+    };
+    link.emit(room).unwrap();
+    ip.emit(&mut room[LINK..], header_len + payload.len(), true).unwrap();
+    let len = u16::try_from(header_len + payload.len()).unwrap();
+    let sum = Checksum::pseudo_ipv4(THEIRS.0, OURS.0, Protocol::TCP.0, len).with(payload);
+    room[LINK + NETWORK + header_len..][..payload.len()].copy_from_slice(payload);
+    segment.emit(&mut room[LINK + NETWORK..], Fill::Full(sum)).unwrap();
+    if let Some(verdicts) = verdicts {
+        frame.set_verdicts(verdicts);
+    }
+    frame
+}
+
+fn verdicts() -> impl Strategy<Value = Option<Verdicts>> {
+    let verdict = || prop_oneof![Just(Verdict::Good), Just(Verdict::Unknown), Just(Verdict::Bad)];
+    prop::option::of((verdict(), verdict()).prop_map(|(ip, transport)| Verdicts { ip, transport }))
+}
+
+/// What only a frame that no flow takes is judged by.
+fn is_of_addresses(reason: DropReason) -> bool {
+    use DropReason as R;
+    matches!(reason, R::Ipv4Source | R::Ipv4Destination | R::Ipv4NotForUs | R::TcpNotUnicast | R::TcpPortZero)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_read_at_once_is_what_the_layers_read(
+        numbers: (u32, u32, u16),
+        push: bool,
+        timestamps: Option<(u32, u32)>,
+        payload in prop::collection::vec(any::<u8>(), 0..100),
+        padding in 0usize..8,
+        damage in prop::option::of((0..HEADERS, 0u8..8)),
+        verdicts in verdicts(),
+    ) {
+        // Shows of frames with and without timestamps, padding and verdicts, whole or with one bit turned over in their
+        // headers: what the common shape takes, the layers read alike, but for addresses that it leaves to the flow to
+        // have; and every undamaged frame of the shape it takes.
+        let (pool, mut engine) = (Pool::heap(1, 512), engine(Capabilities::plain(1500)));
+        let flags = if push { Flags::ACK | Flags::PSH } else { Flags::ACK };
+        let mut frame = frame(&pool, &segment(numbers, flags, timestamps), &payload, padding, verdicts);
+        if let Some((at, bit)) = damage
+            && let Some(byte) = frame.bytes_mut().unwrap().get_mut(at)
+        {
+            *byte ^= 1 << bit;
+        }
+        let common = engine.parse_common(&frame);
+        let layered = engine.parse(&mut frame);
+        let bad = verdicts.is_some_and(|verdicts| [verdicts.ip, verdicts.transport].contains(&Verdict::Bad));
+        match (common, layered) {
+            (Some(Parsed::Tcp { arrived, key, judged }), Parsed::Tcp { arrived: other, key: its_key, .. }) => {
+                prop_assert_eq!(format!("{arrived:?} {key:?}"), format!("{other:?} {its_key:?}"));
+                prop_assert!(!judged);
+            }
+            (Some(_), Parsed::Drop(reason)) => prop_assert!(is_of_addresses(reason), "{reason:?}"),
+            (Some(common), layered) => prop_assert!(false, "{common:?}, by layers {layered:?}"),
+            (None, layered) => prop_assert!(
+                damage.is_some() || timestamps.is_none() || bad,
+                "declined, by layers {layered:?}"
+            ),
+        }
+    }
+
+    #[test]
+    fn what_is_written_at_once_is_what_the_layers_write(
+        numbers: (u32, u32, u16),
+        flags in prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x50, 0x90, 0x02, 0x12, 0x30, 0x04]),
+        timestamps: Option<(u32, u32)>,
+        payload in prop::collection::vec(any::<u8>(), 0..100),
+        (sums, header_sum) in (any::<bool>(), any::<bool>()),
+        (each, field, hop_limit) in (prop::sample::select(vec![0u16, 40]), 0u8..4, 0u8..3),
+        fragment: bool,
+        known: bool,
+    ) {
+        // Shows for any segment and port: frames alike to the byte, with the same orders to the port, in the same queue, or
+        // a frame that comes back as it was.
+        let capabilities = Capabilities {
+            transmit_tcp_checksum: sums,
+            transmit_ipv4_checksum: header_sum,
+            ..Capabilities::plain(1500)
+        };
+        let mut engine = engine(capabilities);
+        let segment = segment(numbers, Flags(flags), timestamps);
+        let tuple = Tuple { local: SocketAddr::from((OURS.0, 4000)), remote: SocketAddr::from((THEIRS.0, 80)) };
+        let hop = Hop { interface: 0, next_hop: THEIRS.0.into(), mac: known.then_some(MacAddress(THEIRS.1)) };
+        let form = Form { each, field, hop_limit, fragment };
+        let body = |engine: &Engine| {
+            let mut frame = engine.ports[0].composer.header().unwrap();
+            frame.append(payload.len()).unwrap().copy_from_slice(&payload);
+            frame
+        };
+        let frame = body(&engine);
+        if let Some(back) = engine.send_common(frame, hop, &tuple, &segment, form) {
+            let other = timestamps.is_none() || fragment || !known || segment.flags.contains(Flags::SYN);
+            prop_assert!(other && back.bytes() == payload, "declined: {segment:?}");
+            return Ok(());
+        }
+        let frame = body(&engine);
+        engine.send_layered(frame, hop, &tuple, &segment, form);
+        let port = &engine.ports[0];
+        prop_assert_eq!((port.urgent.len() % 2, port.data.len() % 2, port.backlog()), (0, 0, 2));
+        let queue = if port.urgent.is_empty() { &port.data } else { &port.urgent };
+        prop_assert_eq!(queue[0].bytes(), queue[1].bytes());
+        prop_assert_eq!(queue[0].offload(), queue[1].offload());
+        prop_assert_eq!(queue[0].len(), LINK + NETWORK + TRANSPORT + payload.len());
+    }
+}
