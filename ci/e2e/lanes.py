@@ -59,8 +59,10 @@ class TwoLanes:
         accepted = [lane["tcp"]["accepted"] for lane in lanes_of(report)]
         self.assertEqual(len(accepted), 2)
         self.assertGreaterEqual(min(accepted), sum(accepted) / 4, accepted)
-        # Once wrk has closed, what it sent before may find nobody: its reset took the other queue and overtook.
-        self.assertEqual(amid["tcp"]["resets_sent"], 0, "resets of connections that a lane did not know")
+        # A connection that is over may have frames on the way still, which took the other queue: wrk opens and closes one
+        # before the thousand, and all of them at its end. Of the others a reset would be one that a lane did not know.
+        told = {name: amid[name] for name in ("tcp", "lanes", "drops")}
+        self.assertLessEqual(amid["tcp"]["resets_sent"], amid["tcp"]["closed"], f"resets amid the load: {told}")
         self.note(f"{rate:.0f} requests/s, lanes accepted {accepted}, {steered(report)}")
 
     @staticmethod

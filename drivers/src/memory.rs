@@ -293,6 +293,7 @@ unsafe fn go_home(block: *mut BlockHeader) {
 const SPARES_MAX: usize = 4096;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "each is handed out by itself")]
     static SPARES: RefCell<Vec<Box<MaybeUninit<BlockHeader>>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -20,7 +20,7 @@ const F_GETSIG: c_int = 11;
 static SIGNAL: OnceLock<Option<c_int>> = OnceLock::new();
 
 /// Keeps the signal from this thread, and from those it starts from now on. Call it before DPDK starts: what is sent
-/// before [`silence_taps`] then reaches nobody.
+/// before `silence_taps` then reaches nobody.
 pub fn refuse_tap_signal() {
     let free = || (libc::SIGRTMIN() + 1..libc::SIGRTMAX()).find(|signal| has_no_handler(*signal));
     let Some(signal) = *SIGNAL.get_or_init(free) else { return };

@@ -332,6 +332,19 @@ impl Flows {
         self.hot.get(slot as usize)
     }
 
+    /// Bring near what a stream's hot part leads to: its other parts, and its oldest range.
+    #[inline]
+    pub fn prefetch_rest(&self, slot: u32) {
+        let Some(hot) = self.hot.get(slot as usize) else { return };
+        if let Some(parts) = self.cold.get(hot.cold as usize) {
+            drivers::prefetch(&parts.cold);
+            drivers::prefetch(&parts.cold.waiting_head);
+            drivers::prefetch(&parts.options);
+            drivers::prefetch(&parts.beside);
+        }
+        self.cells.prefetch(hot.head);
+    }
+
     /// The hot part of a slot, for changing.
     #[inline]
     pub fn hot_mut(&mut self, slot: u32) -> Option<&mut Hot> {

@@ -1,5 +1,5 @@
 //! From a burst of frames to segments of flows, in passes: parse all and prefetch their buckets, find candidates and
-//! prefetch their hot lines, then process in order.
+//! prefetch their hot lines, then what those lead to, then process in order.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -65,6 +65,13 @@ impl Engine {
             {
                 drivers::prefetch(hot);
                 drivers::prefetch(&hot.tag);
+            }
+        }
+        for result in &parsed {
+            if let Parsed::Tcp { key, .. } = result
+                && let Some(slot) = self.table.candidates(key.hash).next()
+            {
+                self.flows.prefetch_rest(slot);
             }
         }
         let count = frames.len().min(BURST_MAX);

@@ -3,7 +3,7 @@
 
 use super::ecn;
 use super::sack::{self, News};
-use super::send::{NONE, mark};
+use super::send::{Cell, NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
@@ -56,6 +56,35 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     }
     timers::on_ack(connection, news.acked > 0, wait_us);
     ecn::react(connection, news.acked);
+}
+
+/// What `acknowledge` does on a connection on which nothing is amiss, nothing ever went again, and neither congestion marks
+/// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window.
+#[inline]
+pub(super) fn acknowledge_quietly(connection: &mut Connection, segment: &Segment) {
+    update_window(connection, segment);
+    let before = connection.hot.snd_una;
+    let acked = segment.ack.since(before);
+    if acked == 0 {
+        return timers::on_ack(connection, false, 0);
+    }
+    connection.cold.unanswered_since = Ticks::OFF;
+    connection.cold.troubles = 0;
+    connection.cold.timeouts = 0;
+    connection.hot.snd_una = segment.ack;
+    tally::note_una(connection, before);
+    let (now, mut sample) = (connection.now.micros, None);
+    connection.queue(|cells, queue, finished| {
+        let measure = |cell: &Cell, _| sample = Some(now.wrapping_sub(cell.sent_us));
+        cells.acknowledge(queue, segment.ack, finished, measure);
+    });
+    if let Some(us) = sample {
+        connection.measure(us);
+        connection.cold.history.min_rtt.note(us, connection.now.millis);
+        connection.cold.backoff = 0;
+    }
+    loss::grow(connection, acked);
+    timers::on_ack(connection, true, 0);
 }
 
 /// Drop acknowledged ranges.

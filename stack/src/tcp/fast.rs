@@ -1,9 +1,11 @@
 //! The common segment of an established flow: in order, nothing odd about it. Finishes, or declines before it changes
 //! anything; what it does is what `input` would have done, by the same functions.
 
-use super::acknowledge::acknowledge;
+use super::acknowledge::{acknowledge, acknowledge_quietly};
 use super::ecn;
 use super::input::{self, Accept, Verdict};
+use super::mtu;
+use super::send::NONE;
 use super::state::{Connection, flag};
 use super::text;
 use crate::wire::tcp::{Flags, Segment};
@@ -13,7 +15,11 @@ pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option
     if declines(connection, segment, len) {
         return None;
     }
-    acknowledge(connection, segment, len);
+    if is_quiet(connection) {
+        acknowledge_quietly(connection, segment);
+    } else {
+        acknowledge(connection, segment, len);
+    }
     input::heard_in_order(connection, segment);
     let accept = (len > 0).then(|| {
         text::note_size(connection, len);
@@ -21,6 +27,15 @@ pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option
         Accept { skip: 0, len, in_order: true }
     });
     Some(Verdict { accept, ..Verdict::default() })
+}
+
+/// Nothing is amiss, and nothing was, that an acknowledgement must be searched for.
+#[inline]
+fn is_quiet(connection: &Connection) -> bool {
+    connection.cold.active == NONE
+        && connection.cold.history.retransmits == 0
+        && connection.hot.ecn == 0
+        && connection.hot.mtu & (mtu::bit::PROBE | mtu::bit::FELL) == 0
 }
 
 /// Anything that makes a segment less than common. Reads only.

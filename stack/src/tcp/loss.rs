@@ -99,7 +99,7 @@ impl Default for LossState {
 pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 {
     let quiet = connection.cold.active == NONE && connection.hot.dup_acks == 0;
     if quiet && !duplicate && news.dsack.is_none() {
-        grow(connection, news);
+        grow(connection, news.acked);
         return 0;
     }
     if news.acked > 0 {
@@ -120,7 +120,7 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
     let found =
         if connection.is(flag::SACK) { rack::detect(connection) } else { count(connection, news, duplicate) };
     if before == Phase::Open && connection.loss().phase == Phase::Open && found.lost == 0 {
-        grow(connection, news);
+        grow(connection, news.acked);
     }
     begin_if_lost(connection, Some(news));
     match connection.loss().phase {
@@ -140,11 +140,11 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
 }
 
 /// The congestion window opens by what was acknowledged while it was full.
-fn grow(connection: &mut Connection, news: &News) {
-    if news.acked == 0 {
+pub(super) fn grow(connection: &mut Connection, acked: u32) {
+    if acked == 0 {
         return;
     }
-    let counted = validation::counted(connection, news.acked);
+    let counted = validation::counted(connection, acked);
     if counted > 0 {
         connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
     }

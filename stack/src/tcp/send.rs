@@ -173,6 +173,14 @@ impl Cells {
         self.cells.get_mut(index as usize)
     }
 
+    /// Bring the cell of an index near.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        if let Some(cell) = self.cells.get(index as usize) {
+            drivers::prefetch(cell);
+        }
+    }
+
     fn insert(&mut self, cell: Cell) -> Option<u32> {
         if let Some(slot) = self.cells.get_mut(self.free as usize) {
             let index = self.free;
