@@ -154,15 +154,17 @@ choose_toolchain() {
 profile=${CORELANE_PROFILE:-release}
 programs=$target/$profile
 
-# Build the programs, optimised, and what the arguments ask for beside them. What root compiles in a user's folder is
-# handed back to that user.
+# What to build beside the programs, for cargo.
+programs_beside=()
+
+# Build the programs, optimised. What root compiles in a user's folder is handed back to that user.
 build_programs() {
     local owner
     owner=$(stat -c %u:%g "$repository")
     [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
     say "builds the programs ($profile)"
     cd "$repository"
-    cargo build --profile "$profile" --locked --quiet -p apps "$@"
+    cargo build --profile "$profile" --locked --quiet -p apps "${programs_beside[@]}"
 }
 
 # Build packetdrill's plug-in beside them: by itself, for it has no DPDK in it.

@@ -80,11 +80,23 @@ class Guest(Program):
             assert self.is_running(), f"the lab ended with {self.process.returncode}: {self.errors()}"
             return variables.exists()
 
-        until(is_up, BOOT_SECONDS, lambda: f"guest that serves: {self.errors()}")
+        try:
+            until(is_up, BOOT_SECONDS, lambda: f"guest that serves: {self.errors()}")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}\n{self.last_words()}") from None
         self.boot_seconds = time.monotonic() - began
         self.variables = dict(line.split("=", 1) for line in variables.read_text().splitlines() if "=" in line)
         self.network = Wire(self.variables)
         self.start = self.report()
+
+    def last_words(self):
+        """What kernel and program said last, once the lab has ended."""
+        texts = []
+        for file in (self.kernel_file, self.output_file, self.error_file):
+            lines = file.read_text(errors="replace").splitlines() if file.exists() else ["(no such file)"]
+            texts.append(f"{file.name} ends:\n" + "\n".join(lines[-30:]))
+        return "\n".join(texts)
 
     def processor_seconds(self):
         """Not known of a guest."""
@@ -101,7 +113,7 @@ class Guest(Program):
         known = len(self.reports())
         with open(self.variables["LAB_SIGNALS"], "w") as signals:
             signals.write("USR1\n")
-        return until(lambda: self.reports()[known:], 20, "report from the guest")[-1]
+        return until(lambda: self.reports()[known:], 20, lambda: f"report from the guest\n{self.last_words()}")[-1]
 
     def settle(self, seconds=20, resting=False):
         """Waits until connections, sockets and what they held have gone. Frames that were sent may rest in the ring."""

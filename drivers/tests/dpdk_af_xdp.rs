@@ -51,17 +51,21 @@ fn frames_cross_a_veth_pair_both_ways() {
     }
     assert_eq!((composer.pools().control.available(), composer.copied_bytes()), (512, 30_000));
 
-    ip("link set clxb down");
-    assert!(!port.control.link().up && !port.control.is_gone());
-    ip("link set clxb up");
     // The kernel says so once it has told everybody.
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while !port.control.link().up {
-        assert!(std::time::Instant::now() < patience, "the link does not come back");
-        std::thread::yield_now();
-    }
+    let said = |what: &str, done: &dyn Fn() -> bool| {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !done() {
+            assert!(std::time::Instant::now() < patience, "the link is not said to {what}");
+            std::thread::yield_now();
+        }
+    };
+    ip("link set clxb down");
+    said("go down", &|| !port.control.link().up);
+    assert!(!port.control.is_gone());
+    ip("link set clxb up");
+    said("come back", &|| port.control.link().up);
     ip("link del clxb");
-    assert!(!port.control.link().up && port.control.is_gone());
+    said("be gone", &|| !port.control.link().up && port.control.is_gone());
     // The lane goes on polling and sending, to nobody.
     let mut frames = vec![frame(&composer.pools().control, &ethernet(1, 60))];
     queue.transmit(0, &mut frames);
