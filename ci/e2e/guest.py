@@ -17,7 +17,7 @@ from harness import Namespace, Program, die_with_parent, libc, PR_SET_PDEATHSIG,
 
 LAB = Path(__file__).resolve().parents[1] / "lab"
 # Emulation is slow, and other tests or builds may share the machine.
-BOOT_SECONDS = 120
+BOOT_SECONDS = 170
 LIFE_SECONDS = 600
 DESCRIPTORS = 512
 
@@ -113,7 +113,7 @@ class Guest(Program):
         known = len(self.reports())
         with open(self.variables["LAB_SIGNALS"], "w") as signals:
             signals.write("USR1\n")
-        return until(lambda: self.reports()[known:], 20, lambda: f"report from the guest\n{self.last_words()}")[-1]
+        return until(lambda: self.reports()[known:], 60, lambda: f"report from the guest\n{self.last_words()}")[-1]
 
     def settle(self, seconds=20, resting=False):
         """Waits until connections, sockets and what they held have gone. Frames that were sent may rest in the ring."""
