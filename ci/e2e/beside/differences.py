@@ -33,6 +33,7 @@ class Case:
         self.step, self.facts = script[place], ours[place].facts
         self.script, self.state = script[: place + 1], ours[place].facts.state
         self.linux, self.ours = plain(linux[place]), plain(ours[place])
+        self.before = ours[place - 1] if place else None
         self.history = [outcome.facts for outcome in ours[: place + 1]]
         # Which steps we have answered with nothing but an acknowledgement.
         self.acknowledged = [re.match(r"\. \S+\(0\)", "".join(outcome.packets)) for outcome in ours[: place + 1]]
@@ -71,6 +72,57 @@ class Case:
         return bool(packets) and all(re.match(r"(\S+ \S+\([1-9]|F)", text) for text in packets)
 
     @property
+    def old_before(self):
+        """This or an earlier segment was of those whose time only one side may have taken."""
+        segments = [f for f in self.history if f.flags is not None and f.flags & ACK and f.ack is not None]
+        return any(f.ack < f.una or f.expected is not None and f.seq < f.end < f.expected for f in segments)
+
+    def news(self, packets):
+        """Those of the packets that carry what was not sent before."""
+        starts = [(text, re.match(r"\S+ (\d+)\(", text)) for text in packets]
+        return [text for text, start in starts if start and int(start[1]) >= (self.facts.sent or 0)]
+
+    @staticmethod
+    def alike(packets, others):
+        """As far as the shorter goes."""
+        shorter = min(len(packets), len(others))
+        return packets[:shorter] == others[:shorter]
+
+    @staticmethod
+    def extent(packets):
+        """Where the text in the packets begins and ends, if it is one piece and they carry nothing else."""
+        parts = [re.match(r"(\S+) (\d+)\((\d+)\) ack (\S+)", text) for text in packets]
+        if not parts or not all(parts) or len({part[4] for part in parts}) > 1:
+            return None
+        ends = [(int(part[2]), int(part[2]) + int(part[3])) for part in parts]
+        whole = all(a[1] == b[0] for a, b in zip(ends, ends[1:]))
+        return (ends[0][0], ends[-1][1], parts[-1][1], parts[-1][4]) if whole and ends[-1][1] > ends[0][0] else None
+
+    @staticmethod
+    def words(told):
+        """What was told by names, as a dictionary: the bytes that wait, and the peer's window."""
+        return dict(text.split(" ") for text in told if re.match(r"(unread|unacked|window) ", text))
+
+    @property
+    def took_window(self):
+        """Who took the step's window, Linux or we, if only one did and nothing but text that goes differs besides."""
+        windows = [self.words(side.told).get("window") for side in (self.linux, self.ours)]
+        # Which urgent bytes are told of is another matter.
+        others = [
+            [text.replace("pri ", "") for text in side.told if not text.startswith("window ")]
+            for side in (self.linux, self.ours)
+        ]
+        sent = [text for text in self.linux.packets + self.ours.packets if not re.match(r"\. \S+\(0\)", text)]
+        if not self.has(ACK) or windows[0] == windows[1] or others[0] != others[1]:
+            return None
+        if sent and not self.is_data(sent):
+            return None
+        had = self.words(self.before.told).get("window") if self.before else None
+        if had not in windows:
+            return None
+        return "Linux" if windows[1] == had else "we"
+
+    @property
     def disputes_window(self):
         """The two rules for which window is the newest have led to different ones."""
         window = ruled = taken = None
@@ -92,6 +144,11 @@ class Case:
 def plain(outcome):
     """Without PSH on data: senders may set it where they like, as long as the last segment has it."""
     return outcome._replace(packets=[re.sub(r"^P(?=\S* \S+\([1-9])", "", text) for text in outcome.packets])
+
+
+def without_times(packets):
+    """Without the time that is echoed."""
+    return [re.sub(r"TS echo \d+", "", text) for text in packets]
 
 
 def first_difference(linux, ours):
@@ -201,28 +258,20 @@ def old_segments(case):
     timestamp from a segment with an old one; nor from a duplicate that does not reach up to its last acknowledgement.
     Ours does: the peer has sent it again, and where all acknowledgements were lost nothing else tells it the round trip,
     so that its timer would stay backed off."""
-    def without(texts):
-        return [re.sub(r"TS echo \d+", "", text) for text in texts]
-
-    segments = [f if f.flags is not None and f.flags & ACK and f.ack is not None else None for f in case.history]
-    old = [f is not None and f.ack < f.una for f in segments]
-    again = [f is not None and f.expected is not None and f.seq < f.end < f.expected for f in segments]
-    late = any(old + again) and without(case.linux.packets) == without(case.ours.packets)
-    return case.state != "SYN_SENT" and (old[-1] or late and case.linux.told == case.ours.told)
+    f = case.facts
+    old = f.flags is not None and f.flags & ACK and f.ack is not None and f.ack < f.una
+    later = case.old_before and without_times(case.linux.packets) == without_times(case.ours.packets)
+    return case.state != "SYN_SENT" and bool(old or later and case.linux.told == case.ours.told)
 
 
 @difference(*opened(*WITH_STAMPS), segment("P.", 1, ALL, len=10))
-def missing_timestamp(case):
+def bad_timestamps(case):
     """A segment without a timestamp where both agreed on them: RFC 7323 section 3.2 would have it dropped silently; Linux
-    takes it."""
-    return case.is_segment and case.facts.stamps and not case.facts.has_stamps and not case.ours.packets
-
-
-@difference(*opened(*WITH_STAMPS), segment(".", 1, ALL, options=[["nop"], ["nop"], ["stamps", -500]]))
-def old_timestamp_without_text(case):
-    """A pure acknowledgement with an old timestamp: RFC 7323 section 5.3 answers it with an acknowledgement, Linux drops
-    it, or believes it where it may have been overtaken."""
-    return case.is_segment and case.facts.has_stamps and case.facts.len == 0 and case.we_alone_acknowledge
+    takes it. A pure acknowledgement with an old one: section 5.3 answers it with an acknowledgement; Linux drops it, or
+    believes it where it may have been overtaken."""
+    f = case.facts
+    missing = case.is_segment and f.stamps and not f.has_stamps and not case.ours.packets
+    return missing or case.is_segment and f.has_stamps and f.len == 0 and case.we_alone_acknowledge
 
 
 @difference(*opened(["mss", 1460]), segment("F.", 1, ALL), segment("R", 1))
@@ -245,12 +294,15 @@ def text_behind_the_end(case):
 @difference(*opened(["mss", 1460]), {"do": "shutdown", "how": "rdwr"}, segment("P.", 1, ALL, len=10))
 def nobody_reads(case):
     """After shutdown in both directions Linux resets when text comes, as after close; and of a closed connection in
-    FIN_WAIT_2 it keeps a stub, which resets at a SYN and has its own mind about resets. We reset after close alone (RFC
-    9293 SHLD-3), for a socket that is still there can be read, and challenge SYN and RST in every state alike (RFC 5961
-    sections 3.2 and 4.2)."""
+    FIN_WAIT_2, and of any in TIME_WAIT, it keeps a stub, which resets at a SYN, has its own mind about resets, and in
+    TIME_WAIT looks at no acknowledgement. We reset after close alone (RFC 9293 SHLD-3), for a socket that is still there
+    can be read, and in every state alike challenge SYN and RST (RFC 5961 sections 3.2 and 4.2) and answer what
+    acknowledges too much (RFC 9293 section 3.10.7.4)."""
     if not case.is_segment:
         return False
     stub = case.closed and case.state is None and (case.has(RST) or case.has(SYN))
+    waits = case.state == "CLOSED" and case.facts.ack is not None and case.facts.ack > case.facts.sent
+    stub = stub or waits and case.we_alone_acknowledge
     return stub or (case.shut or case.closed) and case.linux_sends("R") and not case.we_send("R")
 
 
@@ -260,15 +312,27 @@ def nobody_reads(case):
 @difference(*opened(*SACK), segment("F.", 101, ALL))
 def sack_blocks(case):
     """Linux names the number of a FIN out of order in SACK blocks, puts blocks into resets, and names in D-SACK blocks
-    segments that it refuses for their timestamps or that are older than any window; once a FIN was taken it names nothing.
-    Our blocks are of bytes that are held or were received (RFC 2018 section 3, RFC 2883 section 4), and resets have none."""
-    def without(text):
-        return re.sub(r"[<,]nop,nop,sack [^>]*", "", text).rstrip(">").rstrip()
-
-    same = [*map(without, case.linux.packets)] == [*map(without, case.ours.packets)]
+    segments that it refuses for their timestamps or that are older than any window; once a FIN was taken, or the socket
+    closed, it names nothing. Our blocks are of bytes that are held or were received (RFC 2018 section 3, RFC 2883 section
+    4), and resets have none. And where blocks go with text, Linux cuts all of it for the room that they leave, we what
+    they go with."""
+    if case.linux.told != case.ours.told:
+        return False
+    both = case.linux.packets, case.ours.packets
+    extents = case.extent(both[0]), case.extent(both[1])
+    if any("sack " in text for text in both[0] + both[1]) and None not in extents:
+        # Windows that are counted in segments end elsewhere then.
+        return extents[0] == extents[1] or extents[0][0] == extents[1][0] and min(map(len, both)) >= 4
     f = case.facts
     refused = case.is_segment and f.expected is not None and f.seq < f.expected
-    return same and (refused or case.has(FIN) or case.linux_sends("R")) and case.linux.told == case.ours.told
+
+    def without(text):
+        text = re.sub(r"[<,]nop,nop,sack [^>]*", "", text).rstrip(">").rstrip()
+        # Which time old segments have echoed is a difference of its own.
+        return re.sub(r"[<]nop,nop,TS echo \d+", "", text).rstrip() if refused else text
+
+    same = [*map(without, both[0])] == [*map(without, both[1])]
+    return same and (refused or case.has(FIN) or case.linux_sends("R"))
 
 
 @difference(*opened(["mss", 1460]), segment("P.U", 1, ALL, len=10, urgent=0))
@@ -287,19 +351,31 @@ def urgent_pointer(case):
 @difference(*opened(["mss", 1460]), {"do": "send", "len": 10}, {"do": "send", "len": 14_600})
 def congestion_window(case):
     """Linux counts its congestion window in segments, short ones like long ones, and opens it by one for each that is
-    acknowledged, if more than half of it was used. We count bytes as RFC 5681 does, open it by at most eight segments for
-    one acknowledgement (RFC 9406 section 4.2), and only when it was used up."""
-    mine, theirs = case.ours.packets, case.linux.packets
+    acknowledged, by number or by SACK, if more than half of it was used. We count bytes as RFC 5681 does, open it by at
+    most eight segments for one acknowledgement (RFC 9406 section 4.2), and only when it was used up."""
+    all_mine, all_theirs = case.ours.packets, case.linux.packets
+    if case.old_before:
+        all_mine, all_theirs = without_times(all_mine), without_times(all_theirs)
+    mine, theirs = case.news(all_mine), case.news(all_theirs)
     shorter = min(len(mine), len(theirs))
-    in_flight = (case.facts.sent or 0) - (case.facts.una or 0)
+    before = case.words(case.before.told).get("unacked") if case.before else None
+    in_flight = int(before or (case.facts.sent or 0) - (case.facts.una or 0))
     # One in flight and four more are half of the initial window of the smallest peers.
-    return mine[:shorter] == theirs[:shorter] and case.is_data(mine + theirs) and (shorter >= 4 or in_flight >= 2000)
+    enough = shorter >= 4 or in_flight >= 2000
+    again = [[text for text in side if text not in new] for side, new in ((all_mine, mine), (all_theirs, theirs))]
+    return case.alike(mine, theirs) and case.alike(*again) and case.is_data(all_mine + all_theirs) and enough
 
 
 @difference(*opened(["mss", 1000]), segment(".", 1, ALL, window=100), {"do": "send", "len": 1000})
 def newest_window(case):
     """Which of two segments has the newer window: RFC 9293 section 3.10.7.4 goes by the sequence number and then by the
     acknowledgement. Linux takes any that acknowledges more, and a smaller window only with a newer number."""
+    f = case.facts
+    if case.took_window == "Linux":
+        return any(other.seq is not None and other.seq > f.seq for other in case.history)
+    if case.took_window == "we":
+        return f.ack <= f.una and int(case.words(case.ours.told)["window"]) < int(case.words(case.linux.told)["window"])
+    # Behind our FIN the window is not told, and shows in what is sent.
     return case.is_data(case.linux.packets + case.ours.packets) and case.disputes_window
 
 
@@ -329,3 +405,14 @@ def default_segment(case):
     bytes for the most."""
     limited = any("TCP_MAXSEG" in str(step.get("settings")) for step in case.script)
     return limited and case.is_data(case.linux.packets) and case.script[0]["do"] == "connect"
+
+
+@difference(
+    *opened(["mss", 1460]), {"do": "send", "len": 30_000}, {"do": "shutdown", "how": "wr"}, segment("F.", 1, ALL, len=100)
+)
+def acknowledgement_of_its_own(case):
+    """At a FIN that is acknowledged at once Linux sends an acknowledgement, and then, with what the same segment lets go,
+    text that says the same. Ours acknowledges with the text (RFC 9293 section 3.8.6.3)."""
+    first, *rest = case.linux.packets or [""]
+    same = case.alike(rest, case.ours.packets) and case.is_data(rest) and case.is_data(case.ours.packets)
+    return case.has(FIN) and bool(re.match(r"\.U? \S+\(0\)", first)) and same

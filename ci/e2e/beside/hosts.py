@@ -37,9 +37,11 @@ LINUX_SETTINGS = {
     # As much as a socket of ours takes to send from the start.
     "tcp_wmem": "4096 262144 4194304",
 }
-TCP_INFO, SIOCINQ = 11, 0x541B
+TCP_INFO, SIOCINQ, SIOCOUTQ = 11, 0x541B, 0x5411
 POLL_ALL = select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP
 INFO_BYTES = 280
+# Where in TCP_INFO the peer's window stands.
+INFO_SND_WND = 228
 
 
 class Failure(OSError):

@@ -18,7 +18,7 @@ import socket
 import struct
 
 from . import wire
-from .hosts import INFO_BYTES, LOCAL, POLL_ALL, SIOCINQ, TCP_INFO, Failure
+from .hosts import INFO_BYTES, INFO_SND_WND, LOCAL, POLL_ALL, SIOCINQ, SIOCOUTQ, TCP_INFO, Failure
 
 PEER_ISS = 0xFFFF_F000
 STATES = (
@@ -70,8 +70,8 @@ class Play:
         self.listener = self.stream = None
         # What the host began with, all that it has sent, the edge of its window, its scale and its latest timestamp.
         self.iss = self.sent = self.edge = None
-        # Edges of windows that connections before had.
-        self.edges = []
+        # Edges of windows that connections before had, and what the script calls the numbers of its own segments.
+        self.edges, self.names = [], {}
         self.scale, self.offers_scale, self.stamp = 0, False, 0
         # Where the segments of data that it sent began and ended.
         self.cuts = [1]
@@ -93,6 +93,12 @@ class Play:
         assert base == "edge"
         edges = [edge for edge in (self.edge, *self.edges[::-1]) if edge is not None]
         return (edges[0] if edges else PEER_ISS + 65_536) + offset & wire.MASK
+
+    def name(self, spec, seq, length):
+        """Remembers what the script calls a segment's ends, for the edge that it counts from moves on."""
+        for number, more in ((seq, 0), (seq + length, length)):
+            name = str(spec + more) if isinstance(spec, int) else f"edge{spec[1] + more:+}"
+            self.names[number & wire.MASK] = name
 
     def acknowledged(self, spec):
         base, offset = spec
@@ -138,11 +144,12 @@ class Play:
         seq = self.number(step["seq"])
         start = (seq - PEER_ISS - 1 + (flags & wire.SYN != 0)) & wire.MASK
         data = wire.payload(start, step.get("len", 0))
-        if flags & wire.SYN:
+        if flags & wire.SYN and self.state == "SYN_SENT":
             options = step.get("options", ())
             self.offers_scale = any(option[0] == "scale" or str(option[-1]).startswith("0303") for option in options)
         self.acked = ack
         length = len(data) + (flags & wire.SYN != 0) + (flags & wire.FIN != 0)
+        self.name(step["seq"], seq, length)
         self.facts = self.facts._replace(
             flags=flags, seq=signed(seq - PEER_ISS), end=signed(seq + length - PEER_ISS), len=len(data),
             ack=None if self.iss is None else signed(ack - self.iss),
@@ -279,16 +286,28 @@ class Play:
         self.calls.call("poll", polled, 1, 0)
         revents = struct.unpack("=ihh", polled.raw)[2]
         state = STATES[room.raw[0]]
-        unread = ctypes.c_int()
+        events = " ".join(name for bit, name in POLLS.items() if revents & bit)
+        counts = [f"unread {self.count(SIOCINQ)}"]
+        # Behind its own FIN each counts as it likes; and nobody asks what the window of the gone was.
+        if state in ("ESTABLISHED", "CLOSE_WAIT"):
+            window = struct.unpack_from("=I", room, INFO_SND_WND)[0]
+            counts += [f"unacked {self.count(SIOCOUTQ)}", f"window {window}"]
+        return [state, events, *counts]
+
+    def count(self, request):
+        """What the socket counts for this request."""
+        value = ctypes.c_int()
         try:
-            self.calls.ioctl(self.stream, SIOCINQ, ctypes.byref(unread))
-            unread = unread.value
+            self.calls.ioctl(self.stream, request, ctypes.byref(value))
         except Failure as failure:
-            unread = errno.errorcode[failure.errno]
-        return [state, " ".join(name for bit, name in POLLS.items() if revents & bit), f"unread {unread}"]
+            return errno.errorcode[failure.errno]
+        return value.value
 
     def peers(self, number):
-        """A number of the peer's, from its initial one or, if it is nearer, from the edge of the window."""
+        """A number of the peer's: as the script calls it, else from its initial one or, if it is nearer, from the edge of
+        the window."""
+        if number in self.names:
+            return self.names[number]
         offset = signed(number - PEER_ISS)
         for edge in [self.edge, *self.edges]:
             beyond = None if edge is None else signed(number - edge)
@@ -307,6 +326,7 @@ class Play:
             self.iss, self.sent = segment.seq, segment.end
             self.edges += [self.edge] if self.edge is not None else []
             self.edge, self.scale, self.una = None, 0, 1
+            self.offers_scale = bool(segment.flags & wire.ACK) and segment.option(wire.SCALE) is not None
         if self.iss is not None and not rst and signed(segment.end - self.sent) >= 0:
             self.sent = segment.end
         first = None if self.iss is None else signed(segment.seq - self.iss)

@@ -135,12 +135,12 @@ impl News {
 pub fn update(connection: &mut Connection, blocks: &SackBlocks, news: &mut News) {
     news.dsack = duplicate(connection, blocks);
     let (una, nxt) = (connection.hot.snd_una, connection.hot.snd_nxt);
-    let valid = |block: &&SackBlock| {
-        block.left.lt(block.right) && block.left.gt(una) && block.right.le(nxt) && Some(**block) != news.dsack
-    };
+    let valid = |block: &&SackBlock| block.left.lt(block.right) && block.left.gt(una) && block.right.le(nxt);
+    // What came twice may be named again, as all of what is held.
+    let held = blocks.as_slice().iter().skip(usize::from(news.dsack.is_some()));
     let mut sorted = [SackBlock::default(); crate::wire::tcp::SACK_BLOCKS_MAX];
     let mut count = 0;
-    for (place, block) in sorted.iter_mut().zip(blocks.as_slice().iter().filter(valid)) {
+    for (place, block) in sorted.iter_mut().zip(held.filter(valid)) {
         *place = *block;
         count += 1;
     }

@@ -233,6 +233,9 @@ fn a_block_that_was_never_sent_tells_nothing() {
     assert_eq!((inside.sacked, inside.dsack), (0, block(273, 286)));
     let ahead = take(&mut connection, &segment(130, &[(520, 533), (260, 299)]));
     assert_eq!((ahead.sacked, ahead.dsack), (13, None));
+    // What came twice may be all that is held there.
+    let same = take(&mut connection, &segment(130, &[(390, 403), (390, 403)]));
+    assert_eq!((same.sacked, same.dsack), (13, block(390, 403)));
 }
 
 /// Ranges in flight of the tests of work.
