@@ -11,11 +11,11 @@ use super::bundle::Bundle;
 use super::listeners::reset_for;
 use super::segments::Arrived;
 use crate::ip::{KeyedHash, neighbour, route};
-use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
-use crate::tcp::send::Data;
+use crate::tcp::send::{Data, NONE};
 use crate::tcp::state::{State, flag};
+use crate::tcp::{ecn, fast};
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{
@@ -129,15 +129,40 @@ impl Engine {
         let mut dirty = core::mem::replace(&mut self.dirty, core::mem::take(&mut self.said));
         let (asked, sent) = (dirty.len(), self.counters.segments_sent);
         for slot in dirty.drain(..) {
-            if let Some(hot) = self.flows.hot_mut(slot) {
-                hot.flags &= !flag::DIRTY;
+            let Some(hot) = self.flows.hot_mut(slot) else { continue };
+            hot.flags &= !flag::DIRTY;
+            if hot.unsent == NONE || !self.say_whole(slot) {
+                self.output_flow(slot);
             }
-            self.output_flow(slot);
             self.arm(slot);
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
         self.said = dirty;
         busy
+    }
+
+    /// Send what a flow has to say, if that is one payload for one segment. False if it is not, and nothing was done.
+    #[inline]
+    fn say_whole(&mut self, slot: u32) -> bool {
+        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let Some(payload) = fast::whole(&connection) else { return false };
+        let path = connection.hot.path;
+        let interface = self.paths.interface(path);
+        let port = &mut self.ports[interface];
+        if port.backlog() >= self.config.transmit_backlog_max {
+            return false;
+        }
+        let Ok(mut frame) = port.composer.header() else { return false };
+        let Some(emit) = fast::output(&mut connection, payload) else { return false };
+        self.counters.segments_sent += 1;
+        let Some(tuple) = self.flows.tuple(slot) else { return true };
+        if self.attach(interface, &mut frame, &emit).is_err() {
+            self.counters.fail(DropReason::NoRoom);
+            return true;
+        }
+        let form = Form { each: 0, field: emit.field, hop_limit: emit.hop_limit, fragment: emit.fragment };
+        self.send_by_path(frame, path, &tuple, &emit.segment, form);
+        true
     }
 
     fn output_flow(&mut self, slot: u32) {

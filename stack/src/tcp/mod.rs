@@ -5,7 +5,7 @@
 //! | `state`, `active` | what a connection is; its part for what is amiss |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
-//! | `fast` | the same for the common segment, or nothing |
+//! | `fast` | the common segment, in and out, or nothing |
 //! | `output` | what it says next |
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | when losses are repaired; how much may be in flight |

@@ -423,15 +423,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
     segment.window = window;
     segment.options = if syn { syn_options(connection) } else { data_options(connection) };
     if flags.contains(Flags::ACK) {
-        connection.clear(flag::ACK_NOW);
-        connection.hot.last_ack_sent = connection.hot.rcv_nxt;
-        connection.hot.unacked = 0;
-        if connection.cold.delack_at.is_on() {
-            connection.cold.delack_at = Ticks::OFF;
-        }
-        if connection.cold.quick_acks > 0 {
-            connection.cold.quick_acks -= 1;
-        }
+        note_acknowledged(connection);
         if connection.cold.active != NONE && connection.active_mut().dsack.take().is_some() {
             //= https://www.rfc-editor.org/rfc/rfc2883#section-4
             //# (2) Each duplicate contiguous sequence of data received is reported
@@ -442,7 +434,20 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
     Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0, fragment: false }
 }
 
+/// A segment goes that acknowledges all that has come.
+#[inline]
+pub(super) fn note_acknowledged(connection: &mut Connection) {
+    connection.clear(flag::ACK_NOW);
+    connection.hot.last_ack_sent = connection.hot.rcv_nxt;
+    connection.hot.unacked = 0;
+    if connection.cold.delack_at.is_on() {
+        connection.cold.delack_at = Ticks::OFF;
+    }
+    connection.cold.quick_acks = connection.cold.quick_acks.saturating_sub(1);
+}
+
 /// TSval and TSecr of a segment sent now.
+#[inline]
 pub fn timestamps(connection: &Connection) -> (u32, u32) {
     (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
 }
@@ -516,7 +521,7 @@ fn window_edge(connection: &Connection) -> SeqNum {
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# A TCP implementation MUST include a SWS avoidance algorithm in the
 //# receiver (MUST-39).
-fn advertise(connection: &mut Connection) -> u16 {
+pub(super) fn advertise(connection: &mut Connection) -> u16 {
     let edge = window_edge(connection);
     let scale = connection.hot.rcv_scale;
     let window = edge.since(connection.hot.rcv_nxt);
