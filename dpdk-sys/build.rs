@@ -22,6 +22,40 @@ const CHECKED_IN_VERSION: (u32, u32) = (22, 11);
 /// the EAL loads itself.
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
+/// Archives that register themselves as the program starts, drivers and buses above all, and so are linked whole: nothing
+/// refers to them.
+const WHOLE: [&str; 22] = [
+    "rte_bus_pci",
+    "rte_bus_vdev",
+    "rte_mempool_ring",
+    "rte_net_af_packet",
+    "rte_net_af_xdp",
+    "rte_net_e1000",
+    "rte_net_i40e",
+    "rte_net_ixgbe",
+    "rte_net_memif",
+    "rte_net_null",
+    "rte_net_pcap",
+    "rte_net_ring",
+    "rte_net_tap",
+    "rte_net_virtio",
+    "rte_eal",
+    "rte_ethdev",
+    "rte_hash",
+    "rte_mbuf",
+    "rte_mempool",
+    "rte_ring",
+    "rte_security",
+    "rte_telemetry",
+];
+
+/// Archives of which these need parts, each before those that it needs itself.
+const PARTS: [&str; 7] =
+    ["rte_pci", "rte_gso", "rte_cryptodev", "rte_net", "rte_meter", "rte_rcu", "rte_kvargs"];
+
+/// What archives of DPDK need of the system.
+const SYSTEM: [&str; 5] = ["xdp", "bpf", "pcap", "numa", "bsd"];
+
 /// DPDK's real functions; its inline ones are `corelane_*`.
 const FUNCTIONS: [&str; 43] = [
     "corelane_.*",
@@ -186,8 +220,21 @@ fn build(dpdk: &Dpdk, bindings: &Path) -> Result<(), Box<dyn Error>> {
     for folder in &dpdk.library_folders {
         println!("cargo::rustc-link-search=native={}", folder.trim_start_matches("-L"));
     }
-    for library in LIBRARIES {
-        println!("cargo::rustc-link-lib=dylib={library}");
+    if env::var_os("CARGO_FEATURE_STATIC").is_some() {
+        // Not bundled into this crate's own library: so they reach the program's linker as archives, in this order.
+        for library in WHOLE {
+            println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={library}");
+        }
+        for library in PARTS {
+            println!("cargo::rustc-link-lib=static:-bundle={library}");
+        }
+        for library in SYSTEM {
+            println!("cargo::rustc-link-lib=dylib={library}");
+        }
+    } else {
+        for library in LIBRARIES {
+            println!("cargo::rustc-link-lib=dylib={library}");
+        }
     }
     println!("cargo::metadata=VERSION={}", dpdk.version);
     println!("cargo::rustc-env=DPDK_VERSION={}", dpdk.version);

@@ -5,10 +5,16 @@
 //! `bindings_22_11.rs` serves machines without DPDK. Each mbuf field is read in Rust by its offset
 //! (`MBUF_OFFSET_*`, computed by the C compiler), so `rte_mbuf` itself is opaque here.
 //!
-//! Only shared linking exists so far: the feature `shared` names it, and leaves room for its opposite.
+//! The feature `shared` links to shared libraries, of which the EAL loads drivers as plug-ins as it starts; `static` puts the
+//! archives that are needed into the program. One excludes the other.
 
 use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(all(feature = "shared", feature = "static"))]
+compile_error!(
+    "DPDK is linked either shared or static: for static, build with --no-default-features --features dpdk,static"
+);
 
 #[allow(
     non_camel_case_types,
