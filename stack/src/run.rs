@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use drivers::clock::Clock;
 use drivers::{Bell, Frame, Queue};
 
-use crate::counters::{Report, Rests};
+use crate::counters::{Report, Rests, Turns};
 use crate::engine::{BURST_MAX, Engine};
 use crate::links::Links;
 use crate::mode::{Batch, Turn};
@@ -89,6 +89,9 @@ pub struct LaneRun {
     idle: Idle,
     idle_turns: u32,
     rests: Rests,
+    turns: Turns,
+    /// When the last turn began, if something moved in it.
+    busy_from: Option<Instant>,
     frames: Vec<Frame>,
 }
 
@@ -105,13 +108,29 @@ impl LaneRun {
         idle: Idle,
     ) -> LaneRun {
         let frames = Vec::with_capacity(FRAMES_A_TURN);
-        let rests = Rests::default();
-        LaneRun { engine, queues, links, time, stop, stop_within, idle, idle_turns: 0, rests, frames }
+        LaneRun {
+            engine,
+            queues,
+            links,
+            time,
+            stop,
+            stop_within,
+            idle,
+            idle_turns: 0,
+            rests: Rests::default(),
+            turns: Turns::default(),
+            busy_from: None,
+            frames,
+        }
     }
 
     /// One turn: what the application asked, output, transmit; then receive, timers, and what to tell it.
     pub fn turn(&mut self, batch: &mut Batch) -> Turn {
         self.engine.begin_turn(self.time.now());
+        let began = self.engine.now();
+        if let Some(from) = self.busy_from.take() {
+            self.turns.busy_ns += began.0.saturating_sub(from.0);
+        }
         if self.stop.is_set() {
             self.engine.stop(self.stop_within);
         }
@@ -139,8 +158,12 @@ impl LaneRun {
             self.engine.clear();
         }
         let needed = self.links.is_needed();
-        let now = self.engine.now();
-        Turn { now, running, stopping: self.engine.is_stopping(), busy, needed }
+        self.turns.count += 1;
+        if busy {
+            self.turns.busy += 1;
+            self.busy_from = Some(began);
+        }
+        Turn { now: began, running, stopping: self.engine.is_stopping(), busy, needed }
     }
 
     fn speak(&mut self) -> bool {
@@ -230,6 +253,6 @@ impl LaneRun {
 
     /// Everything the lane knows about itself.
     pub fn report(&self) -> Report {
-        Report { rests: self.rests, ..self.engine.report() }
+        Report { rests: self.rests, turns: self.turns, ..self.engine.report() }
     }
 }
