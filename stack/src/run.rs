@@ -58,6 +58,10 @@ pub enum Idle {
     Yield,
 }
 
+/// Turns without work in which a yielding lane keeps its core: some ten microseconds, in which a peer on another core
+/// answers. Whoever yields a shared core may not have it again for milliseconds.
+const SPINS: u32 = 32;
+
 /// Turns without work before a yielding lane sleeps.
 const YIELDS: u32 = 64;
 
@@ -210,7 +214,9 @@ impl LaneRun {
         let TimeSource::Real(clock) = &self.time else { return };
         self.idle_turns = self.idle_turns.saturating_add(1);
         if self.idle_turns < YIELDS {
-            std::thread::yield_now();
+            if self.idle_turns > SPINS {
+                std::thread::yield_now();
+            }
             return;
         }
         let now = Instant(clock.nanoseconds());
