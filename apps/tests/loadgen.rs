@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apps::echo::echo;
+use apps::echo::{Manner, echo, serve_all};
 use apps::files::{CacheOptions, Files, FilesOptions};
 use apps::httpd::{Equipment, Secure, ServerOptions, serve};
 use apps::loadgen::{Client, ErrorKind, Exchange, Pace, Plan, Progress, Results, Spread, Tls};
@@ -134,6 +134,31 @@ fn pings_of_any_size_come_back() {
         assert_eq!(results.received_bytes, results.sent_bytes);
         assert_eq!((results.latency.len(), results.connect.len()), (21, 4));
         assert!(results.span > Duration::ZERO && results.rate(results.answered_in_time) > 0.0);
+    }
+}
+
+/// Load an echo server that does not echo.
+fn one_way(manner: Manner, plan: impl Fn(SocketAddr) -> Plan + Sync) -> Results {
+    let server = move |lane, address, ready: &mut Ready| {
+        serve_all(corelane::LaneSet::new(vec![lane]), address, manner, ready)
+    };
+    loaded(None, server, plan)
+}
+
+#[test]
+fn uploads_are_acknowledged_and_downloads_come() {
+    // Shows pieces of a byte, of a segment and more than a send may have at once; every one is counted once, and nothing
+    // comes back. Then bytes that nobody asked for, up to the time and no error at the end.
+    for (bytes, pipeline) in [(1, 64), (1448, 16), (70_000, 4)] {
+        let up =
+            one_way(Manner::Discard, |to| Plan { pipeline, ..plan(to, Exchange::upload(bytes), 2, 150) });
+        assert_eq!((up.answered, up.errors_all(), up.opened), (150, 0, 2), "{bytes} bytes");
+        assert_eq!((up.sent_bytes, up.received_bytes), (150 * bytes as u64, 0));
+    }
+    for bytes in [1, 1448, 70_000] {
+        let down = one_way(Manner::Generate(bytes), |to| plan(to, Exchange::Download, 2, 8));
+        assert_eq!((down.answered, down.errors_all(), down.opened), (8, 0, 2), "{bytes} bytes");
+        assert!(down.received_bytes > 6 * 65_536 && down.sent_bytes == 0, "{}", down.received_bytes);
     }
 }
 

@@ -231,6 +231,15 @@ impl Run {
         run
     }
 
+    /// From here on ask so many of the flows alone, spread evenly among the others, which stay silent.
+    ///
+    /// Panics: if there are fewer, or more than a burst has are wanted.
+    pub fn keep_busy(&mut self, busy: usize) {
+        assert!((self.plan.burst..=self.plan.flows).contains(&busy), "some of the flows, a burst at least");
+        self.order = (0..busy).map(|index| number(index * self.plan.flows / busy)).collect();
+        self.shuffle();
+    }
+
     fn submit(&mut self, op: Op) {
         assert!(self.rig.lane.submit(op).is_ok(), "a batch holds a burst's ops");
     }

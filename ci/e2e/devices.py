@@ -70,10 +70,10 @@ class Memif(Case):
         self.addCleanup(loader.process.kill)
         return loader
 
-    def good(self, loader):
+    def good(self, loader, requests=1000):
         results = loader.finish().results
         self.assertEqual((loader.status, results["errors"]), (0, 0), f"{results} {loader.errors}")
-        self.assertGreater(results["requests"], 1000)
+        self.assertGreater(results["requests"], requests)
         self.note(
             f"{results['requests_per_second']:.0f} requests/s, latency p50 {results['latency_ns']['p50'] / 1e3:.0f} us, "
             f"p99 {results['latency_ns']['p99'] / 1e3:.0f} us"
@@ -85,6 +85,19 @@ class Memif(Case):
         for _ in range(2):
             self.good(self.client(server, "--connections", 64, "--duration", "2s"))
         server.settle(seconds=30)
+
+    def test_one_way(self):
+        """loadgen uploads to an echo that drops what comes, and downloads from one that sends without end: no error."""
+        for options, words in (("--discard",), ("--upload", 4096, "--pipeline", 64)), (("--generate", 4096), ("--download",)):
+            self.socket = self.folder / f"memif{len(words)}.sock"
+            server = self.echo(*options, network=self.end("server", self.server_address))
+            target = f"{self.server_address}:{server.port}"
+            words = ("--wait", "20s", "--connections", 4, "--duration", "2s", *words)
+            loader = Loader(self.end("client", self.client_address), target, *words)
+            self.addCleanup(loader.process.kill)
+            # Of a download 64 KiB are one.
+            self.good(loader, requests=50)
+            server.settle(seconds=30)
 
     def test_two_lanes(self):
         """httpd shares the link's one queue between two lanes, loadgen as well, and there is no error."""

@@ -165,6 +165,18 @@ impl Rests {
     }
 }
 
+/// A lane's turns, and what of its time they took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Turns {
+    /// All of them.
+    pub count: u64,
+    /// Those in which something moved: a frame, an op, a timer.
+    pub busy: u64,
+    /// From the beginning of each of those to the beginning of the next turn, the application's share included: the time
+    /// that was not spent on looking for work. Units: nanoseconds.
+    pub busy_ns: u64,
+}
+
 /// Everything a lane knows about itself, at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
@@ -208,6 +220,8 @@ pub struct Report {
     pub attached_bytes: u64,
     /// Its sleeps.
     pub rests: Rests,
+    /// Its turns.
+    pub turns: Turns,
     /// The sums.
     pub counters: Counters,
 }
@@ -218,6 +232,14 @@ impl Rests {
         self.us += other.us;
         self.us_max = self.us_max.max(other.us_max);
         self.late_us_max = self.late_us_max.max(other.late_us_max);
+    }
+}
+
+impl Turns {
+    fn add(&mut self, other: &Turns) {
+        self.count += other.count;
+        self.busy += other.busy;
+        self.busy_ns += other.busy_ns;
     }
 }
 
@@ -298,6 +320,7 @@ impl Report {
         self.copied_bytes += other.copied_bytes;
         self.attached_bytes += other.attached_bytes;
         self.rests.add(&other.rests);
+        self.turns.add(&other.turns);
         self.counters.add(&other.counters);
     }
 
@@ -352,6 +375,9 @@ impl Report {
             ("rests.us", self.rests.us),
             ("rests.max_us", self.rests.us_max),
             ("rests.max_late_us", self.rests.late_us_max),
+            ("turns.count", self.turns.count),
+            ("turns.busy", self.turns.busy),
+            ("turns.busy_ns", self.turns.busy_ns),
         ];
         let mut figures: Vec<_> = plain.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let pools = [("receive", self.receive), ("control", self.control), ("attach", self.attach)];

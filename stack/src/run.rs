@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use drivers::clock::Clock;
 use drivers::{Bell, Frame, Queue};
 
-use crate::counters::{Report, Rests};
+use crate::counters::{Report, Rests, Turns};
 use crate::engine::{BURST_MAX, Engine};
 use crate::links::Links;
 use crate::mode::{Batch, Turn};
@@ -58,6 +58,10 @@ pub enum Idle {
     Yield,
 }
 
+/// Turns without work in which a yielding lane keeps its core: some ten microseconds, in which a peer on another core
+/// answers. Whoever yields a shared core may not have it again for milliseconds.
+const SPINS: u32 = 32;
+
 /// Turns without work before a yielding lane sleeps.
 const YIELDS: u32 = 64;
 
@@ -89,6 +93,9 @@ pub struct LaneRun {
     idle: Idle,
     idle_turns: u32,
     rests: Rests,
+    turns: Turns,
+    /// When the last turn began, if something moved in it.
+    busy_from: Option<Instant>,
     frames: Vec<Frame>,
 }
 
@@ -105,13 +112,29 @@ impl LaneRun {
         idle: Idle,
     ) -> LaneRun {
         let frames = Vec::with_capacity(FRAMES_A_TURN);
-        let rests = Rests::default();
-        LaneRun { engine, queues, links, time, stop, stop_within, idle, idle_turns: 0, rests, frames }
+        LaneRun {
+            engine,
+            queues,
+            links,
+            time,
+            stop,
+            stop_within,
+            idle,
+            idle_turns: 0,
+            rests: Rests::default(),
+            turns: Turns::default(),
+            busy_from: None,
+            frames,
+        }
     }
 
     /// One turn: what the application asked, output, transmit; then receive, timers, and what to tell it.
     pub fn turn(&mut self, batch: &mut Batch) -> Turn {
         self.engine.begin_turn(self.time.now());
+        let began = self.engine.now();
+        if let Some(from) = self.busy_from.take() {
+            self.turns.busy_ns += began.0.saturating_sub(from.0);
+        }
         if self.stop.is_set() {
             self.engine.stop(self.stop_within);
         }
@@ -139,8 +162,12 @@ impl LaneRun {
             self.engine.clear();
         }
         let needed = self.links.is_needed();
-        let now = self.engine.now();
-        Turn { now, running, stopping: self.engine.is_stopping(), busy, needed }
+        self.turns.count += 1;
+        if busy {
+            self.turns.busy += 1;
+            self.busy_from = Some(began);
+        }
+        Turn { now: began, running, stopping: self.engine.is_stopping(), busy, needed }
     }
 
     fn speak(&mut self) -> bool {
@@ -187,7 +214,9 @@ impl LaneRun {
         let TimeSource::Real(clock) = &self.time else { return };
         self.idle_turns = self.idle_turns.saturating_add(1);
         if self.idle_turns < YIELDS {
-            std::thread::yield_now();
+            if self.idle_turns > SPINS {
+                std::thread::yield_now();
+            }
             return;
         }
         let now = Instant(clock.nanoseconds());
@@ -230,6 +259,6 @@ impl LaneRun {
 
     /// Everything the lane knows about itself.
     pub fn report(&self) -> Report {
-        Report { rests: self.rests, ..self.engine.report() }
+        Report { rests: self.rests, turns: self.turns, ..self.engine.report() }
     }
 }

@@ -19,6 +19,11 @@ pub struct Answer {
     pub keep_alive: bool,
 }
 
+impl Answer {
+    /// Of what is no HTTP: all of it has come, and more can be asked for.
+    pub const DONE: Answer = Answer { status: 200, keep_alive: true };
+}
+
 /// What came is no HTTP answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;

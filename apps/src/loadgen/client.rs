@@ -10,7 +10,7 @@ use bytes::Bytes;
 use corelane::{Action, Instant, Lane, LaneError, LaneSet, Op, QueueId, Region, Tag};
 
 use super::slot::{Listed, Slot, State};
-use super::{ErrorKind, Pace, Plan, Progress, Results, Schedule};
+use super::{ErrorKind, Exchange, Pace, Plan, Progress, Results, Schedule};
 use crate::service::{self, Service};
 use crate::watch::Watch;
 
@@ -101,7 +101,7 @@ impl Client {
         let copies = (BURST_BYTES / request.len().max(1)).clamp(1, plan.pipeline);
         let burst: Bytes = request.repeat(copies).into();
         // Memory that the device reads, if it is little enough.
-        let region = (burst.len() <= BURST_BYTES).then(|| Region::new(1, burst.len()));
+        let region = (1..=BURST_BYTES).contains(&burst.len()).then(|| Region::new(1, burst.len()));
         let burst = region.and_then(|region| region.store(&burst)).unwrap_or(burst);
         Client {
             slots: (0..plan.connections).map(|_| Slot::new(&plan.exchange)).collect(),
@@ -469,7 +469,16 @@ impl Client {
         }
         self.slots[index].deadline = self.now.saturating_add(self.plan.timeout);
         let Some(stream) = self.slots[index].stream else { return };
-        let copies = self.burst.len() / length.max(1);
+        if let Exchange::Upload(_) = self.plan.exchange {
+            // A send of its own for each piece: what sends cost is what an upload is to show.
+            let (tag, piece) = (self.slots[index].tag(index), self.burst.slice(..length));
+            (0..count).for_each(|_| self.submit(lane, Op::send(stream, piece.clone()).tag(tag).notify()));
+            return;
+        }
+        if length == 0 {
+            return;
+        }
+        let copies = self.burst.len() / length;
         let mut left = count;
         while left > 0 {
             let now = left.min(copies);

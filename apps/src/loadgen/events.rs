@@ -24,6 +24,11 @@ impl Client {
                 self.connecting -= 1;
                 self.not_connected(index, error);
             }
+            // Of an upload alone: nobody else asks to be told.
+            Event::Sent { .. } if current => {
+                self.answered(lane, index, Answer::DONE);
+                self.list(index);
+            }
             Event::Received { data, .. } if current => self.received(lane, index, &data),
             Event::End { .. } if current => self.ended(lane, index),
             Event::Closed { reason, .. } if current => self.lost(index, reason),
@@ -121,7 +126,8 @@ impl Client {
             if slot.state != State::Open {
                 return;
             }
-            if slot.waiting.is_empty() {
+            // What comes of a download is asked for at the end of the turn.
+            if slot.waiting.is_empty() && self.plan.exchange != Exchange::Download {
                 // Nobody asked.
                 return self.fail(lane, index, ErrorKind::Malformed);
             }

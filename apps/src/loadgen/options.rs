@@ -18,6 +18,9 @@ const PIPELINE_MAX: u16 = 1024;
 /// Longest ping. Units: bytes.
 const PING_MAX: u64 = 1 << 30;
 
+/// Longest piece of an upload. Units: bytes.
+const UPLOAD_MAX: u64 = 1 << 20;
+
 /// Most connections of a lane.
 const CONNECTIONS_MAX: u64 = 1 << 24;
 
@@ -77,6 +80,14 @@ pub struct Options {
     /// Bytes of a ping to an echo server [default: 64]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=PING_MAX))]
     pub ping: Option<u64>,
+
+    /// Send pieces of so many bytes to a server that answers nothing (`echo --discard`), and count what it acknowledges
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["ping", "close"], value_parser = clap::value_parser!(u64).range(1..=UPLOAD_MAX))]
+    pub upload: Option<u64>,
+
+    /// Send nothing, and count what the server sends by itself (`echo --generate`)
+    #[arg(long, conflicts_with_all = ["ping", "upload", "close", "pipeline", "rate", "requests"])]
+    pub download: bool,
 
     /// How long a connection may take to open, and an answer to come
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
@@ -149,18 +160,7 @@ impl Options {
                 to.ip()
             ));
         }
-        let exchange = match (self.target.scheme, self.ping) {
-            (Scheme::Tcp, bytes) => {
-                Exchange::ping(usize::try_from(bytes.unwrap_or(64)).unwrap_or(usize::MAX))
-            }
-            (_, None) => Exchange::get(&self.target.authority(), &self.target.path, self.close),
-            (_, Some(_)) => {
-                let way = format!("{}:{}", self.target.host, self.target.port);
-                return Err(format!(
-                    "--ping speaks to an echo server, not HTTP; leave it out, or write {way}"
-                ));
-            }
-        };
+        let exchange = self.exchange()?;
         if self.duration.is_some_and(|duration| duration.is_zero()) {
             return Err("--duration 0 leaves no time for a request; give a longer one".into());
         }
@@ -188,6 +188,28 @@ impl Options {
             wait: self.wait,
             ..Plan::new(to, exchange)
         })
+    }
+
+    fn exchange(&self) -> Result<Exchange, String> {
+        let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let named = [
+            ("--ping", self.ping.is_some()),
+            ("--upload", self.upload.is_some()),
+            ("--download", self.download),
+        ];
+        let named = named.iter().find(|(_, is_given)| *is_given);
+        match (self.target.scheme, named) {
+            (Scheme::Tcp, _) => Ok(match self.upload {
+                Some(bytes) => Exchange::upload(length(bytes)),
+                None if self.download => Exchange::Download,
+                None => Exchange::ping(length(self.ping.unwrap_or(64))),
+            }),
+            (_, None) => Ok(Exchange::get(&self.target.authority(), &self.target.path, self.close)),
+            (_, Some((name, _))) => {
+                let way = format!("{}:{}", self.target.host, self.target.port);
+                Err(format!("{name} speaks to an echo server, not HTTP; leave it out, or write {way}"))
+            }
+        }
     }
 
     fn check_sockets(&self) -> Result<(), String> {
@@ -273,6 +295,8 @@ mod tests {
         let counted = plan("-n 5 --close http://10.77.0.2/x").unwrap();
         assert_eq!((counted.duration, counted.requests, counted.close), (None, Some(5), true));
         assert!(counted.exchange.request().ends_with(b"Connection: close\r\n\r\n"));
+        assert_eq!(plan("10.77.0.2:9 --upload 4096").unwrap().exchange.request().len(), 4096);
+        assert_eq!(plan("10.77.0.2:19 --download").unwrap().exchange, Exchange::Download);
         assert!(plan("https://h/ --resolve h:10.0.0.1 --insecure").unwrap().tls.is_some());
     }
 
@@ -283,6 +307,10 @@ mod tests {
             ("", "TARGET"),
             ("ftp://h/", "write it as"),
             ("http://10.77.0.2/ --ping 5", "leave it out"),
+            ("http://10.77.0.2/ --upload 5", "--upload speaks to"),
+            ("http://10.77.0.2/ --download", "--download speaks to"),
+            ("10.77.0.2:7 --upload 5 --download", "cannot be used with"),
+            ("10.77.0.2:7 --upload 1048577", "1048577 is not in"),
             ("http://10.77.0.2/ --insecure", "https:// alone"),
             ("10.77.0.2:7 --ca x", "https:// alone"),
             ("https://10.77.0.2/ --ca /nonexistent", "name a PEM file"),

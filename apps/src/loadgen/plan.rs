@@ -17,13 +17,24 @@ pub enum Exchange {
     Ping(Bytes),
     /// This request, which is answered by HTTP/1.x.
     Http(Bytes),
+    /// This piece, which is acknowledged and never answered.
+    Upload(Bytes),
+    /// Nothing: bytes come by themselves, and [`DOWNLOAD_CHUNK`] of them count as an answer.
+    Download,
 }
+
+/// Bytes of a download that count as one answer.
+pub const DOWNLOAD_CHUNK: usize = 64 * 1024;
 
 impl Exchange {
     /// Bytes that differ from place to place.
     pub fn ping(length: usize) -> Exchange {
-        let byte = |at: usize| u8::try_from((at / 7 + at * 3) % 251).unwrap_or(0);
-        Exchange::Ping((0..length).map(byte).collect::<Vec<u8>>().into())
+        Exchange::Ping(pattern(length))
+    }
+
+    /// The same, for nobody to send back.
+    pub fn upload(length: usize) -> Exchange {
+        Exchange::Upload(pattern(length))
     }
 
     /// A GET.
@@ -36,11 +47,17 @@ impl Exchange {
     }
 
     /// What a request sends.
-    pub fn request(&self) -> &Bytes {
+    pub fn request(&self) -> &[u8] {
         match self {
-            Exchange::Ping(bytes) | Exchange::Http(bytes) => bytes,
+            Exchange::Ping(bytes) | Exchange::Http(bytes) | Exchange::Upload(bytes) => bytes,
+            Exchange::Download => &[],
         }
     }
+}
+
+fn pattern(length: usize) -> Bytes {
+    let byte = |at: usize| u8::try_from((at / 7 + at * 3) % 251).unwrap_or(0);
+    (0..length).map(byte).collect::<Vec<u8>>().into()
 }
 
 /// TLS around the exchange.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use corelane::{Instant, Stream, Tag};
 
 use super::answer::{Answer, AnswerReader, Malformed};
+use super::plan::DOWNLOAD_CHUNK;
 use super::{ErrorKind, Exchange};
 use crate::tls::TlsStream;
 
@@ -39,6 +40,10 @@ pub(super) enum Reader {
     /// So many bytes of the answer have come back.
     Ping(usize),
     Http(AnswerReader),
+    /// So many bytes of a download have come that are no whole chunk.
+    Download(usize),
+    /// Nothing is to come.
+    Upload,
 }
 
 impl Reader {
@@ -46,6 +51,8 @@ impl Reader {
         match exchange {
             Exchange::Ping(_) => Reader::Ping(0),
             Exchange::Http(_) => Reader::Http(AnswerReader::default()),
+            Exchange::Upload(_) => Reader::Upload,
+            Exchange::Download => Reader::Download(0),
         }
     }
 
@@ -66,8 +73,15 @@ impl Reader {
                     return Ok(None);
                 }
                 *at = 0;
-                Ok(Some(Answer { status: 200, keep_alive: true }))
+                Ok(Some(Answer::DONE))
             }
+            Reader::Download(at) => {
+                let length = bytes.len().min(DOWNLOAD_CHUNK - *at);
+                *bytes = &bytes[length..];
+                *at = (*at + length) % DOWNLOAD_CHUNK;
+                Ok((*at == 0).then_some(Answer::DONE))
+            }
+            Reader::Upload => Err(ErrorKind::Malformed),
         }
     }
 
@@ -75,8 +89,8 @@ impl Reader {
     pub fn end(&mut self) -> Result<Option<Answer>, ErrorKind> {
         match self {
             Reader::Http(reader) => reader.end().map_err(|Malformed| ErrorKind::Ended),
-            Reader::Ping(0) => Ok(None),
-            Reader::Ping(_) => Err(ErrorKind::Ended),
+            Reader::Ping(0) | Reader::Upload => Ok(None),
+            Reader::Ping(_) | Reader::Download(_) => Err(ErrorKind::Ended),
         }
     }
 }

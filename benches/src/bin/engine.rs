@@ -21,6 +21,9 @@ struct Options {
     /// Connections there are.
     #[arg(long, value_delimiter = ',', default_values_t = [1000])]
     flows: Vec<usize>,
+    /// Of them, those that anything is asked of; all by default.
+    #[arg(long)]
+    busy: Option<usize>,
     /// Frames that arrive in a turn, at most.
     #[arg(long, value_delimiter = ',', default_values_t = [32])]
     bursts: Vec<usize>,
@@ -64,8 +67,11 @@ fn overhead() -> u64 {
     (0..1000).map(|_| cycles()).map(|began| cycles().wrapping_sub(began)).min().unwrap_or(0)
 }
 
-fn measure(plan: Plan, transactions: u64) -> Option<Summary> {
+fn measure(plan: Plan, busy: Option<usize>, transactions: u64) -> Option<Summary> {
     let mut run = Run::new(plan);
+    if let Some(busy) = busy {
+        run.keep_busy(busy);
+    }
     // Until everything that grows has grown.
     let mut done = 0;
     while done < (plan.flows as u64 * 2).min(transactions) {
@@ -125,7 +131,7 @@ fn main() -> std::io::Result<()> {
                     count(plan, options.transactions);
                     continue;
                 }
-                let Some(summary) = measure(plan, options.transactions) else { continue };
+                let Some(summary) = measure(plan, options.busy, options.transactions) else { continue };
                 let Summary { p10, p50, p90, mean, transactions } = summary;
                 println!("{name:14} {flows:8} {burst:6} {p10:8.0} {p50:8.0} {p90:8.0} {mean:8.0}");
                 if let Some(json) = &mut json {

@@ -66,7 +66,7 @@ use self::transmit::Paths;
 use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
-use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US};
+use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US, Turns};
 use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
@@ -572,6 +572,7 @@ impl Engine {
             copied_bytes: self.ports.iter().map(|port| port.composer.copied_bytes()).sum(),
             attached_bytes: self.ports.iter().map(|port| port.composer.attached_bytes()).sum(),
             rests: Rests::default(),
+            turns: Turns::default(),
             counters: self.counters.clone(),
         }
     }

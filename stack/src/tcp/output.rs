@@ -205,10 +205,11 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
         congestion = congestion.min((2 * mss).saturating_sub(sent));
     }
     let usable = window.min(congestion);
-    let queued = unsent_bytes(connection, mss.max(usable).saturating_add(1));
-    if connection.hot.mtu & mtu::bit::SEARCHING != 0
-        && let Some(len) = mtu::probe(connection, queued, usable)
-    {
+    let searches = connection.hot.mtu & mtu::bit::SEARCHING != 0;
+    // Beyond a segment it matters to a probe of the path alone how much is queued, and counting costs a look at each send.
+    let enough = if searches { mss.max(usable) } else { mss };
+    let queued = unsent_bytes(connection, enough.saturating_add(1));
+    if searches && let Some(len) = mtu::probe(connection, queued, usable) {
         return send_new(connection, len, false);
     }
     let len = queued.min(mss).min(usable);
