@@ -160,6 +160,7 @@ programs_beside=()
 # Build the programs, optimised. What root compiles in a user's folder is handed back to that user.
 build_programs() {
     local owner
+    [[ -z ${CORELANE_PROGRAMS_BUILT:-} ]] || return 0
     owner=$(stat -c %u:%g "$repository")
     [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
     say "builds the programs ($profile)"
