@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import types
@@ -303,11 +302,3 @@ def of_wrk(text):
         "requests": int(count.group(1)), "requests_per_second": float(rate.group(1)),
         "p50_us": at["50"], "p99_us": at["99"], "errors": errors.group(1) if errors else None,
     }
-
-
-def release():
-    """Gives back what an interrupted run still holds."""
-    harness.release_all()
-
-
-signal.signal(signal.SIGTERM, lambda *_: exit(143))

@@ -113,12 +113,7 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     let cell = connection.cells.get(first)?;
     let single = hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
     let fits = cell.len <= connection.send_mss() && cell.len <= hot.snd_wnd && cell.len <= hot.cwnd;
-    let idle = now_since(connection) > hot.rto_us && connection.config.slow_start_after_idle;
+    let since_us = connection.now.micros.wrapping_sub(connection.cold.sent_us);
+    let idle = since_us > hot.rto_us && connection.config.slow_start_after_idle;
     (single && fits && hot.snd_una == hot.snd_nxt && !idle).then_some((first, cell.len))
-}
-
-/// How long ago data was last sent. Units: microseconds.
-#[inline]
-fn now_since(connection: &Connection) -> u32 {
-    connection.now.micros.wrapping_sub(connection.cold.sent_us)
 }
