@@ -96,11 +96,7 @@ impl Application for Answers {
                 Event::Received { stream, data } => {
                     self.bytes += data.len() as u64;
                     match self.case {
-                        Case::Request | Case::Connect => {
-                            let mut block = lane.block().expect("a block for each answer");
-                            assert!(block.extend(&data), "an answer fits a block");
-                            Op::send(stream, block)
-                        }
+                        Case::Request | Case::Connect => Op::send(stream, data),
                         _ => continue,
                     }
                 }

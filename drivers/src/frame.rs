@@ -108,8 +108,15 @@ impl Frame {
     }
 
     /// Bytes of the whole chain.
+    #[inline]
     pub fn total_len(&self) -> usize {
         self.len() + self.rest().map(|segment| usize::from(segment.data_len)).sum::<usize>()
+    }
+
+    /// The chain has but one segment.
+    #[inline]
+    pub fn is_single(&self) -> bool {
+        self.header().nb_segs == 1
     }
 
     /// Segments of the chain.
@@ -191,11 +198,13 @@ impl Frame {
     }
 
     /// Bytes that fit in front of the window.
+    #[inline]
     pub fn headroom(&self) -> usize {
         if self.is_writable() { usize::from(self.offset()) } else { 0 }
     }
 
     /// Bytes that fit behind the window of the first segment; zero while the segment is shared.
+    #[inline]
     pub fn tailroom(&self) -> usize {
         if self.is_writable() {
             usize::from(self.header().buf_len - self.offset() - self.length())
@@ -354,6 +363,7 @@ impl Frame {
     }
 
     /// Write the window and the chain's totals into the header, where a port reads them.
+    #[inline]
     fn store_window(&mut self) {
         let (offset, length, total) = (self.offset(), self.length(), self.total_len());
         let count = self.segment_count();

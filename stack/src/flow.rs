@@ -59,6 +59,15 @@ impl FlowTable {
         }
     }
 
+    /// The first of the slots that may be the flow's, of those in its own bucket.
+    #[inline]
+    pub fn first(&self, hash: u32) -> Option<u32> {
+        let (home, tag) = self.home(hash);
+        let bucket = self.buckets.get(home)?;
+        let ways = bucket.tags.iter().zip(&bucket.slots);
+        ways.filter(|(its, slot)| **its == tag && **slot != EMPTY).map(|(_, slot)| *slot).next()
+    }
+
     /// Slots that may be the flow's, in a fixed order.
     #[inline]
     pub fn candidates(&self, hash: u32) -> impl Iterator<Item = u32> {

@@ -19,7 +19,7 @@ pub enum Exchange {
     Http(Bytes),
     /// This piece, which is acknowledged and never answered.
     Upload(Bytes),
-    /// Nothing: bytes come by themselves, and [`DOWNLOAD_CHUNK`] of them count as an answer.
+    /// Nothing: bytes come by themselves, and 64 KiB of them count as an answer.
     Download,
 }
 

@@ -83,6 +83,13 @@ impl Frame {
         Verdicts { ip: verdict(rx::IP_GOOD, rx::IP_BAD), transport: verdict(rx::L4_GOOD, rx::L4_BAD) }
     }
 
+    /// The port has verified both checksums and taken no VLAN tag off.
+    #[inline]
+    pub fn is_verified(&self) -> bool {
+        let said = rx::IP_GOOD | rx::IP_BAD | rx::L4_GOOD | rx::L4_BAD | rx::VLAN_STRIPPED;
+        self.header().ol_flags & said == rx::IP_GOOD | rx::L4_GOOD
+    }
+
     /// The VLAN tag that the port took off, if it did.
     #[inline]
     pub fn stripped_vlan(&self) -> Option<u16> {
@@ -93,6 +100,7 @@ impl Frame {
     /// Tell the port what to do to this frame as it sends it.
     ///
     /// Panics: if the first segment is shared.
+    #[inline]
     pub fn set_offload(&mut self, offload: Offload) {
         let Offload { ipv6, checksums, link_bytes, network_bytes, transport_bytes, segment_bytes } = offload;
         let mut flags = if ipv6 { tx::IPV6 } else { tx::IPV4 };

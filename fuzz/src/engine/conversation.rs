@@ -70,7 +70,7 @@ impl Conversations {
     }
 
     /// The engine has sent a segment. `refused`: sends were refused, so positions in the stream are not known. `behind`:
-    /// the port has been behind, so data of a connection may leave after the next one on its ports has begun.
+    /// the port has been behind, so data and FIN of a connection may leave after the next one on its ports has begun.
     pub fn sent(&mut self, pair: Pair, segment: &Segment, payload: &[u8], refused: bool, behind: bool) {
         if segment.flags.contains(Flags::RST) {
             // A reset speaks for no connection that goes on.
@@ -81,7 +81,9 @@ impl Conversations {
         if segment.flags.contains(Flags::SYN) {
             conversation.begin(segment);
         }
-        if behind && !payload.is_empty() && (conversation.again || conversation.starts.len() > 1) {
+        // A FIN waits behind data.
+        let waits = !payload.is_empty() || segment.flags.contains(Flags::FIN);
+        if behind && waits && (conversation.again || conversation.starts.len() > 1) {
             return;
         }
         let len = u32::try_from(payload.len()).expect("a packet's length");

@@ -7,13 +7,17 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use drivers::{Checksum as Verdict, Checksums, Frame, Offload, Transport};
 
 use super::Engine;
-use super::receive::Parsed;
+use super::fast::Fast;
+use super::paths::Hop;
+use super::ports::Port;
 use super::segments::Arrived;
-use super::transmit::{Form, Hop};
+use super::transmit::Form;
 use crate::tcp::ecn;
+use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
-use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
-use crate::wire::{Checksum, Protocol};
+use crate::tcp::state::Hot;
+use crate::wire::tcp::{Flags, Segment, SeqNum};
+use crate::wire::{Checksum, MacAddress, Protocol};
 
 /// Bytes of its headers: Ethernet, IPv4, TCP, and timestamps behind two no-operations.
 pub(super) const HEADERS: usize = LINK + NETWORK + TRANSPORT;
@@ -23,75 +27,86 @@ pub(super) const LINK: usize = 14;
 pub(super) const NETWORK: usize = 20;
 pub(super) const TRANSPORT: usize = 32;
 
-/// More fragments, or an offset: a piece of a packet.
-const FRAGMENT: u16 = 0x3fff;
+/// The latter two as lengths.
+const NETWORK_LEN: u16 = 20;
+const TRANSPORT_LEN: u16 = 32;
+
+/// More fragments, or an offset, which make a piece of a packet; and the protocol.
+const FRAGMENT: u32 = 0x3fff_00ff;
 
 impl Engine {
-    /// Read a frame of the common shape. `None`: read it by layers.
+    /// See whether a frame has the common shape, whole and for us. `Some`: by what the table is searched for its flow.
     ///
     /// Its addresses are not looked at: it is worth something only to a flow that has them, which has had them judged.
     #[inline]
-    pub(super) fn parse_common(&self, frame: &Frame) -> Option<Parsed> {
+    pub(super) fn glance(&self, frame: &Frame) -> Option<u32> {
         let bytes = frame.bytes();
         let head = bytes.first_chunk::<HEADERS>()?;
         let port = &self.ports[self.arriving];
-        let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         // Type, version and header length; the second byte is the type of service.
-        let shape = word(12) & 0xffff_ff00 == 0x0800_4500
-            && half(20) & FRAGMENT == 0
-            && head[23] == Protocol::TCP.0
-            && head[46] >> 4 == 8
-            && word(54) == 0x0101_080a;
-        let flags = Flags(head[47]);
-        let total = usize::from(half(16));
-        let fits = total >= NETWORK + TRANSPORT && LINK + total <= bytes.len() && frame.segment_count() == 1;
+        let shape = word(head, 12) & 0xffff_ff00 == 0x0800_4500
+            // No fragment; behind the time to live, the protocol.
+            && word(head, 20) & FRAGMENT == u32::from(Protocol::TCP.0)
+            // Length, and of the flags ACK and perhaps PSH.
+            && half(head, 46) & 0xf0f7 == 0x8010
+            && head[46] & 1 == 0
+            && word(head, 54) == 0x0101_080a;
+        let total = usize::from(half(head, 16));
+        let fits = total >= NETWORK + TRANSPORT && LINK + total <= bytes.len() && frame.is_single();
         let ours = head[..6] == port.mac.0 && head[6] & 1 == 0 && port.vlan.is_none();
-        if !(shape && fits && ours && flags.without(Flags::PSH) == Flags::ACK)
-            || frame.stripped_vlan().is_some()
-        {
+        if !(shape && fits && ours) {
             return None;
         }
-        let (source, destination) = (Ipv4Addr::from_bits(word(26)), Ipv4Addr::from_bits(word(30)));
-        let verdicts = frame.verdicts();
-        let summed = match verdicts.ip {
-            Verdict::Good => true,
-            Verdict::Unknown => Checksum::ZERO.with(&head[LINK..LINK + NETWORK]).is_valid(),
-            Verdict::Bad | Verdict::Partial => false,
-        };
-        let segment = &bytes[LINK + NETWORK..LINK + total];
-        let whole = match verdicts.transport {
-            Verdict::Good | Verdict::Partial => true,
-            Verdict::Unknown => {
-                let len = half(16) - 20;
-                Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, len).with(segment).is_valid()
-            }
-            Verdict::Bad => false,
-        };
-        if !summed || !whole {
+        if !frame.is_verified() && (frame.stripped_vlan().is_some() || !is_whole(frame, head, total)) {
             return None;
         }
-        let options = Options { timestamps: Some((word(58), word(62))), ..Options::NONE };
-        let parsed = Segment {
-            source_port: half(34),
-            destination_port: half(36),
-            seq: SeqNum(word(38)),
-            ack: SeqNum(word(42)),
-            flags,
-            window: half(48),
-            urgent: half(52),
-            options,
-            header_len: 32,
-        };
-        let tuple = Tuple {
-            local: SocketAddr::new(IpAddr::V4(destination), parsed.destination_port),
-            remote: SocketAddr::new(IpAddr::V4(source), parsed.source_port),
-        };
-        let key = self.secret.flow_key_ipv4(source, destination, word(34));
+        let (addresses, ports) = ends(head);
+        Some(self.secret.flow_hash(addresses, ports))
+    }
+
+    /// Take a frame of the common shape in. `slot` is the flow that its hash names, if it named one; `leader` the frame
+    /// before, if its data went straight to the application.
+    #[inline]
+    pub(super) fn take_common(
+        &mut self,
+        frame: Frame,
+        hash: u32,
+        slot: u32,
+        leader: Option<Leader>,
+    ) -> Option<Leader> {
+        let head = frame.bytes().first_chunk::<HEADERS>()?;
+        let (ends, plain) = (ends(head), plain(head));
         let field = head[15] & ecn::codepoint::MASK;
-        let len = half(16) - 52;
-        let arrived = Arrived { segment: parsed, tuple, link: 14, offset: 66, len, field };
-        Some(Parsed::Tcp { arrived, key, judged: false })
+        let frame = match leader {
+            Some(leader) if leader.slot == slot && leader.is_alike(ends, &plain, field) => {
+                match self.follow(slot, &plain, frame) {
+                    Some(back) => back,
+                    None => return Some(leader),
+                }
+            }
+            _ => frame,
+        };
+        let is_its = |slot: u32| self.flows.is_ends_ipv4(slot, ends.0, ends.1);
+        let found =
+            if is_its(slot) { Some(slot) } else { self.table.candidates(hash).find(|&slot| is_its(slot)) };
+        let Some(slot) = found else {
+            let mut frame = frame;
+            let parsed = self.parse(&mut frame);
+            self.process(frame, parsed);
+            return None;
+        };
+        self.compare_hash(&frame, slot);
+        match self.take_plain(slot, &plain, field, OFFSET, frame) {
+            Fast::Delivered => Some(Leader { slot, ends, plain, field }),
+            Fast::Taken => None,
+            Fast::Declined(frame) => {
+                if let Some(arrived) = arrived(&frame) {
+                    self.on_segment(slot, &arrived, frame);
+                }
+                self.arm(slot);
+                None
+            }
+        }
     }
 
     /// Put all headers of the common shape in front of a payload at once, and leave the frame for the port. `Some`: it has
@@ -109,7 +124,7 @@ impl Engine {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
             return Some(frame);
         };
-        let (Some(mac), Some((value, echo))) = (hop.mac, segment.options.timestamps) else {
+        let (Some(mac), Some(stamps)) = (hop.mac, segment.options.timestamps) else {
             return Some(frame);
         };
         let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);
@@ -122,7 +137,7 @@ impl Engine {
         let by_port = offload && port.capabilities.transmit_ipv4_checksum;
         let hop_limit = if form.hop_limit == 0 { port.hop_limit } else { form.hop_limit };
         // A port that cuts adds each segment's length to the sum itself.
-        let summed = if form.each > 0 { 0 } else { total - 20 };
+        let summed = if form.each > 0 { 0 } else { total - NETWORK_LEN };
         let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, summed);
         if !offload {
             sum.append(frame.segments().fold(Checksum::ZERO, Checksum::with));
@@ -130,60 +145,252 @@ impl Engine {
         let Some(room) = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>()) else {
             return Some(frame);
         };
-        let [len_a, len_b] = total.to_be_bytes();
-        let tos = form.field;
-        room[..6].copy_from_slice(&mac.0);
-        room[6..12].copy_from_slice(&port.mac.0);
-        room[12..18].copy_from_slice(&[8, 0, 0x45, tos, len_a, len_b]);
-        room[18..26].copy_from_slice(&[0, 0, 0x40, 0, hop_limit, Protocol::TCP.0, 0, 0]);
-        room[26..30].copy_from_slice(&source.octets());
-        room[30..34].copy_from_slice(&destination.octets());
-        room[34..36].copy_from_slice(&segment.source_port.to_be_bytes());
-        room[36..38].copy_from_slice(&segment.destination_port.to_be_bytes());
-        room[38..42].copy_from_slice(&segment.seq.0.to_be_bytes());
-        room[42..46].copy_from_slice(&segment.ack.0.to_be_bytes());
-        room[46..48].copy_from_slice(&[0x80, segment.flags.0]);
-        room[48..50].copy_from_slice(&segment.window.to_be_bytes());
-        room[52..54].copy_from_slice(&segment.urgent.to_be_bytes());
-        room[54..58].copy_from_slice(&[1, 1, 8, 10]);
-        room[58..62].copy_from_slice(&value.to_be_bytes());
-        room[62..66].copy_from_slice(&echo.to_be_bytes());
-        if !by_port {
-            let mut header = Checksum::pseudo_ipv4(source, destination, 0, 0);
-            for word in [
-                0x4500 | u16::from(tos),
-                total,
-                0x4000,
-                u16::from(hop_limit) << 8 | u16::from(Protocol::TCP.0),
-            ] {
-                header.add_u16(word);
-            }
-            room[24..26].copy_from_slice(&header.finish().to_be_bytes());
-        }
-        if !offload {
-            for word in [segment.source_port, segment.destination_port, segment.window, segment.urgent] {
-                sum.add_u16(word);
-            }
-            for word in [segment.seq.0, segment.ack.0, 0x0101_080a, value, echo] {
-                sum.add_u32(word);
-            }
-            sum.add_u16(0x8000 | u16::from(segment.flags.0));
-        }
-        let field = if offload { sum.partial() } else { sum.finish() };
-        room[50..52].copy_from_slice(&field.to_be_bytes());
+        let Segment { seq, ack, window, .. } = *segment;
+        let heads = Heads {
+            macs: (mac, port.mac),
+            tos: form.field,
+            hop_limit,
+            total,
+            addresses: (source, destination),
+            ports: (segment.source_port, segment.destination_port),
+            flags: segment.flags,
+            urgent: segment.urgent,
+            plain: Plain { seq, ack, window, stamps: Some(stamps), len: 0 },
+            stamps,
+        };
+        heads.write(room);
+        heads.write_sums(room, sum, (offload, by_port));
         if offload {
-            frame.set_offload(Offload {
-                ipv6: false,
-                checksums: Checksums { ipv4: by_port, transport: Some(Transport::Tcp) },
-                link_bytes: 14,
-                network_bytes: 20,
-                transport_bytes: 32,
-                segment_bytes: form.each,
-            });
+            frame.set_offload(orders(by_port, form.each));
         }
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         self.enqueue(hop.interface, frame, urgent);
         None
+    }
+}
+
+impl Port {
+    /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: what `plain` says with
+    /// ACK and PSH. False, and nothing done, if it does not fit.
+    #[inline]
+    pub(super) fn send_small(
+        &mut self,
+        mut frame: Frame,
+        to: MacAddress,
+        hot: &Hot,
+        (plain, stamps): (&Plain, (u32, u32)),
+        payload: &[u8],
+    ) -> bool {
+        let Ok(len) = u16::try_from(payload.len()) else { return false };
+        let Some(room) = frame.append(HEADERS + payload.len()) else { return false };
+        let Some((room, behind)) = room.split_first_chunk_mut::<HEADERS>() else { return false };
+        behind.copy_from_slice(payload);
+        #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
+        let (remote, local) = ((hot.key >> 32) as u32, hot.key as u32);
+        let (source, destination) = (Ipv4Addr::from_bits(local), Ipv4Addr::from_bits(remote));
+        let offload = self.capabilities.transmit_tcp_checksum;
+        let by_port = offload && self.capabilities.transmit_ipv4_checksum;
+        let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, TRANSPORT_LEN + len);
+        if !offload {
+            sum.append(Checksum::ZERO.with(behind));
+        }
+        let heads = Heads {
+            macs: (to, self.mac),
+            tos: ecn::codepoint::NOT_ECT,
+            hop_limit: self.hop_limit,
+            total: NETWORK_LEN + TRANSPORT_LEN + len,
+            addresses: (source, destination),
+            ports: (hot.local_port, hot.remote_port),
+            flags: Flags::ACK | Flags::PSH,
+            urgent: 0,
+            plain: *plain,
+            stamps,
+        };
+        heads.write(room);
+        heads.write_sums(room, sum, (offload, by_port));
+        if offload {
+            frame.set_offload(orders(by_port, 0));
+        }
+        self.data.push(frame);
+        true
+    }
+}
+
+/// A segment whose data went straight to the application: those that follow it, and say nothing else, cost little.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leader {
+    slot: u32,
+    ends: (u64, u32),
+    plain: Plain,
+    field: u8,
+}
+
+impl Leader {
+    /// A segment says what this one did, but for its own data.
+    #[inline]
+    fn is_alike(&self, ends: (u64, u32), plain: &Plain, field: u8) -> bool {
+        let Plain { ack, window, stamps, .. } = self.plain;
+        self.ends == ends
+            && field == self.field
+            && (plain.ack, plain.window, plain.stamps) == (ack, window, stamps)
+    }
+}
+
+/// Where the payload begins.
+pub(super) const OFFSET: u16 = 66;
+
+/// A number of the header.
+#[inline]
+fn word(head: &[u8; HEADERS], at: usize) -> u32 {
+    u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+#[inline]
+fn half(head: &[u8; HEADERS], at: usize) -> u16 {
+    u16::from_be_bytes([head[at], head[at + 1]])
+}
+
+/// The sender's address and ours in one word, and the ports in another, as the flow table has them.
+#[inline]
+fn ends(head: &[u8; HEADERS]) -> (u64, u32) {
+    (u64::from(word(head, 26)) << 32 | u64::from(word(head, 30)), word(head, 34))
+}
+
+/// Both checksums are right: by the port's verdicts, else by summing.
+#[inline]
+fn is_whole(frame: &Frame, head: &[u8; HEADERS], total: usize) -> bool {
+    let verdicts = frame.verdicts();
+    let summed = match verdicts.ip {
+        Verdict::Good => true,
+        Verdict::Unknown => Checksum::ZERO.with(&head[LINK..LINK + NETWORK]).is_valid(),
+        Verdict::Bad | Verdict::Partial => false,
+    };
+    summed
+        && match verdicts.transport {
+            Verdict::Good | Verdict::Partial => true,
+            Verdict::Bad => false,
+            Verdict::Unknown => {
+                let (source, destination) = (word(head, 26).into(), word(head, 30).into());
+                let sum =
+                    Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, half(head, 16) - NETWORK_LEN);
+                frame.bytes().get(LINK + NETWORK..LINK + total).is_some_and(|rest| sum.with(rest).is_valid())
+            }
+        }
+}
+
+/// What the header says.
+#[inline]
+fn plain(head: &[u8; HEADERS]) -> Plain {
+    Plain {
+        seq: SeqNum(word(head, 38)),
+        ack: SeqNum(word(head, 42)),
+        window: half(head, 48),
+        stamps: Some((word(head, 58), word(head, 62))),
+        len: u32::from(half(head, 16).saturating_sub(NETWORK_LEN + TRANSPORT_LEN)),
+    }
+}
+
+/// The same as the layered parsers say it.
+fn arrived(frame: &Frame) -> Option<Arrived> {
+    let head = frame.bytes().first_chunk::<HEADERS>()?;
+    let plain = plain(head);
+    let mut segment = plain.segment(half(head, 34), half(head, 36), Flags(head[47]));
+    (segment.urgent, segment.header_len) = (half(head, 52), 32);
+    let end = |at: usize, port: u16| SocketAddr::new(IpAddr::V4(word(head, at).into()), port);
+    let (source, destination) = (end(26, segment.source_port), end(30, segment.destination_port));
+    let (len, field) = (u16::try_from(plain.len).ok()?, head[15] & ecn::codepoint::MASK);
+    let tuple = Tuple { local: destination, remote: source };
+    Some(Arrived { segment, tuple, link: 14, offset: OFFSET, len, field })
+}
+
+/// What is written into the headers of the common shape.
+struct Heads {
+    macs: (MacAddress, MacAddress),
+    tos: u8,
+    hop_limit: u8,
+    /// Bytes of the packet.
+    total: u16,
+    addresses: (Ipv4Addr, Ipv4Addr),
+    ports: (u16, u16),
+    flags: Flags,
+    urgent: u16,
+    plain: Plain,
+    stamps: (u32, u32),
+}
+
+impl Heads {
+    #[inline(always)]
+    fn write(&self, room: &mut [u8; HEADERS]) {
+        let Heads { macs, tos, hop_limit, total, addresses, ports, flags, urgent, plain, stamps } = self;
+        let [len_a, len_b] = total.to_be_bytes();
+        room[..6].copy_from_slice(&macs.0.0);
+        room[6..12].copy_from_slice(&macs.1.0);
+        room[12..18].copy_from_slice(&[8, 0, 0x45, *tos, len_a, len_b]);
+        room[18..26].copy_from_slice(&[0, 0, 0x40, 0, *hop_limit, Protocol::TCP.0, 0, 0]);
+        room[26..30].copy_from_slice(&addresses.0.octets());
+        room[30..34].copy_from_slice(&addresses.1.octets());
+        room[34..36].copy_from_slice(&ports.0.to_be_bytes());
+        room[36..38].copy_from_slice(&ports.1.to_be_bytes());
+        room[38..42].copy_from_slice(&plain.seq.0.to_be_bytes());
+        room[42..46].copy_from_slice(&plain.ack.0.to_be_bytes());
+        room[46..48].copy_from_slice(&[0x80, flags.0]);
+        room[48..50].copy_from_slice(&plain.window.to_be_bytes());
+        room[52..54].copy_from_slice(&urgent.to_be_bytes());
+        room[54..58].copy_from_slice(&[1, 1, 8, 10]);
+        room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
+        room[62..66].copy_from_slice(&stamps.1.to_be_bytes());
+    }
+
+    /// The checksum of the IPv4 header.
+    fn network_sum(&self) -> u16 {
+        let mut sum = Checksum::pseudo_ipv4(self.addresses.0, self.addresses.1, 0, 0);
+        for word in [
+            0x4500 | u16::from(self.tos),
+            self.total,
+            0x4000,
+            u16::from(self.hop_limit) << 8 | u16::from(Protocol::TCP.0),
+        ] {
+            sum.add_u16(word);
+        }
+        sum.finish()
+    }
+
+    /// What the TCP header adds to a checksum.
+    fn add_transport(&self, sum: &mut Checksum) {
+        for word in [self.ports.0, self.ports.1, self.plain.window, self.urgent] {
+            sum.add_u16(word);
+        }
+        for word in [self.plain.seq.0, self.plain.ack.0, 0x0101_080a, self.stamps.0, self.stamps.1] {
+            sum.add_u32(word);
+        }
+        sum.add_u16(0x8000 | u16::from(self.flags.0));
+    }
+
+    /// Write what the port does not: both checksums, or the one and what the other begins with. `sum` is the
+    /// pseudo-header's and, unless the port adds it, the payload's.
+    #[inline(always)]
+    fn write_sums(&self, room: &mut [u8; HEADERS], mut sum: Checksum, (whole, network): (bool, bool)) {
+        if !network {
+            room[24..26].copy_from_slice(&self.network_sum().to_be_bytes());
+        }
+        if !whole {
+            self.add_transport(&mut sum);
+        }
+        let field = if whole { sum.partial() } else { sum.finish() };
+        room[50..52].copy_from_slice(&field.to_be_bytes());
+    }
+}
+
+/// What the port is to do to a frame of the common shape.
+#[inline]
+fn orders(network: bool, segment_bytes: u16) -> Offload {
+    Offload {
+        ipv6: false,
+        checksums: Checksums { ipv4: network, transport: Some(Transport::Tcp) },
+        link_bytes: 14,
+        network_bytes: 20,
+        transport_bytes: 32,
+        segment_bytes,
     }
 }
 

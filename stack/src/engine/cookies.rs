@@ -19,7 +19,12 @@ impl Engine {
         }
         let now = self.flows.now;
         let mss = half.syn.options.mss.unwrap_or(crate::tcp::input::mss_default(half.tuple.remote.is_ipv6()));
-        let iss = cookie::number(&self.secret, &half.tuple, half.irs, mss, now.instant);
+        let ends = self.secret.flow_key(&half.tuple).hash;
+        let numbers = cookie::numbers(&self.secret, &half.tuple, half.irs, mss, now.instant);
+        let Some(iss) = numbers.into_iter().find(|iss| !self.cookies.is_spent(ends, *iss)) else {
+            // A peer that begins all its connections at one number waits until the cookie is another.
+            return self.counters.drop(DropReason::TcpBacklogFull);
+        };
         let half = HalfOpen { iss, ..*half };
         self.counters.consumed_frames += 1;
         self.counters.cookies_sent += 1;
@@ -49,13 +54,21 @@ impl Engine {
             self.counters.cookies_refused += 1;
             return Some(frame);
         };
+        let ends = self.secret.flow_key(&half.tuple).hash;
+        if self.cookies.is_spent(ends, half.iss) {
+            self.counters.cookies_refused += 1;
+            return Some(frame);
+        }
         if self.is_accept_queue_full(listener) {
             // It counts as lost: the peer's data, sent again, brings it once more.
             self.counters.drop(DropReason::TcpBacklogFull);
             return None;
         }
         let half = self.as_listener(listener, half);
-        self.counters.cookies_accepted += u64::from(self.open(&half, arrived, frame));
+        if self.open(&half, arrived, frame) {
+            self.counters.cookies_accepted += 1;
+            self.cookies.spend(ends, half.iss, now.instant);
+        }
         None
     }
 }

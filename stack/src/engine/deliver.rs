@@ -6,7 +6,7 @@ use drivers::Frame;
 
 use super::Engine;
 use super::flows::Kind;
-use crate::mode::{EngineCompletion, Key};
+use crate::mode::{Back, Done, EngineCompletion, Key};
 use crate::socket::{Event, Reason, SocketId, Stream, Tag};
 use crate::tcp::send::Finished;
 use crate::tcp::state::flag;
@@ -20,6 +20,16 @@ pub struct CompletionQueue {
     overflow: VecDeque<EngineCompletion>,
     /// Sockets with data that waits for credit, each once.
     waiting: VecDeque<u32>,
+}
+
+impl CompletionQueue {
+    /// Room for one completion that need not wait, if there is; it is taken.
+    #[inline]
+    pub fn take_credit(&mut self) -> bool {
+        let may = self.credit > 0 && self.overflow.is_empty();
+        self.credit -= u32::from(may);
+        may
+    }
 }
 
 /// A payload no longer than this is copied into the tail of the frame before, so that it holds no frame of its own.
@@ -43,11 +53,10 @@ impl Engine {
     }
 
     /// Answer an op: now if the queue has credit, else as soon as it has.
-    pub(super) fn complete(&mut self, queue: u8, tag: Tag, more: bool, event: Event<Frame, Key>) {
+    pub(super) fn complete(&mut self, queue: u8, tag: Tag, more: bool, event: Event<Frame, Back>) {
         let completion = EngineCompletion { event, queue, tag, more };
         let Some(state) = self.queues.get_mut(usize::from(queue)) else { return };
-        if state.credit > 0 && state.overflow.is_empty() {
-            state.credit -= 1;
+        if state.take_credit() {
             self.completions.push(completion);
         } else {
             state.overflow.push_back(completion);
@@ -187,35 +196,55 @@ impl Engine {
         self.bury(slot);
     }
 
-    /// A frame of a socket has come back from the application: its window opens again.
-    pub(super) fn give_back(&mut self, socket: SocketId) {
+    /// Frames have come back from the application: the windows of their sockets open again.
+    pub(super) fn take_back(&mut self, returned: &[SocketId]) {
+        for of_one in returned.chunk_by(|one, next| one == next) {
+            if let Some(socket) = of_one.first() {
+                self.give_back(*socket, u16::try_from(of_one.len()).unwrap_or(u16::MAX));
+            }
+        }
+    }
+
+    /// So many frames of a socket have come back.
+    fn give_back(&mut self, socket: SocketId, count: u16) {
         let Ok((slot, kind)) = self.flows.find(socket) else { return };
         match kind {
             Kind::Stream => {
                 let Some(mut connection) = self.flows.connection(slot) else { return };
-                connection.hot.held = connection.hot.held.saturating_sub(1);
+                connection.hot.held = connection.hot.held.saturating_sub(count);
                 if crate::tcp::output::window_opened(&mut connection) {
                     self.mark_dirty(slot);
                 }
             }
-            Kind::Udp => self.udp.give_back(slot),
+            Kind::Udp => (0..count).for_each(|_| self.udp.give_back(slot)),
             Kind::Free | Kind::Listener => {}
         }
     }
 
-    /// Report payloads that TCP is done with.
-    pub(super) fn report_finished(&mut self, slot: u32) {
-        if self.flows.finished.is_empty() {
-            return;
+    /// Report a payload that TCP is done with.
+    #[inline]
+    pub(super) fn report_done(&mut self, stream: Stream, done: Finished) {
+        if done.notify {
+            let payload = Back::Lent(done.key);
+            self.complete(done.queue, Tag(0), false, Event::Sent { stream, payload });
+        } else {
+            self.done.push(done_of(&done, stream));
         }
+    }
+
+    /// Report payloads that TCP is done with.
+    #[inline]
+    pub(super) fn report_finished(&mut self, slot: u32) {
+        if !self.flows.finished.is_empty() {
+            self.report_all(slot);
+        }
+    }
+
+    fn report_all(&mut self, slot: u32) {
         let mut finished = core::mem::take(&mut self.flows.finished);
         let stream = Stream(self.flows.id(slot));
-        for Finished { key, notify, queue } in finished.drain(..) {
-            if notify {
-                self.complete(queue, Tag(0), false, Event::Sent { stream, payload: key });
-            } else {
-                self.done.push(key);
-            }
+        for done in finished.drain(..) {
+            self.report_done(stream, done);
         }
         self.flows.finished = finished;
     }
@@ -238,6 +267,15 @@ impl Engine {
         let event = Event::Closed { socket: self.flows.id(slot), reason, unsent };
         self.complete(queue, Tag(tag), false, event);
         self.flows.release(slot);
+    }
+}
+
+/// What nobody waits for, of this stream.
+#[inline]
+pub(super) fn done_of(finished: &Finished, stream: Stream) -> Done {
+    match finished.key {
+        Key::SMALL => Done::Small(stream),
+        key => Done::Lent(key),
     }
 }
 

@@ -206,17 +206,20 @@ impl Flows {
     }
 
     /// What a slot is used for.
+    #[inline]
     pub fn kind(&self, slot: u32) -> Kind {
         self.kinds.get(slot as usize).copied().unwrap_or_default()
     }
 
     /// The handle of a slot's socket.
+    #[inline]
     pub fn id(&self, slot: u32) -> SocketId {
         let generation = self.hot.get(slot as usize).map_or(0, |hot| hot.generation);
         SocketId::new(self.lane, slot, generation)
     }
 
     /// The slot of a handle, if it names a living socket of this lane.
+    #[inline]
     pub fn find(&self, socket: SocketId) -> Result<(u32, Kind), OpError> {
         if socket.lane() != self.lane {
             return Err(OpError::WrongLane(socket.lane()));
@@ -361,6 +364,14 @@ impl Flows {
         self.cold.get_mut(self.hot.get(slot as usize)?.cold as usize).map(|parts| &mut parts.cold)
     }
 
+    /// The hot and the cold part of a stream.
+    #[inline]
+    pub fn hot_and_cold(&mut self, slot: u32) -> Option<(&mut Hot, &mut Cold)> {
+        let hot = self.hot.get_mut(slot as usize)?;
+        let parts = self.cold.get_mut(hot.cold as usize)?;
+        Some((hot, &mut parts.cold))
+    }
+
     /// A stream, for TCP to work on.
     #[inline]
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
@@ -413,7 +424,18 @@ impl Flows {
         })
     }
 
+    /// The slot is the stream over IPv4 with these addresses and ports, as the table has them.
+    #[inline]
+    pub fn is_ends_ipv4(&self, slot: u32, addresses: u64, ports: u32) -> bool {
+        self.hot.get(slot as usize).is_some_and(|hot| {
+            hot.key == addresses
+                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
+                && hot.state != State::Closed
+        })
+    }
+
     /// Note that a stream is on the dirty list; false if it was already, or is no stream.
+    #[inline]
     pub fn set_dirty(&mut self, slot: u32) -> bool {
         if self.kind(slot) != Kind::Stream {
             return false;

@@ -310,10 +310,10 @@ fn sends_of(connection: &Connection) -> Vec<FrozenSend> {
     let told = mark::LAST | mark::NOTIFY;
     let cells = connection.cells.from(connection.hot.head);
     cells
-        .map(|(_, cell)| FrozenSend {
+        .map(|(index, cell)| FrozenSend {
             bytes: match &cell.data {
                 Data::None => Vec::new(),
-                Data::Inline(bytes) => bytes.get(..cell.len as usize).unwrap_or(bytes).to_vec(),
+                Data::Inline => connection.cells.text(index).to_vec(),
                 Data::Extent(extent) => extent.bytes().to_vec(),
             },
             marks: cell.marks & !told,

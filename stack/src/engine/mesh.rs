@@ -135,7 +135,7 @@ pub struct Mesh {
     /// UDP sockets with a peer that live elsewhere.
     pairs: HashMap<Tuple, LaneId, KeyedHash>,
     /// Of the message that is being taken in: who sent it, and lanes it has left.
-    came: Option<(LaneId, u8)>,
+    pub(super) came: Option<(LaneId, u8)>,
     /// Frames whose hash has been compared with the computed one.
     compared: u32,
 }
@@ -398,6 +398,7 @@ impl Engine {
 
     /// Frames that another lane's pool is short of may not wait here: what is kept of a steered frame is a copy in a
     /// frame of our own, while there is one.
+    #[inline]
     pub(super) fn adopt(&mut self, frame: Frame) -> Frame {
         if self.mesh.came.is_none() {
             return frame;
@@ -498,9 +499,10 @@ impl Engine {
 
     /// As traffic starts, see whether the port's hash is the one its key gives.
     #[inline]
-    pub(super) fn compare_hash(&mut self, frame: &Frame, tuple: &Tuple) {
+    pub(super) fn compare_hash(&mut self, frame: &Frame, slot: u32) {
         if self.mesh.compared < COMPARED_MAX
             && let Some(table) = self.mesh.homes.table(self.arriving)
+            && let Some(tuple) = self.flows.tuple(slot)
             && let (Some(given), Some(computed)) =
                 (frame.hash(), table.hash(Transport::Tcp, tuple.remote, tuple.local))
             && self.mesh.came.is_none()

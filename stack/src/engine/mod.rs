@@ -4,7 +4,8 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `flows` | the slots of sockets and the parts of connections |
-//! | `common` | the shape of nearly all frames, read at constant offsets |
+//! | `common` | the shape of nearly all frames, read and written at constant offsets |
+//! | `fast` | the common segment between frames and flows |
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
@@ -13,6 +14,7 @@
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
+//! | `paths` | next hops of flows |
 //! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
 //! | `udp`, `udp_sockets` | datagrams of UDP; the sockets, their ports and peers |
@@ -27,6 +29,7 @@ mod common;
 mod cookies;
 mod deliver;
 mod discovery;
+mod fast;
 pub(crate) mod flows;
 mod handover;
 mod listeners;
@@ -36,6 +39,7 @@ mod ops;
 mod packets;
 mod packets_ipv6;
 mod path_mtus;
+mod paths;
 mod ports;
 mod receive;
 mod segments;
@@ -60,9 +64,9 @@ use self::listeners::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
 use self::path_mtus::Ways;
+use self::paths::Paths;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
-use self::transmit::Paths;
 use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
@@ -73,7 +77,7 @@ use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
-use crate::mode::{Batch, EngineCompletion, Key};
+use crate::mode::{Batch, Done, EngineCompletion};
 use crate::socket::LaneId;
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
@@ -175,7 +179,7 @@ pub struct Engine {
 
     queues: Vec<CompletionQueue>,
     completions: Vec<EngineCompletion>,
-    done: Vec<Key>,
+    done: Vec<Done>,
     stopping: Option<Instant>,
     counters: Counters,
 }
@@ -350,13 +354,13 @@ impl Engine {
         let busy = !batch.ops.is_empty() || !batch.returned.is_empty();
         self.set_credits(&batch.credits);
         self.app_held = batch.held_frames;
-        for socket in batch.returned.drain(..) {
-            self.give_back(socket);
-        }
+        self.take_back(&batch.returned);
+        batch.returned.clear();
         self.count_frames_left();
-        for op in batch.ops.drain(..) {
-            self.apply(op);
+        for op in &mut batch.ops {
+            self.apply_in_place(op);
         }
+        batch.ops.clear();
         self.serve_queues();
         busy
     }
@@ -369,10 +373,12 @@ impl Engine {
     }
 
     /// The frame to hold for a payload: itself, or a copy while the port needs its frames back.
+    #[inline]
     pub(crate) fn spill(&mut self, frame: Frame) -> Frame {
-        if self.flows.frames_left as usize > SPILL_FRAMES {
-            return frame;
-        }
+        if self.flows.frames_left as usize > SPILL_FRAMES { frame } else { self.copy_away(frame) }
+    }
+
+    fn copy_away(&mut self, frame: Frame) -> Frame {
         let pool = self.spill.get_or_insert_with(|| Pool::heap(SPILL_FRAMES, SPILL_ROOM));
         let copy = pool.take().and_then(|mut copy| {
             copy.append(frame.len())?.copy_from_slice(frame.bytes());
@@ -385,8 +391,8 @@ impl Engine {
     /// Give the engine's half of a batch out: completions and finished sends.
     pub fn give_batch(&mut self, batch: &mut Batch) -> bool {
         let busy = !self.completions.is_empty() || !self.done.is_empty();
-        batch.completions.append(&mut self.completions);
-        batch.done.append(&mut self.done);
+        pour(&mut batch.completions, &mut self.completions);
+        pour(&mut batch.done, &mut self.done);
         busy
     }
 
@@ -578,6 +584,7 @@ impl Engine {
     }
 
     /// Put a flow on the list of those with something to say.
+    #[inline]
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
         if self.flows.set_dirty(slot) {
             self.dirty.push(slot);
@@ -607,5 +614,14 @@ impl Engine {
         }
         self.expire(slot);
         self.arm(slot);
+    }
+}
+
+/// Move everything behind what there is, which mostly is nothing.
+fn pour<T>(into: &mut Vec<T>, from: &mut Vec<T>) {
+    if into.is_empty() {
+        core::mem::swap(into, from);
+    } else {
+        into.append(from);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use super::Engine;
 use super::flows::{Birth, Kind};
 use crate::ip::route::{Class, class_of};
-use crate::mode::{EngineOp, View};
+use crate::mode::{EngineOp, Key, SMALL_MAX, View, ViewData};
 use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
 };
@@ -68,9 +68,53 @@ struct Manner {
 /// Application timers a lane keeps at once.
 const APP_TIMERS_MAX: usize = 65_536;
 
+/// In place of an op that was taken out of its batch.
+const NOTHING: EngineOp =
+    EngineOp { action: Action::Cancel { of: Tag(0) }, queue: 0, tag: Tag(0), unread: false };
+
 impl Engine {
+    /// Apply one op of a batch; what it leaves there says nothing. A small send is read where it lies.
+    #[inline]
+    pub(super) fn apply_in_place(&mut self, op: &mut EngineOp) {
+        if let Action::Send { stream, payload, notify, more } = &op.action
+            && let ViewData::Inline(len @ 1.., bytes) = &payload.data
+            && self.send_small_op(*stream, (bytes, *len), payload.key, (*notify, *more), op.queue)
+        {
+            return;
+        }
+        let op = core::mem::replace(op, NOTHING);
+        self.apply(op);
+    }
+
+    /// Queue a small payload; false, and nothing done, if [`send_op`](Engine::send_op) must say why it cannot be.
+    #[inline]
+    fn send_small_op(
+        &mut self,
+        stream: Stream,
+        text: (&[u8; SMALL_MAX], u8),
+        key: Key,
+        (notify, more): (bool, bool),
+        queue: u8,
+    ) -> bool {
+        let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
+        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
+        if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
+            return false;
+        }
+        let more = more || connection.options.cork;
+        let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
+        let end = connection.queued_end();
+        let queued = connection.queue(|cells, ends, _| cells.push_small(ends, end, text, key, marks, queue));
+        if queued && !connection.is(flag::DIRTY) {
+            connection.set(flag::DIRTY);
+            self.dirty.push(slot);
+        }
+        queued
+    }
+
     /// Apply one op.
-    pub(super) fn apply(&mut self, op: EngineOp) {
+    fn apply(&mut self, op: EngineOp) {
         let EngineOp { action, queue, tag, unread } = op;
         match action {
             Action::Connect { lane: Some(lane), .. }
@@ -108,7 +152,7 @@ impl Engine {
     }
 
     fn fail_send(&mut self, socket: SocketId, error: OpError, view: &View, queue: u8, tag: Tag) {
-        let (payload, left) = (Some(view.key), u64::from(view.data.len()));
+        let (payload, left) = (Some(view.back()), u64::from(view.data.len()));
         self.complete(queue, tag, false, Event::Failed { socket: Some(socket), error, acked: left, payload });
     }
 

@@ -12,6 +12,7 @@ use super::{BURST_MAX, Engine};
 use crate::ip::route::Class;
 use crate::tcp::ecn;
 use crate::tcp::isn::{FlowKey, Tuple};
+use crate::tcp::send::NONE;
 use crate::wire::{Checksum, DropReason, EtherType, Protocol, Verify, ethernet, ipv4, tcp};
 
 /// What the first pass made of a frame.
@@ -36,6 +37,30 @@ pub enum Parsed {
     Drop(DropReason),
 }
 
+/// What the first pass found of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Glance {
+    /// By what the table is searched for its flow.
+    hash: u32,
+    /// The first flow it names, or `NONE`.
+    slot: u32,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shape {
+    /// What nearly all have: it is read once more when its flow is near.
+    Common,
+    /// Another with a TCP segment.
+    Tcp,
+    /// Anything else, or no frame.
+    Other,
+}
+
+impl Glance {
+    const NONE: Glance = Glance { hash: 0, slot: NONE, shape: Shape::Other };
+}
+
 impl Engine {
     /// Take a burst of frames in that came by an interface. At most [`BURST_MAX`] at a time are in the passes.
     pub fn receive(&mut self, interface: u8, frames: &mut Vec<Frame>) {
@@ -46,38 +71,53 @@ impl Engine {
     }
 
     fn receive_burst(&mut self, frames: &mut Vec<Frame>) {
-        self.counters.received_frames += frames.len().min(BURST_MAX) as u64;
+        let count = frames.len().min(BURST_MAX);
+        self.counters.received_frames += count as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
-        for frame in frames.iter_mut().take(BURST_MAX) {
-            let result = match self.parse_common(frame) {
-                Some(parsed) => parsed,
-                None => self.parse(frame),
-            };
+        let mut glances = [Glance::NONE; BURST_MAX];
+        for (frame, glance) in frames.iter_mut().take(count).zip(&mut glances) {
+            if let Some(hash) = self.glance(frame) {
+                *glance = Glance { hash, slot: NONE, shape: Shape::Common };
+                self.table.prefetch(hash);
+                continue;
+            }
+            let result = self.parse(frame);
             if let Parsed::Tcp { key, .. } = &result {
+                *glance = Glance { hash: key.hash, slot: NONE, shape: Shape::Tcp };
                 self.table.prefetch(key.hash);
             }
             parsed.push(result);
         }
-        for result in &parsed {
-            if let Parsed::Tcp { key, .. } = result
-                && let Some(slot) = self.table.candidates(key.hash).next()
+        // Segments often come one behind the other: what was found of one holds for the next.
+        let mut before = Glance::NONE;
+        for glance in glances.iter_mut().filter(|glance| glance.shape != Shape::Other) {
+            if glance.hash != before.hash
+                && let Some(slot) = self.table.first(glance.hash)
                 && let Some(hot) = self.flows.hot(slot)
             {
+                before = Glance { slot, ..*glance };
                 drivers::prefetch(hot);
                 drivers::prefetch(&hot.tag);
             }
+            glance.slot = if glance.hash == before.hash { before.slot } else { NONE };
         }
-        for result in &parsed {
-            if let Parsed::Tcp { key, .. } = result
-                && let Some(slot) = self.table.candidates(key.hash).next()
-            {
-                self.flows.prefetch_rest(slot);
+        let mut before = NONE;
+        for glance in &glances {
+            if glance.slot != before {
+                before = glance.slot;
+                self.flows.prefetch_rest(before);
             }
         }
-        let count = frames.len().min(BURST_MAX);
-        for (frame, result) in frames.drain(..count).zip(parsed.drain(..)) {
-            self.process(frame, result);
+        let (mut others, mut leader) = (parsed.drain(..), None);
+        for (frame, glance) in frames.drain(..count).zip(&glances) {
+            if glance.shape == Shape::Common {
+                leader = self.take_common(frame, glance.hash, glance.slot, leader);
+            } else if let Some(parsed) = others.next() {
+                leader = None;
+                self.process(frame, parsed);
+            }
         }
+        drop(others);
         self.parsed = parsed;
     }
 
@@ -85,7 +125,7 @@ impl Engine {
         match parsed {
             Parsed::Tcp { arrived, key, judged } => match self.find_flow(&key, &arrived.tuple) {
                 Some(slot) => {
-                    self.compare_hash(&frame, &arrived.tuple);
+                    self.compare_hash(&frame, slot);
                     if let Some(frame) = self.on_fast(slot, &arrived, frame) {
                         self.on_segment(slot, &arrived, frame);
                     }

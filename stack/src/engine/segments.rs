@@ -3,14 +3,13 @@
 use drivers::Frame;
 
 use super::Engine;
-use super::deliver::{DUST_BYTES, REASONS};
+use super::deliver::{DUST_BYTES, REASONS, done_of};
 use super::flows::Kind;
 use crate::buffer::Waiting;
-use crate::mode::Key;
+use crate::mode::Back;
 use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
-use crate::tcp::fast;
 use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::mtu;
@@ -41,43 +40,6 @@ pub struct Arrived {
 }
 
 impl Engine {
-    /// The fast path: `None` if it took the segment, else the frame back, and nothing has changed.
-    pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
-        let Some(mut connection) = self.flows.connection(slot) else { return Some(frame) };
-        let una = connection.hot.snd_una;
-        connection.signals.field = arrived.field;
-        let Some(verdict) = fast::input(&mut connection, &arrived.segment, u32::from(arrived.len)) else {
-            return Some(frame);
-        };
-        tally::note_received(&mut connection, u32::from(arrived.len));
-        let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
-        self.counters.fast_segments += 1;
-        if progress {
-            self.confirm(path);
-        }
-        self.act_fast(slot, arrived, frame, &verdict);
-        None
-    }
-
-    /// What `act` does, where the verdict is the fast path's: the segment was taken, and at most has data in order, with
-    /// nothing in reassembly behind them.
-    fn act_fast(&mut self, slot: u32, arrived: &Arrived, mut frame: Frame, verdict: &Verdict) {
-        self.counters.consumed_frames += 1;
-        self.report_finished(slot);
-        if self.flows.hot(slot).is_some_and(|hot| hot.mtu & mtu::bit::TELL != 0) {
-            self.tell_found_mtu(slot);
-        }
-        if let Some(accept) = verdict.accept {
-            frame.trim_front(usize::from(arrived.offset));
-            frame.truncate(accept.len as usize);
-            let frame = self.adopt(frame);
-            let frame = self.spill(frame);
-            self.deliver(slot, frame, false);
-            self.tune_receive(slot);
-        }
-        self.mark_dirty(slot);
-    }
-
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
         let len = u32::from(arrived.len);
@@ -274,18 +236,10 @@ impl Engine {
         }
     }
 
-    /// A stream whose application keeps up while a whole window arrives may hold twice as much (RFC 7323's large
-    /// windows are of use only if they grow with the path; Linux's dynamic right-sizing measures the same).
-    fn tune_receive(&mut self, slot: u32) {
-        let Some(connection) = self.flows.connection(slot) else { return };
-        let (max, limit) = (connection.cold.frames_max, connection.config.receive_frames_max);
-        if max >= limit || connection.hot.held >= max / 4 {
-            return;
-        }
-        let whole = u32::from(max) * u32::from(connection.cold.rcv_mss);
-        if connection.hot.rcv_nxt.since(connection.cold.tuned_at) >= whole {
-            connection.cold.tuned_at = connection.hot.rcv_nxt;
-            connection.cold.frames_max = max.saturating_mul(2).min(limit);
+    pub(super) fn tune_receive(&mut self, slot: u32) {
+        let limit = self.flows.config.receive_frames_max;
+        if let Some((hot, cold)) = self.flows.hot_and_cold(slot) {
+            text::tune(hot, cold, limit);
         }
     }
 
@@ -389,7 +343,7 @@ impl Engine {
     }
 
     /// What a stream that ends tells of itself, if it is to.
-    fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Key>)> {
+    fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Back>)> {
         let stream = Stream(self.flows.id(slot));
         let connection = self.flows.connection(slot).filter(|connection| connection.options.report)?;
         let info = Box::new(crate::tcp::info::info(&connection));
@@ -433,11 +387,11 @@ impl Engine {
         self.paths.release(path);
         for (finished, left) in answers {
             if finished.notify {
-                let (socket, payload) = (Some(socket), Some(finished.key));
+                let (socket, payload) = (Some(socket), Some(Back::Lent(finished.key)));
                 let event = Event::Failed { socket, error: OpError::Reset, acked: left, payload };
                 self.complete(finished.queue, Tag(0), false, event);
             } else {
-                self.done.push(finished.key);
+                self.done.push(done_of(&finished, Stream(socket)));
             }
         }
         unacked

@@ -1,50 +1,24 @@
 //! From segments to frames, and from frames to the neighbours they go to. What is said is decided in `tcp::output`.
 
 use core::net::IpAddr;
-use core::time::Duration;
 
 use drivers::{Checksums, Frame, NoFrames, Offload, Transport};
-use hashbrown::HashMap;
 
 use super::Engine;
 use super::bundle::Bundle;
 use super::listeners::reset_for;
+use super::paths::{Hop, NO_PATH};
 use super::segments::Arrived;
-use crate::ip::{KeyedHash, neighbour, route};
+use crate::ip::neighbour;
+use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
 use crate::tcp::send::{Data, NONE};
 use crate::tcp::state::{State, flag};
-use crate::tcp::{ecn, fast};
-use crate::time::Instant;
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{
     Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ether_type_of, ethernet,
 };
-
-/// Where the packets of a flow go first.
-#[derive(Clone, Copy, Debug)]
-struct Path {
-    interface: u8,
-    next_hop: IpAddr,
-    /// The next hop's station, as the neighbour table had it in turn `turn`.
-    mac: Option<MacAddress>,
-    turn: u64,
-    /// When TCP last said that the next hop is there.
-    confirmed: Instant,
-    flows: u32,
-}
-
-/// Where a packet goes first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hop {
-    /// The interface it leaves by.
-    pub interface: u8,
-    /// Its address.
-    pub next_hop: IpAddr,
-    /// Its station, if it is known.
-    pub mac: Option<MacAddress>,
-}
 
 /// How a segment leaves.
 #[derive(Clone, Copy, Debug)]
@@ -59,68 +33,8 @@ pub(super) struct Form {
     pub fragment: bool,
 }
 
-/// Next hops of living flows, each once.
-#[derive(Debug)]
-pub struct Paths {
-    paths: Vec<Path>,
-    free: Vec<u16>,
-    by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
-}
-
-/// In place of a path's number: look the way up.
-const NO_PATH: u16 = u16::MAX;
-
-/// Between two confirmations of a next hop: far less than a neighbour stays believed.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
 const SEGMENTS_A_TURN: usize = 64;
-
-impl Paths {
-    pub fn new(hash: KeyedHash) -> Paths {
-        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash) }
-    }
-
-    /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
-    pub fn take(&mut self, routes: &route::Table, tuple: &Tuple) -> Option<u16> {
-        let hop = routes.next_hop_from(tuple.local.ip(), tuple.remote.ip())?;
-        let (interface, next_hop) = (hop.interface, hop.gateway_or_dst);
-        if let Some(&index) = self.by_hop.get(&(interface, next_hop)) {
-            self.paths.get_mut(usize::from(index))?.flows += 1;
-            return Some(index);
-        }
-        let path = Path { interface, next_hop, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
-        let index = match self.free.pop() {
-            Some(index) => {
-                *self.paths.get_mut(usize::from(index))? = path;
-                index
-            }
-            None => {
-                let index = u16::try_from(self.paths.len()).ok().filter(|index| *index < NO_PATH)?;
-                self.paths.push(path);
-                index
-            }
-        };
-        self.by_hop.insert((interface, next_hop), index);
-        Some(index)
-    }
-
-    /// The interface of a path that is in use.
-    #[inline]
-    fn interface(&self, index: u16) -> u8 {
-        self.paths.get(usize::from(index)).map_or(0, |path| path.interface)
-    }
-
-    /// A flow that used the path has ended.
-    pub fn release(&mut self, index: u16) {
-        let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
-        path.flows = path.flows.saturating_sub(1);
-        if path.flows == 0 {
-            self.by_hop.remove(&(path.interface, path.next_hop));
-            self.free.push(index);
-        }
-    }
-}
 
 impl Engine {
     /// Let every flow with something to say say it. True if one could: a port that is behind, or a pool that is empty, is
@@ -133,36 +47,12 @@ impl Engine {
             hot.flags &= !flag::DIRTY;
             if hot.unsent == NONE || !self.say_whole(slot) {
                 self.output_flow(slot);
+                self.arm(slot);
             }
-            self.arm(slot);
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
         self.said = dirty;
         busy
-    }
-
-    /// Send what a flow has to say, if that is one payload for one segment. False if it is not, and nothing was done.
-    #[inline]
-    fn say_whole(&mut self, slot: u32) -> bool {
-        let Some(mut connection) = self.flows.connection(slot) else { return false };
-        let Some(payload) = fast::whole(&connection) else { return false };
-        let path = connection.hot.path;
-        let interface = self.paths.interface(path);
-        let port = &mut self.ports[interface];
-        if port.backlog() >= self.config.transmit_backlog_max {
-            return false;
-        }
-        let Ok(mut frame) = port.composer.header() else { return false };
-        let Some(emit) = fast::output(&mut connection, payload) else { return false };
-        self.counters.segments_sent += 1;
-        let Some(tuple) = self.flows.tuple(slot) else { return true };
-        if self.attach(interface, &mut frame, &emit).is_err() {
-            self.counters.fail(DropReason::NoRoom);
-            return true;
-        }
-        let form = Form { each: 0, field: emit.field, hop_limit: emit.hop_limit, fragment: emit.fragment };
-        self.send_by_path(frame, path, &tuple, &emit.segment, form);
-        true
     }
 
     fn output_flow(&mut self, slot: u32) {
@@ -249,7 +139,14 @@ impl Engine {
     }
 
     #[inline]
-    fn send_by_path(&mut self, frame: Frame, path: u16, tuple: &Tuple, segment: &Segment, form: Form) {
+    pub(super) fn send_by_path(
+        &mut self,
+        frame: Frame,
+        path: u16,
+        tuple: &Tuple,
+        segment: &Segment,
+        form: Form,
+    ) {
         match self.hop(path, tuple.local.ip(), tuple.remote.ip()) {
             Some(hop) => self.send_tcp(frame, hop, tuple, segment, form),
             None => self.counters.fail(DropReason::NoRoute),
@@ -268,7 +165,7 @@ impl Engine {
     }
 
     /// Put a segment's payload into its frame.
-    fn attach(&mut self, interface: u8, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
+    pub(super) fn attach(&mut self, interface: u8, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
         let composer = &mut self.ports[interface].composer;
         let (mut index, mut left) = (emit.first, emit.len);
         while left > 0 {
@@ -276,8 +173,8 @@ impl Engine {
             let len = cell.payload_len().min(left);
             match &cell.data {
                 Data::None => {}
-                Data::Inline(bytes) => {
-                    let bytes = bytes.get(..len as usize).ok_or(NoFrames)?;
+                Data::Inline => {
+                    let bytes = self.flows.cells.text(index).get(..len as usize).ok_or(NoFrames)?;
                     composer.inline(frame, bytes)?;
                 }
                 Data::Extent(extent) => {
@@ -505,35 +402,6 @@ impl Engine {
             port.urgent.push(frame);
         } else {
             port.data.push(frame);
-        }
-    }
-
-    /// The next hop of a path, or else of a packet between two addresses.
-    pub(super) fn hop(&mut self, path: u16, source: IpAddr, destination: IpAddr) -> Option<Hop> {
-        let (turn, now) = (self.turn, self.flows.now.instant);
-        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
-            let way = self.routes.next_hop_from(source, destination)?;
-            let (interface, next_hop) = (way.interface, way.gateway_or_dst);
-            let mac = self.ports[interface].neighbours.resolve(next_hop, now);
-            return Some(Hop { interface, next_hop, mac });
-        };
-        if path.turn != turn || path.mac.is_none() {
-            path.mac = self.ports[path.interface].neighbours.resolve(path.next_hop, now);
-            path.turn = turn;
-        }
-        Some(Hop { interface: path.interface, next_hop: path.next_hop, mac: path.mac })
-    }
-
-    /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
-    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
-    //# In TCP, for example, receipt of a (new) acknowledgment indicates that
-    //# previously sent data reached the peer.
-    pub(super) fn confirm(&mut self, path: u16) {
-        let now = self.flows.now.instant;
-        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
-        if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
-            path.confirmed = now;
-            self.ports[path.interface].neighbours.confirm(path.next_hop, now);
         }
     }
 

@@ -8,7 +8,7 @@ use super::Engine;
 use super::flows::Kind;
 use super::packets::Carried;
 use super::udp_sockets::Place;
-use crate::mode::{View, ViewData};
+use crate::mode::{Done, View};
 use crate::socket::{Event, OpError, Tag, Udp};
 use crate::tcp::isn::Tuple;
 use crate::wire::checksum::Tail;
@@ -101,12 +101,15 @@ impl Engine {
         queue: u8,
         tag: Tag,
     ) {
-        let (key, left) = (view.key, u64::from(view.data.len()));
+        let left = u64::from(view.data.len());
         match self.try_send_to(socket, to, &view) {
-            Ok(()) if notify => self.complete(queue, tag, false, Event::SentTo { socket, payload: key }),
-            Ok(()) => self.done.push(key),
+            Ok(()) if notify => {
+                self.complete(queue, tag, false, Event::SentTo { socket, payload: view.back() });
+            }
+            Ok(()) => self.done.push(Done::Lent(view.key)),
             Err(error) => {
-                let event = Event::Failed { socket: Some(socket.0), error, acked: left, payload: Some(key) };
+                let payload = Some(view.back());
+                let event = Event::Failed { socket: Some(socket.0), error, acked: left, payload };
                 self.complete(queue, tag, false, event);
             }
         }
@@ -124,10 +127,7 @@ impl Engine {
         }
         let destination = to.ip().to_canonical();
         let source = self.source_of_datagrams(local.ip(), destination)?;
-        let data = match &view.data {
-            ViewData::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
-            ViewData::Extent(extent) => extent.bytes(),
-        };
+        let data = view.data.bytes();
         let len = u16::try_from(udp::HEADER_LEN + data.len()).map_err(|_| OpError::TooLong)?;
         let mut sum = Checksum::pseudo(source, destination, Protocol::UDP.0, len)
             .ok_or(OpError::AddressNotAvailable)?;

@@ -2,7 +2,7 @@
 
 use drivers::{Extent, Lent};
 
-use crate::mode::{Key, View, ViewData};
+use crate::mode::{Back, Key, View, ViewData};
 use crate::socket::{Completion, Event, Payload, SocketId, Stream, Tag};
 
 enum Entry {
@@ -52,7 +52,9 @@ impl LentTable {
         let (payload, data) = match payload {
             Payload::Inline(len, bytes) => {
                 let len = len.min(u8::try_from(Payload::INLINE_MAX).unwrap_or(u8::MAX));
-                (Stored::Payload(Payload::Inline(len, bytes)), ViewData::Inline(len, bytes))
+                let data = ViewData::inline(bytes.get(..usize::from(len)).unwrap_or(&bytes));
+                let data = data.expect("an op carries more than an application may put into it");
+                (Stored::Payload(Payload::Inline(len, bytes)), data)
             }
             Payload::Block(block) => {
                 let (lent, extent) = block.lend();
@@ -114,7 +116,11 @@ impl LentTable {
     }
 
     /// Take a payload back. A block that a transmit ring still reads is not given out for writing: its bytes are.
-    pub fn take(&mut self, key: Key) -> Option<Payload> {
+    pub fn take(&mut self, payload: Back) -> Option<Payload> {
+        let key = match payload {
+            Back::Lent(key) => key,
+            Back::Small(bytes) => return Some(Payload::from(bytes.into_vec())),
+        };
         Some(match self.remove(key)?.0 {
             Stored::Payload(payload) => payload,
             Stored::Block(lent) => match lent.reclaim() {
@@ -125,7 +131,8 @@ impl LentTable {
     }
 
     /// Take a payload back for its `Sent`; `None` if a transmit ring still refers to it, and `settled` will tell.
-    pub fn take_or_park(&mut self, key: Key, answer: (u8, Tag, bool)) -> Option<Payload> {
+    pub fn take_or_park(&mut self, payload: Back, answer: (u8, Tag, bool)) -> Option<Payload> {
+        let Back::Lent(key) = payload else { return self.take(payload) };
         let (stored, stream) = self.remove(key)?;
         match (stored, stream) {
             (Stored::Payload(payload), _) => Some(payload),

@@ -1,6 +1,7 @@
 //! The application's end of a lane: batches, queues, lent payloads. What crosses it is `mode`'s.
 
 mod lent;
+mod lift;
 mod queues;
 mod sends;
 mod set;
@@ -18,10 +19,8 @@ use self::queues::Queues;
 use self::sends::Sends;
 pub use self::set::LaneSet;
 use crate::counters::Report;
-use crate::mode::{Batch, Crossing, EngineCompletion, EngineOp, LaneWaker, Turn, View};
-use crate::socket::{
-    Action, Completion, Event, LaneId, Op, OpError, QueueId, Received, Returns, SocketId, Stream, Tag,
-};
+use crate::mode::{Batch, Crossing, EngineOp, Key, LaneWaker, SMALL_MAX, Turn, View, ViewData};
+use crate::socket::{Action, Completion, LaneId, Op, OpError, Payload, QueueId, Returns, Stream, Tag};
 use crate::time::Instant;
 
 /// Bounds of the application's end of a lane.
@@ -131,6 +130,8 @@ pub struct Lane {
     queues: Queues,
     lent: LentTable,
     sends: Sends,
+    /// Unfinished sends whose bytes their ops carried.
+    small: usize,
     returns: Rc<Returns>,
     blocks: Region,
     waker: LaneWaker,
@@ -174,6 +175,7 @@ impl Lane {
             queues: Queues::new(id, options.completions),
             lent: LentTable::default(),
             sends: Sends::new(options.sends_per_stream),
+            small: 0,
             returns: Returns::new(options.detached_frames_max),
             blocks,
             departed: None,
@@ -210,19 +212,29 @@ impl Lane {
     /// A close or an abort of a stream drops what `take` has not handed out of it: `Received` and `End`. If there were
     /// bytes among it, the close becomes a reset (RFC 2525 section 2.17).
     ///
-    /// Cost: of a close or an abort, a look at every completion that waits; of a send, its entry in the lent payloads.
+    /// A send that does not `notify` is copied if it has no more than 64 bytes: its payload goes at once.
+    ///
+    /// Cost: of a close or an abort, a look at every completion that waits; of any other send, its entry in the lent
+    /// payloads.
     ///
     /// Errors: a bound is met; the op comes back, payload and all.
     pub fn submit(&mut self, op: Op) -> Result<(), Full> {
         if self.batch.ops.len() >= self.options.ops {
             return Err(Full { op, bound: Bound::Ops });
         }
-        if let Action::Send { stream, .. } = &op.action
-            && !self.sends.take(*stream, 1, op.queue, op.tag)
-        {
-            return Err(Full { op, bound: Bound::Sends });
-        }
         let queue = self.queues.index(op.queue);
+        if let Action::Send { stream, payload, notify, more } = &op.action {
+            if !self.sends.take(*stream, 1, op.queue, op.tag) {
+                return Err(Full { op, bound: Bound::Sends });
+            }
+            if !notify && let Some(data) = small(payload) {
+                let view = View { data, key: Key::SMALL };
+                let action = Action::Send { stream: *stream, payload: view, notify: false, more: *more };
+                self.small += 1;
+                self.batch.ops.push(EngineOp { action, queue, tag: op.tag, unread: false });
+                return Ok(());
+            }
+        }
         let unread = match &op.action {
             Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
             _ => false,
@@ -360,9 +372,9 @@ impl Lane {
         None
     }
 
-    /// Payloads the lane holds. Zero once everything was acknowledged.
+    /// Payloads the lane holds, copies of small ones included. Zero once everything was acknowledged.
     pub fn lent(&self) -> usize {
-        self.lent.len()
+        self.lent.len() + self.small
     }
 
     /// Everything the lane knows about itself.
@@ -390,93 +402,6 @@ impl Lane {
         self.returns.out()
     }
 
-    /// Turn what the engine answered into what applications see.
-    fn lift(&mut self) {
-        for key in self.batch.done.drain(..) {
-            if let Some(stream) = self.lent.finish(key) {
-                self.sends.give_back(stream);
-            }
-        }
-        for waiting in self.lent.settled() {
-            self.queues.push(waiting.0, waiting.1);
-        }
-        let mut completions = core::mem::take(&mut self.batch.completions);
-        for completion in completions.drain(..) {
-            self.lift_one(completion);
-        }
-        self.batch.completions = completions;
-        self.tell_writable();
-    }
-
-    fn tell_writable(&mut self) {
-        while let Some((queue, tag, stream)) = self.sends.writable() {
-            let event = Event::Writable { stream };
-            self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
-        }
-    }
-
-    fn lift_one(&mut self, completion: EngineCompletion) {
-        let EngineCompletion { event, queue, mut tag, more } = completion;
-        if let Event::Sent { .. } | Event::SentTo { .. } | Event::Failed { .. } = &event {
-            let key = match &event {
-                Event::Sent { payload, .. } | Event::SentTo { payload, .. } => Some(*payload),
-                Event::Failed { payload, .. } => *payload,
-                _ => None,
-            };
-            if let Some((stream, own_tag)) = key.and_then(|key| self.lent.origin(key)) {
-                tag = own_tag;
-                if let Some(stream) = stream {
-                    self.sends.give_back(stream);
-                }
-            }
-        }
-        let returns = &self.returns;
-        let lent = &mut self.lent;
-        let received = |socket: SocketId, frame| Received::new(frame, socket, returns);
-        let event = match event {
-            Event::Listening { listener, local } => Event::Listening { listener, local },
-            Event::Accepted { listener, stream, peer } => Event::Accepted { listener, stream, peer },
-            Event::Connecting { stream, local } => Event::Connecting { stream, local },
-            Event::Connected { stream, local } => Event::Connected { stream, local },
-            Event::Received { stream, data } => {
-                Event::Received { stream, data: received(stream.into(), data) }
-            }
-            Event::Urgent { stream, ahead } => Event::Urgent { stream, ahead },
-            Event::Trouble { stream, trouble } => Event::Trouble { stream, trouble },
-            Event::End { stream } => Event::End { stream },
-            Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
-                Some(payload) => Event::Sent { stream, payload },
-                None => return,
-            },
-            Event::Writable { stream } => Event::Writable { stream },
-            Event::Bound { socket, local, peer } => Event::Bound { socket, local, peer },
-            Event::Datagram { socket, from, data } => {
-                Event::Datagram { socket, from, data: received(socket.into(), data) }
-            }
-            Event::DatagramError { socket, to, error } => Event::DatagramError { socket, to, error },
-            Event::SentTo { socket, payload } => match lent.take(payload) {
-                Some(payload) => Event::SentTo { socket, payload },
-                None => return,
-            },
-            Event::Timer => Event::Timer,
-            Event::Configured => Event::Configured,
-            Event::Info { stream, info } => Event::Info { stream, info },
-            Event::Closed { socket, reason, unsent } => {
-                return self.lift_last(
-                    socket,
-                    queue,
-                    Completion { event: Event::Closed { socket, reason, unsent }, tag, more },
-                );
-            }
-            Event::Failed { socket, error, acked: left, payload } => {
-                let payload = payload.and_then(|key| lent.take(key));
-                let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
-                Event::Failed { socket, error, acked: whole.saturating_sub(left), payload }
-            }
-        };
-        self.queues.push(queue, Completion { event, tag, more });
-    }
-
     /// The application goes, and streams of which it has not taken every byte end as its close would end them: by a reset.
     fn reset_unread(&mut self) {
         let unread = self.queues.unread();
@@ -491,14 +416,13 @@ impl Lane {
             self.exchange();
         }
     }
+}
 
-    /// A socket's `Closed`, behind everything else there is to say of the socket.
-    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
-        self.tell_writable();
-        if let Some(closed) = self.lent.hold_last(socket, queue, closed) {
-            self.queues.push(queue, closed);
-        }
-    }
+/// The bytes of a payload that an op carries whole.
+#[inline]
+fn small(payload: &Payload) -> Option<ViewData> {
+    let bytes = payload.as_slice();
+    if bytes.len() <= SMALL_MAX { ViewData::inline(bytes) } else { None }
 }
 
 /// Put an op's payload into the table of lent ones, and give the engine a view of it.

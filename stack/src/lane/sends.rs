@@ -12,6 +12,7 @@ struct Count {
 
 pub(super) struct Sends {
     bound: u32,
+    /// Of every stream that has sent, until another takes its place.
     streams: PerSocket<Count>,
     writable: VecDeque<(QueueId, Tag, Stream)>,
 }
@@ -47,9 +48,6 @@ impl Sends {
             && let Some((queue, tag)) = count.refused.take()
         {
             self.writable.push_back((queue, tag, stream));
-        }
-        if count.unfinished == 0 {
-            self.streams.remove(stream);
         }
     }
 

@@ -8,12 +8,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use drivers::{Bell, Extent, Frame};
 
 use crate::counters::Report;
-use crate::socket::{Action, Event, Payload, SocketId, Tag};
+use crate::socket::{Action, Event, SocketId, Stream, Tag};
 use crate::time::Instant;
 
 /// Names a payload the application has lent, in the lane's table of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(pub u32);
+
+impl Key {
+    /// No name: the op carries the payload's bytes, which nobody has to be given back.
+    pub const SMALL: Key = Key(u32::MAX);
+}
+
+/// Most bytes that an op carries to the engine, a cache line: to refer to so few would cost more than to copy them.
+pub const SMALL_MAX: usize = 64;
+
+/// A quiet send whose payload is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// A payload of the lane's table.
+    Lent(Key),
+    /// One that its op carried, of this stream.
+    Small(Stream),
+}
+
+/// A payload on its way back.
+#[derive(Debug)]
+pub enum Back {
+    /// By its name in the lane's table.
+    Lent(Key),
+    /// The bytes that its op carried: it failed.
+    Small(Box<[u8]>),
+}
 
 /// What the engine sees of a payload: where its bytes are, and the name to give it back by.
 #[derive(Debug)]
@@ -28,12 +54,39 @@ pub struct View {
 #[derive(Debug)]
 pub enum ViewData {
     /// In the op itself.
-    Inline(u8, [u8; Payload::INLINE_MAX]),
+    Inline(u8, [u8; SMALL_MAX]),
     /// In memory that frames can refer to.
     Extent(Extent),
 }
 
+impl View {
+    /// The payload as it goes back.
+    pub fn back(&self) -> Back {
+        match (&self.data, self.key) {
+            (ViewData::Inline(..), Key::SMALL) => Back::Small(self.data.bytes().into()),
+            (_, key) => Back::Lent(key),
+        }
+    }
+}
+
 impl ViewData {
+    /// So many bytes, in an op; `None` if there are too many for one.
+    #[inline]
+    pub fn inline(bytes: &[u8]) -> Option<ViewData> {
+        let mut copy = [0; SMALL_MAX];
+        copy.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(ViewData::Inline(u8::try_from(bytes.len()).ok()?, copy))
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            ViewData::Inline(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or(bytes),
+            ViewData::Extent(extent) => extent.bytes(),
+        }
+    }
+
     /// Bytes of the payload.
     pub fn len(&self) -> u32 {
         match self {
@@ -68,7 +121,7 @@ pub struct EngineOp {
 #[derive(Debug)]
 pub struct EngineCompletion {
     /// What happened.
-    pub event: Event<Frame, Key>,
+    pub event: Event<Frame, Back>,
     /// Index of the queue it goes to.
     pub queue: u8,
     /// The application's word.
@@ -91,7 +144,7 @@ pub struct Batch {
     /// To the application: completions, in order.
     pub completions: Vec<EngineCompletion>,
     /// To the application: quiet sends whose payload is done.
-    pub done: Vec<Key>,
+    pub done: Vec<Done>,
 }
 
 /// What a turn told of the lane.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use drivers::{Frame, Queue};
 
 use crate::wire::tcp::Flags;
-use crate::wire::{Checksum, EtherType, Protocol, Verify, arp, ethernet, ipv4, tcp};
+use crate::wire::{Checksum, EtherType, Protocol, Verify, arp, ethernet, ipv4, ipv6, tcp};
 
 /// A running hash of frames, with their times and directions. Clones are the same trace.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +107,11 @@ fn describe(frame: &Frame) -> String {
     if let (EtherType::ARP, Ok(arp)) = (link.ether_type, arp::parse(bytes.get(at..).unwrap_or(&[]))) {
         return format!("arp {:?} {} for {}", arp.operation, arp.sender, arp.target);
     }
+    if link.ether_type == EtherType::IPV6
+        && let Some(text) = bytes.get(at..).and_then(describe_ipv6)
+    {
+        return text;
+    }
     if link.ether_type != EtherType::IPV4 {
         return format!("type {:04x}, {} bytes", link.ether_type.0, bytes.len());
     }
@@ -121,6 +126,18 @@ fn describe(frame: &Frame) -> String {
         Ok((segment, header)) => describe_segment(&segment, payload.len() - header),
         Err(reason) => format!("tcp: {}", reason.name()),
     }
+}
+
+/// A packet of IPv6, if it is a whole one of TCP.
+fn describe_ipv6(packet: &[u8]) -> Option<String> {
+    let (ip, at) = ipv6::parse(packet).ok()?;
+    let payload = packet.get(at).filter(|_| ip.next_header == Protocol::TCP)?;
+    let len = u16::try_from(payload.len()).ok()?;
+    let sum = Checksum::pseudo_ipv6(ip.source, ip.destination, Protocol::TCP.0, len.into());
+    Some(match tcp::parse(payload, Verify::Sum(sum)) {
+        Ok((segment, header)) => describe_segment(&segment, payload.len() - header),
+        Err(reason) => format!("tcp: {}", reason.name()),
+    })
 }
 
 /// One segment in words.

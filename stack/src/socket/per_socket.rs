@@ -43,12 +43,14 @@ impl<T> PerSocket<T> {
     }
 
     /// A socket's state.
+    #[inline]
     pub fn get(&self, socket: impl Into<SocketId>) -> Option<&T> {
         let id = socket.into();
         self.slots.get(id.index())?.as_ref().filter(|(owner, _)| *owner == id).map(|(_, state)| state)
     }
 
     /// A socket's state, for changing.
+    #[inline]
     pub fn get_mut(&mut self, socket: impl Into<SocketId>) -> Option<&mut T> {
         let id = socket.into();
         self.slots.get_mut(id.index())?.as_mut().filter(|(owner, _)| *owner == id).map(|(_, state)| state)
@@ -66,9 +68,12 @@ impl<T> PerSocket<T> {
     }
 
     /// A socket's state, made by `make` if there is none; what an earlier socket left in the slot goes.
+    #[inline]
     pub fn entry(&mut self, socket: impl Into<SocketId>, make: impl FnOnce() -> T) -> &mut T {
         let id = socket.into();
-        if self.get(id).is_none() {
+        let known =
+            self.slots.get(id.index()).is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.0 == id));
+        if !known {
             self.insert(id, make());
         }
         let slot = self.slots[id.index()].as_mut();

@@ -2,12 +2,13 @@
 //! Whether it is acceptable is decided in `input`.
 
 use super::ecn;
+use super::fast::Plain;
 use super::sack::{self, News};
-use super::send::{Cell, NONE, mark};
+use super::send::{Cell, Finished, NONE, mark};
 use super::state::{Connection, State, flag};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
-use crate::wire::tcp::{Flags, Segment};
+use crate::wire::tcp::{Flags, Segment, SeqNum};
 
 /// SND.UNA advances, or an acknowledgement came again; the window may have changed.
 pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
@@ -15,7 +16,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     let mut news = News::new(connection, segment, len);
     let window_before = connection.hot.snd_wnd;
     if connection.hot.state != State::SynSent {
-        update_window(connection, segment);
+        update_window(connection, segment.seq, segment.ack, segment.window);
     }
     if news.acked > 0 {
         connection.cold.unanswered_since = Ticks::OFF;
@@ -60,24 +61,27 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
 
 /// What `acknowledge` does on a connection on which nothing is amiss, nothing ever went again, and neither congestion marks
 /// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window.
+///
+/// Returns a payload that is done; others go to the connection's list.
 #[inline]
-pub(super) fn acknowledge_quietly(connection: &mut Connection, segment: &Segment) {
-    update_window(connection, segment);
+pub(super) fn acknowledge_quietly(connection: &mut Connection, plain: &Plain) -> Option<Finished> {
+    update_window(connection, plain.seq, plain.ack, plain.window);
     let before = connection.hot.snd_una;
-    let acked = segment.ack.since(before);
+    let acked = plain.ack.since(before);
     if acked == 0 {
-        return timers::on_ack(connection, false, 0);
+        timers::on_ack(connection, false, 0);
+        return None;
     }
     connection.cold.unanswered_since = Ticks::OFF;
     connection.cold.troubles = 0;
     connection.cold.timeouts = 0;
-    connection.hot.snd_una = segment.ack;
+    connection.hot.snd_una = plain.ack;
     tally::note_una(connection, before);
-    let (now, mut sample) = (connection.now.micros, None);
-    connection.queue(|cells, queue, finished| {
-        let measure = |cell: &Cell, _| sample = Some(now.wrapping_sub(cell.sent_us));
-        cells.acknowledge(queue, segment.ack, finished, measure);
-    });
+    let now = connection.now.micros;
+    let (sample, done) = match connection.queue(|cells, queue, _| cells.acknowledge_only(queue, plain.ack)) {
+        Some((sent_us, done)) => (Some(now.wrapping_sub(sent_us)), done),
+        None => (take_quietly(connection, plain.ack), None),
+    };
     if let Some(us) = sample {
         connection.measure(us);
         connection.cold.history.min_rtt.note(us, connection.now.millis);
@@ -85,6 +89,17 @@ pub(super) fn acknowledge_quietly(connection: &mut Connection, segment: &Segment
     }
     loss::grow(connection, acked);
     timers::on_ack(connection, true, 0);
+    done
+}
+
+/// Drop acknowledged ranges that were sent once. Returns the round trip that the last of them tells.
+fn take_quietly(connection: &mut Connection, una: SeqNum) -> Option<u32> {
+    let (now, mut sample) = (connection.now.micros, None);
+    connection.queue(|cells, queue, finished| {
+        let measure = |cell: &Cell, _| sample = Some(now.wrapping_sub(cell.sent_us));
+        cells.acknowledge(queue, una, finished, measure);
+    });
+    sample
 }
 
 /// Drop acknowledged ranges.
@@ -170,16 +185,18 @@ fn reopen(connection: &mut Connection) {
 //# If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated.
 //# If (SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK)), set
 //# SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK.
-fn update_window(connection: &mut Connection, segment: &Segment) {
+#[inline]
+fn update_window(connection: &mut Connection, seq: SeqNum, ack: SeqNum, window: u16) {
     let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
-    if wl1.lt(segment.seq) || wl1 == segment.seq && wl2.le(segment.ack) {
-        set_snd_wnd(connection, segment);
-        connection.cold.snd_wl1 = segment.seq;
-        connection.cold.snd_wl2 = segment.ack;
+    if wl1.lt(seq) || wl1 == seq && wl2.le(ack) {
+        set_snd_wnd(connection, window);
+        connection.cold.snd_wl1 = seq;
+        connection.cold.snd_wl2 = ack;
     }
 }
 
-pub(super) fn set_snd_wnd(connection: &mut Connection, segment: &Segment) {
-    connection.hot.snd_wnd = u32::from(segment.window) << connection.hot.snd_scale;
+#[inline]
+pub(super) fn set_snd_wnd(connection: &mut Connection, window: u16) {
+    connection.hot.snd_wnd = u32::from(window) << connection.hot.snd_scale;
     connection.cold.snd_wnd_max = connection.cold.snd_wnd_max.max(connection.hot.snd_wnd);
 }

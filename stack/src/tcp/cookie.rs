@@ -5,6 +5,10 @@
 //! in a short table. The six low bits of the timestamp say the rest: window scale, SACK and ECN. Peers without timestamps
 //! do without these.
 
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+
 use super::isn::{Secret, Tuple};
 use super::listen::HalfOpen;
 use super::send::NONE;
@@ -27,14 +31,45 @@ const NO_SCALE: u32 = 15;
 const SACK_BIT: u32 = 1 << 4;
 const ECN_BIT: u32 = 1 << 5;
 
-/// Whether cookies are about: an acknowledgement is taken for one only while some may be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// Whether cookies are about: an acknowledgement is taken for one only while some may be. And which have done their work:
+/// a segment that comes again after its connection has ended must not open another, with the same bytes.
+#[derive(Debug, Default)]
 pub struct Cookies {
     /// The epoch behind the one in which one was last sent, by any lane; zero: never.
     next: u64,
+    /// Cookies that have opened a connection: the keyed hash of its ends, and the cookie, which is one itself.
+    spent: HashTable<(u32, SeqNum)>,
+    /// The same with the epoch of each, the oldest first.
+    order: VecDeque<(u64, (u32, SeqNum))>,
 }
 
+/// Spent cookies that are remembered. What a flood invents is never spent, so they are as many as peers that connected in
+/// the last two epochs of it.
+const SPENT_MAX: usize = 65_536;
+
 impl Cookies {
+    /// This one opens a connection now, whose ends have this hash.
+    pub fn spend(&mut self, ends: u32, iss: SeqNum, now: Instant) {
+        let (epoch, spent) = (epoch_of(now), (ends, iss));
+        while let Some((then, oldest)) = self.order.front()
+            && (then + 1 < epoch || self.order.len() >= SPENT_MAX)
+        {
+            if let Ok(entry) = self.spent.find_entry(place_of(oldest), |known| known == oldest) {
+                entry.remove();
+            }
+            self.order.pop_front();
+        }
+        if !self.is_spent(ends, iss) {
+            self.spent.insert_unique(place_of(&spent), spent, place_of);
+            self.order.push_back((epoch, spent));
+        }
+    }
+
+    /// This one has opened a connection before.
+    pub fn is_spent(&self, ends: u32, iss: SeqNum) -> bool {
+        self.spent.find(place_of(&(ends, iss)), |known| *known == (ends, iss)).is_some()
+    }
+
     /// One is sent now. True if it is the first of its epoch, so that other lanes are to hear of it.
     pub fn note(&mut self, now: Instant) -> bool {
         let next = epoch_of(now) + 1;
@@ -47,14 +82,23 @@ impl Cookies {
     }
 }
 
-fn epoch_of(now: Instant) -> u64 {
-    now.0 / EPOCH_NS
+/// Where a spent cookie stands in the table, whose buckets go by the low bits: both words are hashes that nobody can reckon
+/// with, and one peer may spend many cookies on one pair of ends.
+fn place_of((ends, iss): &(u32, SeqNum)) -> u64 {
+    u64::from(*ends) << 32 | u64::from(*ends ^ iss.0)
 }
 
-/// The sequence number of the SYN-ACK for a SYN with this number and MSS.
-pub fn number(secret: &Secret, tuple: &Tuple, irs: SeqNum, mss: u16, now: Instant) -> SeqNum {
+/// Epochs are counted from one: there is always one before.
+fn epoch_of(now: Instant) -> u64 {
+    now.0 / EPOCH_NS + 1
+}
+
+/// The sequence numbers that the SYN-ACK for a SYN with this number and MSS may have: of this epoch, and of the one before.
+pub fn numbers(secret: &Secret, tuple: &Tuple, irs: SeqNum, mss: u16, now: Instant) -> [SeqNum; 2] {
     let index = MSS_TABLE.partition_point(|known| *known <= mss).saturating_sub(1);
-    SeqNum(secret.cookie(tuple, irs, epoch_of(now))) + u32::try_from(index).unwrap_or(0)
+    let epoch = epoch_of(now);
+    [epoch, epoch - 1]
+        .map(|epoch| SeqNum(secret.cookie(tuple, irs, epoch)) + u32::try_from(index).unwrap_or(0))
 }
 
 /// The peer's MSS, if this is a number that we sent it, in this epoch or the one before.
@@ -63,7 +107,7 @@ pub fn number(secret: &Secret, tuple: &Tuple, irs: SeqNum, mss: u16, now: Instan
 //# embedded in the sequence number.
 fn mss_of(secret: &Secret, tuple: &Tuple, irs: SeqNum, iss: SeqNum, now: Instant) -> Option<u16> {
     let epoch = epoch_of(now);
-    [Some(epoch), epoch.checked_sub(1)].into_iter().flatten().find_map(|epoch| {
+    [epoch, epoch - 1].into_iter().find_map(|epoch| {
         let index = iss.since(SeqNum(secret.cookie(tuple, irs, epoch)));
         MSS_TABLE.get(index as usize).copied()
     })

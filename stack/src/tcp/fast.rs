@@ -3,31 +3,77 @@
 
 use super::acknowledge::{acknowledge, acknowledge_quietly};
 use super::congestion::validation;
-use super::input::{self, Accept, Verdict};
-use super::output::{self, Emit};
-use super::send::{NONE, mark};
-use super::state::{Connection, flag};
+use super::input;
+use super::output;
+use super::send::{Finished, NONE, mark};
+use super::state::{Cold, Connection, Hot, flag};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers};
-use crate::wire::tcp::{Flags, Segment};
+use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
-/// Take a segment with `len` bytes of payload in; `None`: let [`input::input`] do it.
-pub fn input(connection: &mut Connection, segment: &Segment, len: u32) -> Option<Verdict> {
-    if declines(connection, segment, len) {
+/// What a segment says that says nothing out of the ordinary: ACK, perhaps PSH, and no option but timestamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain {
+    /// SEG.SEQ.
+    pub seq: SeqNum,
+    /// SEG.ACK.
+    pub ack: SeqNum,
+    /// SEG.WND as it stands in the header.
+    pub window: u16,
+    /// TSval and TSecr.
+    pub stamps: Option<(u32, u32)>,
+    /// Bytes of payload.
+    pub len: u32,
+}
+
+impl Plain {
+    /// What `segment` says with `len` bytes of payload, if that is all.
+    #[inline]
+    pub fn of(segment: &Segment, len: u32) -> Option<Plain> {
+        let plain = segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
+        let Segment { seq, ack, window, .. } = *segment;
+        plain.then_some(Plain { seq, ack, window, stamps: segment.options.timestamps, len })
+    }
+
+    /// The same as a segment, of a connection between these ports.
+    pub fn segment(&self, source_port: u16, destination_port: u16, flags: Flags) -> Segment {
+        let mut segment = Segment::new(source_port, destination_port, self.seq, self.ack, flags);
+        segment.window = self.window;
+        segment.options = Options { timestamps: self.stamps, ..Options::NONE };
+        segment
+    }
+}
+
+/// What came of a segment that was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// SND.UNA has moved.
+    pub progress: bool,
+    /// A payload that is done; others are on the connection's list.
+    pub done: Option<Finished>,
+}
+
+/// Take a segment in; `None`: let [`input::input`] do it. All its payload is the next in order.
+#[inline]
+pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
+    if declines(connection, plain) {
         return None;
     }
-    if is_quiet(connection) {
-        acknowledge_quietly(connection, segment);
+    let una = connection.hot.snd_una;
+    let done = if is_quiet(connection) {
+        acknowledge_quietly(connection, plain)
     } else {
-        acknowledge(connection, segment, len);
+        let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
+        acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);
+        None
+    };
+    input::heard_in_order(connection, plain.seq, plain.stamps);
+    if plain.len > 0 {
+        text::note_size(connection, plain.len);
+        text::advance(connection, plain.len);
     }
-    input::heard_in_order(connection, segment);
-    let accept = (len > 0).then(|| {
-        text::note_size(connection, len);
-        text::advance(connection, len);
-        Accept { skip: 0, len, in_order: true }
-    });
-    Some(Verdict { accept, ..Verdict::default() })
+    tally::note_received(connection, plain.len);
+    Some(Taken { progress: connection.hot.snd_una != una, done })
 }
 
 /// Nothing is amiss, and nothing was, that an acknowledgement must be searched for.
@@ -40,35 +86,64 @@ fn is_quiet(connection: &Connection) -> bool {
 }
 
 /// Anything that makes a segment less than common. Reads only.
-fn declines(connection: &Connection, segment: &Segment, len: u32) -> bool {
+#[inline]
+fn declines(connection: &Connection, plain: &Plain) -> bool {
     let hot = &*connection.hot;
-    let plain = segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
-    if hot.decline != 0 || connection.frames_left == 0 || !plain || segment.seq != hot.rcv_nxt {
+    if hot.decline != 0 || connection.frames_left == 0 || plain.seq != hot.rcv_nxt {
         return true;
     }
     // A FIN that came early has its turn once what was missing is here.
     if connection.cold.fin_waits {
         return true;
     }
-    if ecn::declines(connection, len) {
+    if ecn::declines(connection, plain.len) {
         return true;
     }
-    let acks = segment.ack.ge(hot.snd_una) && segment.ack.le(hot.snd_nxt);
+    let acks = plain.ack.ge(hot.snd_una) && plain.ack.le(hot.snd_nxt);
     // An acknowledgement that neither advances nor brings data may be a duplicate.
-    let tells = len > 0 || segment.ack != hot.snd_una;
-    if !acks || !tells || hot.snd_wnd == 0 || segment.window == 0 || len > connection.rcv_wnd() {
+    let tells = plain.len > 0 || plain.ack != hot.snd_una;
+    if !acks || !tells || hot.snd_wnd == 0 || plain.window == 0 || plain.len > connection.rcv_wnd() {
         return true;
     }
-    match (hot.flags & flag::TIMESTAMPS != 0, segment.options.timestamps) {
+    match (hot.flags & flag::TIMESTAMPS != 0, plain.stamps) {
         (true, Some((value, _))) => value.wrapping_sub(hot.ts_recent).cast_signed() < 0,
         (true, None) => true,
         (false, _) => false,
     }
 }
 
-/// Send the payload that [`whole`] has found: what [`output::next`] would say, and all that it would.
+/// A segment that says what the one before did, but for its own data, may be taken in by [`follow`]. Reads only.
 #[inline]
-pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Emit> {
+pub fn follows(hot: &Hot, cold: &Cold, plain: &Plain) -> bool {
+    let end = hot.rcv_nxt.0.wrapping_add(plain.len);
+    hot.decline == 0
+        && !cold.fin_waits
+        && hot.ecn == 0
+        && plain.seq == hot.rcv_nxt
+        && plain.len > 0
+        && plain.len <= hot.rcv_adv.since(hot.rcv_nxt)
+        // It says nothing new of the peer's clock, and no count runs over.
+        && plain.seq.gt(hot.last_ack_sent)
+        && end > hot.rcv_nxt.0
+        && hot.segments_in < u16::MAX
+        && hot.data_in < u8::MAX
+}
+
+/// Take such a segment in: what [`input`] would do is done but for this.
+#[inline]
+pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
+    (cold.snd_wl1, cold.snd_wl2) = (plain.seq, plain.ack);
+    text::note_bytes(cold, plain.len);
+    hot.rcv_nxt += plain.len;
+    hot.unacked = hot.unacked.saturating_add(1);
+    hot.held = hot.held.saturating_add(1);
+    hot.segments_in += 1;
+    hot.data_in += 1;
+}
+
+/// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.
+#[inline]
+pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Plain> {
     let (now, mss) = (connection.now, connection.send_mss());
     let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
     validation::note_sent(connection, len, congestion <= window && congestion - len < mss);
@@ -87,16 +162,11 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<E
     }
     timers::on_sent(connection);
     let window = output::advertise(connection);
-    let hot = &*connection.hot;
-    let (ports, ack) = ((hot.local_port, hot.remote_port), hot.rcv_nxt);
-    let mut segment = Segment::new(ports.0, ports.1, seq, ack, Flags::ACK | Flags::PSH);
-    segment.window = window;
-    if connection.is(flag::TIMESTAMPS) {
-        segment.options.timestamps = Some(output::timestamps(connection));
-    }
+    let ack = connection.hot.rcv_nxt;
+    let stamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection));
     output::note_acknowledged(connection);
     tally::note_sent(connection, len);
-    Some(Emit { segment, first, len, field: ecn::codepoint::NOT_ECT, hop_limit: 0, fragment: false })
+    Some(Plain { seq, ack, window, stamps, len })
 }
 
 /// The one payload that is queued, with its length, where it may go as one segment, everything before it was acknowledged,

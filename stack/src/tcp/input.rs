@@ -247,7 +247,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         Ok(verdict) => verdict,
         Err(verdict) => return verdict,
     };
-    heard_in_order(connection, segment);
+    heard_in_order(connection, segment.seq, segment.options.timestamps);
     if verdict.end.is_some() {
         return verdict;
     }
@@ -331,7 +331,7 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
             // Its acknowledgement was lost. Echo this transmission's time, not the first one's, so that the peer measures
             // the path and not its own timer: without a measurement its timer would stay backed off. Linux does so only for
             // segments that end where its last acknowledgement was.
-            update_timestamp(connection, segment);
+            update_timestamp(connection, segment.seq, segment.options.timestamps);
             if !segment.flags.contains(Flags::SYN) {
                 note_duplicate(connection, segment.seq, segment.seq + segment.seq_len(len));
             }
@@ -405,11 +405,12 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //= https://www.rfc-editor.org/rfc/rfc7323#section-4.3
 //# If: SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
-fn update_timestamp(connection: &mut Connection, segment: &Segment) {
+#[inline]
+fn update_timestamp(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
     let outdated = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at) >= TS_RECENT_MS_MAX;
-    if let (Some((value, _)), true) = (segment.options.timestamps, connection.is(flag::TIMESTAMPS))
+    if let (Some((value, _)), true) = (stamps, connection.is(flag::TIMESTAMPS))
         && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
-        && segment.seq.le(connection.hot.last_ack_sent)
+        && seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
         connection.cold.ts_recent_at = connection.now.millis;
@@ -425,7 +426,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         }
         connection.cold.snd_wl1 = segment.seq;
         connection.cold.snd_wl2 = segment.ack;
-        set_snd_wnd(connection, segment);
+        set_snd_wnd(connection, segment.window);
         acknowledge(connection, segment, len);
         establish(connection);
         let fin = connection.is(flag::FIN_QUEUED);
@@ -465,7 +466,8 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
 }
 
 /// An acceptable segment says that the peer is there, and what time it has.
-pub(super) fn heard_in_order(connection: &mut Connection, segment: &Segment) {
-    update_timestamp(connection, segment);
+#[inline]
+pub(super) fn heard_in_order(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
+    update_timestamp(connection, seq, stamps);
     timers::heard(connection);
 }

@@ -64,12 +64,14 @@ pub fn hop_limit(connection: &Connection) -> u8 {
 }
 
 /// Bytes that may wait for the application, if that was set.
+#[inline]
 fn bytes_max(connection: &Connection) -> Option<u32> {
     let bytes = if is_said(connection) { connection.options.receive_bytes } else { 0 };
     (bytes > 0).then_some(bytes)
 }
 
 /// Bytes the peer may have under way: what the frames we may still take stand for, within the bytes that were set.
+#[inline]
 pub fn window_room(connection: &Connection) -> u32 {
     let (held, each) = (connection.hot.held, u32::from(connection.cold.rcv_mss));
     let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.frames_left);
@@ -80,6 +82,7 @@ pub fn window_room(connection: &Connection) -> u32 {
 }
 
 /// Frames the connection may hold: those that its bytes ask for, if they were set.
+#[inline]
 fn frames_max(connection: &Connection) -> u16 {
     let max = connection.cold.frames_max;
     let Some(bytes) = bytes_max(connection) else { return max };
@@ -90,6 +93,7 @@ fn frames_max(connection: &Connection) -> u16 {
 }
 
 /// The whole receive buffer. Units: bytes.
+#[inline]
 pub fn receive_bytes(connection: &Connection) -> u32 {
     let frames = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
     bytes_max(connection).unwrap_or(frames)

@@ -505,12 +505,14 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
 /// Least step by which the window's edge moves.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
+#[inline]
 fn window_step(connection: &Connection) -> u32 {
     let whole = options::receive_bytes(connection);
     (whole / 2).min(u32::from(connection.cold.rcv_mss))
 }
 
 /// Where the window's edge could stand now.
+#[inline]
 fn window_edge(connection: &Connection) -> SeqNum {
     let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
     let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;
@@ -522,6 +524,7 @@ fn window_edge(connection: &Connection) -> SeqNum {
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
 //# A TCP implementation MUST include a SWS avoidance algorithm in the
 //# receiver (MUST-39).
+#[inline]
 pub(super) fn advertise(connection: &mut Connection) -> u16 {
     let edge = window_edge(connection);
     let scale = connection.hot.rcv_scale;
@@ -542,7 +545,18 @@ fn syn_window(connection: &mut Connection) -> u16 {
 }
 
 /// The application has given frames back: say so if the window has opened by enough to be worth a segment.
+#[inline]
 pub fn window_opened(connection: &mut Connection) -> bool {
+    // An open window must be able to grow by a quarter of the buffer.
+    let (open, mss) = (connection.rcv_wnd(), u32::from(connection.cold.rcv_mss));
+    let quarter = options::receive_bytes(connection) / 4;
+    if open >= mss && options::window_room(connection) < open + quarter {
+        return false;
+    }
+    tell_opened(connection)
+}
+
+fn tell_opened(connection: &mut Connection) -> bool {
     let whole = options::receive_bytes(connection);
     let worth = (whole / 4).min(2 * u32::from(connection.cold.rcv_mss)).max(1);
     let closed = connection.rcv_wnd() < u32::from(connection.cold.rcv_mss);

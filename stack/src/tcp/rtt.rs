@@ -29,6 +29,7 @@ impl Rtt {
     //# (2.3) When a subsequent RTT measurement R' is made, a host MUST set
     //#       RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|
     //#       SRTT <- (1 - alpha) * SRTT + alpha * R'
+    #[inline]
     pub fn measure(&mut self, sample_us: u32, config: &TcpConfig) {
         let sample = sample_us.max(1);
         if self.srtt_us == 0 {
@@ -53,7 +54,11 @@ const GRANULARITY_US: u32 = 66;
 /// The timeout after `backoff` timeouts in a row.
 //= https://www.rfc-editor.org/rfc/rfc6298#section-5
 //# (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer").
+#[inline]
 pub fn backed_off(rto_us: u32, backoff: u8, max_us: u32) -> u32 {
+    if backoff == 0 {
+        return rto_us.min(max_us);
+    }
     rto_us
         .checked_shl(u32::from(backoff.min(20)))
         .filter(|us| us >> backoff.min(20) == rto_us)

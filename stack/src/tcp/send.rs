@@ -3,8 +3,7 @@
 
 use drivers::Extent;
 
-use crate::mode::{Key, View, ViewData};
-use crate::socket::Payload;
+use crate::mode::{Key, SMALL_MAX, View, ViewData};
 use crate::wire::tcp::SeqNum;
 
 /// Index that names no cell.
@@ -37,13 +36,13 @@ pub mod mark {
 pub enum Data {
     /// Nowhere: SYN and FIN have none.
     None,
-    /// In the cell.
-    Inline([u8; Payload::INLINE_MAX]),
+    /// Beside the cell: see [`Cells::text`].
+    Inline,
     /// In memory that frames can refer to.
     Extent(Extent),
 }
 
-/// One range. Sixty-four bytes, so that a small payload needs no other memory.
+/// One range.
 #[derive(Debug)]
 pub struct Cell {
     /// Where the bytes are.
@@ -66,9 +65,19 @@ pub struct Cell {
     pub queue: u8,
 }
 
-const _: () = assert!(size_of::<Cell>() <= 64);
+const _: () = assert!(size_of::<Cell>() <= 48);
+
+/// The bytes of a small payload: a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Text([u8; SMALL_MAX]);
 
 impl Cell {
+    #[inline]
+    fn new(data: Data, end: SeqNum, len: u32, key: Key) -> Cell {
+        Cell { data, next: NONE, end, len, sent_us: 0, key, marks: 0, retransmits: 0, queue: 0 }
+    }
+
     /// The first sequence number of the range.
     #[inline]
     pub fn start(&self) -> SeqNum {
@@ -109,6 +118,8 @@ pub struct Finished {
 #[derive(Debug)]
 pub struct Cells {
     cells: Vec<Cell>,
+    /// By the same indices, as far as any cell has had one.
+    texts: Vec<Text>,
     free: u32,
     live: usize,
     max: usize,
@@ -144,6 +155,7 @@ impl Cells {
     pub fn new(max: usize) -> Cells {
         Cells {
             cells: Vec::with_capacity(max.min(4096)),
+            texts: Vec::with_capacity(max.min(4096)),
             free: NONE,
             live: 0,
             max: max.min(NONE as usize),
@@ -181,6 +193,32 @@ impl Cells {
         }
     }
 
+    /// The bytes of a small payload's range.
+    #[inline]
+    pub fn text(&self, index: u32) -> &[u8] {
+        let len = self.cells.get(index as usize).map_or(0, |cell| cell.len as usize);
+        self.texts.get(index as usize).and_then(|text| text.0.get(..len)).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn set_text(&mut self, index: u32, bytes: &[u8; SMALL_MAX]) {
+        let at = index as usize;
+        if at >= self.texts.len() {
+            self.texts.resize(at + 1, Text([0; SMALL_MAX]));
+        }
+        if let Some(text) = self.texts.get_mut(at) {
+            text.0 = *bytes;
+        }
+    }
+
+    /// Forget the first `n` bytes of a small payload's range.
+    fn shift_text(&mut self, index: u32, n: u32) {
+        if let Some(text) = self.texts.get_mut(index as usize) {
+            text.0 = shifted(&text.0, n);
+        }
+    }
+
+    #[inline]
     fn insert(&mut self, cell: Cell) -> Option<u32> {
         if let Some(slot) = self.cells.get_mut(self.free as usize) {
             let index = self.free;
@@ -198,6 +236,7 @@ impl Cells {
         Some(index)
     }
 
+    #[inline]
     fn remove(&mut self, index: u32) {
         if let Some(cell) = self.cells.get_mut(index as usize) {
             cell.data = Data::None;
@@ -220,47 +259,46 @@ impl Cells {
         if self.live >= self.max {
             return Err(view);
         }
-        let len = view.data.len();
-        let data = match view.data {
-            ViewData::Inline(_, bytes) => Data::Inline(bytes),
-            ViewData::Extent(extent) => Data::Extent(extent),
-        };
-        let marks = marks | mark::LAST;
-        self.append(
-            queue,
-            Cell {
-                data,
-                next: NONE,
-                end: end + len,
-                len,
-                sent_us: 0,
-                key: view.key,
-                marks,
-                retransmits: 0,
-                queue: completions,
-            },
-        );
+        let key = view.key;
+        match view.data {
+            ViewData::Inline(len, bytes) => {
+                self.push_small(queue, end, (&bytes, len), key, marks, completions);
+            }
+            ViewData::Extent(extent) => {
+                let len = extent.len();
+                let cell = Cell::new(Data::Extent(extent), end + len, len, key);
+                self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
+            }
+        }
         Ok(())
+    }
+
+    /// The same of a payload's bytes. False if the slab is full.
+    #[inline]
+    pub fn push_small(
+        &mut self,
+        queue: &mut SendQueue,
+        end: SeqNum,
+        (bytes, len): (&[u8; SMALL_MAX], u8),
+        key: Key,
+        marks: u8,
+        completions: u8,
+    ) -> bool {
+        let len = u32::from(len);
+        let cell = Cell::new(Data::Inline, end + len, len, key);
+        let queued = self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
+        if queued {
+            self.set_text(queue.tail, bytes);
+        }
+        queued
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
     pub fn push_control(&mut self, queue: &mut SendQueue, end: SeqNum) -> bool {
-        self.append(
-            queue,
-            Cell {
-                data: Data::None,
-                next: NONE,
-                end: end + 1,
-                len: 1,
-                sent_us: 0,
-                key: Key(NONE),
-                marks: mark::CONTROL,
-                retransmits: 0,
-                queue: 0,
-            },
-        )
+        self.append(queue, Cell { marks: mark::CONTROL, ..Cell::new(Data::None, end + 1, 1, Key(NONE)) })
     }
 
+    #[inline]
     fn append(&mut self, queue: &mut SendQueue, cell: Cell) -> bool {
         let Some(index) = self.insert(cell) else { return false };
         if let Some(tail) = self.get_mut(queue.tail) {
@@ -283,7 +321,7 @@ impl Cells {
         }
         let data = match &cell.data {
             Data::None => return false,
-            Data::Inline(bytes) => Data::Inline(shifted(bytes, n)),
+            Data::Inline => Data::Inline,
             Data::Extent(extent) => match extent.slice(n..extent.len()) {
                 Some(rest) => Data::Extent(rest),
                 None => return false,
@@ -300,7 +338,11 @@ impl Cells {
             retransmits: cell.retransmits,
             queue: cell.queue,
         };
+        let text = self.texts.get(index as usize).filter(|_| matches!(rest.data, Data::Inline)).copied();
         let Some(second) = self.insert(rest) else { return false };
+        if let Some(text) = text {
+            self.set_text(second, &shifted(&text.0, n));
+        }
         if let Some(cell) = self.get_mut(index) {
             cell.end = cell.end - (cell.len - n);
             cell.len = n;
@@ -340,10 +382,28 @@ impl Cells {
             cell.len -= n;
             match &mut cell.data {
                 Data::None => {}
-                Data::Inline(bytes) => *bytes = shifted(bytes, n),
+                Data::Inline => self.shift_text(queue.head, n),
                 Data::Extent(extent) => extent.advance(n),
             }
         }
+    }
+
+    /// The same where `una` acknowledges just the one range that is queued: when that was sent, and its payload if that is
+    /// done. `None`, and nothing done, if it is not so.
+    #[inline]
+    pub fn acknowledge_only(
+        &mut self,
+        queue: &mut SendQueue,
+        una: SeqNum,
+    ) -> Option<(u32, Option<Finished>)> {
+        let index = queue.head;
+        let cell = self.get(index).filter(|cell| cell.end == una && cell.next == NONE)?;
+        let sent_us = cell.sent_us;
+        let finished = Finished { key: cell.key, notify: cell.is(mark::NOTIFY), queue: cell.queue };
+        let finished = cell.is(mark::LAST).then_some(finished);
+        *queue = SendQueue::EMPTY;
+        self.remove(index);
+        Some((sent_us, finished))
     }
 
     fn pop(&mut self, queue: &mut SendQueue, finished: &mut Vec<Finished>) {
@@ -391,8 +451,8 @@ impl Cells {
     }
 }
 
-fn shifted(bytes: &[u8; Payload::INLINE_MAX], n: u32) -> [u8; Payload::INLINE_MAX] {
-    let mut copy = [0; Payload::INLINE_MAX];
+fn shifted(bytes: &[u8; SMALL_MAX], n: u32) -> [u8; SMALL_MAX] {
+    let mut copy = [0; SMALL_MAX];
     let rest = bytes.get(n as usize..).unwrap_or(&[]);
     if let Some(front) = copy.get_mut(..rest.len()) {
         front.copy_from_slice(rest);
@@ -459,8 +519,8 @@ mod tests {
     }
 
     fn view(bytes: &'static [u8], key: u32) -> View {
-        let data = match Payload::inline(bytes) {
-            Some(Payload::Inline(len, bytes)) if key.is_multiple_of(2) => ViewData::Inline(len, bytes),
+        let data = match ViewData::inline(bytes) {
+            Some(small) if key.is_multiple_of(2) => small,
             _ => ViewData::Extent(Extent::of_bytes(&Bytes::from_static(bytes)).unwrap()),
         };
         View { data, key: Key(key) }
@@ -468,10 +528,10 @@ mod tests {
 
     fn text(cells: &Cells, queue: &SendQueue) -> Vec<u8> {
         let mut text = Vec::new();
-        for (_, cell) in cells.from(queue.head) {
+        for (index, cell) in cells.from(queue.head) {
             match &cell.data {
                 Data::None => {}
-                Data::Inline(bytes) => text.extend(&bytes[..cell.len as usize]),
+                Data::Inline => text.extend(cells.text(index)),
                 Data::Extent(extent) => text.extend(extent.bytes()),
             }
         }

@@ -60,6 +60,7 @@ impl State {
     }
 
     /// We may still send data.
+    #[inline]
     pub fn sends(self) -> bool {
         matches!(self, State::Established | State::CloseWait)
     }
@@ -491,11 +492,13 @@ impl Connection<'_> {
     }
 
     /// The first sequence number behind everything queued, SYN and FIN included.
+    #[inline]
     pub fn queued_end(&self) -> SeqNum {
         self.cells.get(self.hot.tail).map_or(self.hot.snd_nxt, |cell| cell.end)
     }
 
     /// Work on the send queue, whose ends live in the hot part.
+    #[inline]
     pub fn queue<R>(&mut self, work: impl FnOnce(&mut Cells, &mut SendQueue, &mut Vec<Finished>) -> R) -> R {
         let mut queue = self.send_queue();
         let result = work(self.cells, &mut queue, self.finished);
@@ -506,6 +509,7 @@ impl Connection<'_> {
     }
 
     /// The ends of the send queue.
+    #[inline]
     pub fn send_queue(&self) -> SendQueue {
         SendQueue { head: self.hot.head, tail: self.hot.tail, unsent: self.hot.unsent }
     }
@@ -565,11 +569,13 @@ impl Connection<'_> {
     }
 
     /// The round-trip estimate.
+    #[inline]
     pub fn rtt(&self) -> Rtt {
         Rtt { srtt_us: self.hot.srtt_us, rttvar_us: self.hot.rttvar_us, rto_us: self.hot.rto_us }
     }
 
     /// Take a round-trip measurement in.
+    #[inline]
     pub fn measure(&mut self, sample_us: u32) {
         self.signals.rtt_us = sample_us.max(1);
         self.cold.history.measured = true;

@@ -3,7 +3,7 @@
 
 use super::input::{Accept, End};
 use super::receive::Range;
-use super::state::{Connection, State, flag};
+use super::state::{Cold, Connection, Hot, State, flag};
 use super::tally;
 use crate::wire::tcp::{Flags, SackBlock, Segment, SeqNum};
 
@@ -66,16 +66,38 @@ fn note_overlap(connection: &mut Connection, start: SeqNum, end: SeqNum) {
 }
 
 /// Remember the largest segment the peer sends: what each held frame stands for.
+#[inline]
 pub(super) fn note_size(connection: &mut Connection, len: u32) {
-    let seen = u16::try_from(len).unwrap_or(u16::MAX);
-    connection.cold.rcv_mss = connection.cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    note_bytes(connection.cold, len);
     connection.cold.data_ms = connection.now.millis;
+}
+
+#[inline]
+pub(super) fn note_bytes(cold: &mut Cold, len: u32) {
+    let seen = u16::try_from(len).unwrap_or(u16::MAX);
+    cold.rcv_mss = cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
 }
 
 /// What a held frame can stand for at most: a frame's data room.
 const MSS_SEEN_MAX: u16 = 2048;
 
+/// A stream whose application keeps up while a whole window arrives may hold twice as much (RFC 7323's large windows are of
+/// use only if they grow with the path; Linux's dynamic right-sizing measures the same). `limit` frames are the most.
+#[inline]
+pub fn tune(hot: &Hot, cold: &mut Cold, limit: u16) {
+    let max = cold.frames_max;
+    if max >= limit || hot.held >= max / 4 {
+        return;
+    }
+    let whole = u32::from(max) * u32::from(cold.rcv_mss);
+    if hot.rcv_nxt.since(cold.tuned_at) >= whole {
+        cold.tuned_at = hot.rcv_nxt;
+        cold.frames_max = max.saturating_mul(2).min(limit);
+    }
+}
+
 /// RCV.NXT moves over accepted bytes.
+#[inline]
 pub(super) fn advance(connection: &mut Connection, len: u32) {
     let before = connection.hot.rcv_nxt;
     connection.hot.rcv_nxt += len;

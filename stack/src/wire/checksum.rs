@@ -67,14 +67,12 @@ impl Checksum {
     /// The sum of a pseudo-header for TCP or UDP over IPv4.
     ///
     /// Units: `len` is the transport header and its payload, in bytes.
+    #[inline]
     #[must_use]
     pub fn pseudo_ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len: u16) -> Self {
-        let mut sum = Self::ZERO;
-        sum.add_u32(u32::from(source));
-        sum.add_u32(u32::from(destination));
-        sum.add_u16(u16::from(protocol));
-        sum.add_u16(len);
-        sum
+        let halves = |address: Ipv4Addr| (u32::from(address) >> 16) + (u32::from(address) & 0xffff);
+        let sum = halves(source) + halves(destination) + u32::from(protocol) + u32::from(len);
+        Self { sum: fold_once(sum), odd: false }
     }
 
     /// The sum of a pseudo-header for TCP, UDP or ICMPv6 over IPv6.
@@ -113,11 +111,13 @@ impl Checksum {
     }
 
     /// Adds one word, which must stand at an even offset.
+    #[inline]
     pub fn add_u16(&mut self, word: u16) {
         self.sum = fold_once(self.sum + u32::from(word));
     }
 
     /// Adds two words, which must stand at an even offset.
+    #[inline]
     pub fn add_u32(&mut self, word: u32) {
         self.sum = fold_once(self.sum + (word >> 16) + (word & 0xffff));
     }

@@ -67,6 +67,26 @@ fn a_full_backlog_sends_cookies() {
 }
 
 #[test]
+fn a_cookie_opens_one_connection() {
+    // Shows that a segment which comes again after its connection was reset opens no second one with the same bytes, but is
+    // reset; and that the peer may connect anew, even from the same number.
+    let mut peer = always();
+    for again in 0..2 {
+        assert_eq!(peer.answer(seg("S", 0, 0)), "S. 0(0) ack 1", "{again}");
+        let data = || seg("P.", 1, 1).bytes(b"hello");
+        assert_eq!(peer.answer(data()), ". 1(0) ack 6");
+        assert_eq!(peer.event(), "accepted");
+        assert_eq!(peer.app().received.split_off(0), b"hello");
+        peer.op(Op::abort(peer.stream()));
+        assert_eq!(peer.tx(), "R. 1(0) ack 6");
+        assert_eq!(peer.event(), "closed Aborted");
+        assert_eq!(peer.answer(data()), "R 1(0)");
+        assert_eq!((peer.event(), cookies(&peer).1), ("-".into(), again + 1));
+        assert_eq!(peer.app().received, b"");
+    }
+}
+
+#[test]
 fn a_cookie_costs_nothing_until_it_comes_back() {
     // Shows no half-open connection, no flow and no deadline for 1,000 SYNs, and no SYN-ACK sent again.
     let mut peer = always();

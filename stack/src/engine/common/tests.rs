@@ -5,12 +5,14 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use drivers::{Capabilities, Checksum as Verdict, Frame, Pool, Pools, Verdicts};
 use proptest::prelude::*;
 
-use super::{HEADERS, LINK, NETWORK, TRANSPORT};
+use super::{HEADERS, LINK, NETWORK, TRANSPORT, arrived, plain};
 use crate::config::EngineConfig;
+use crate::engine::paths::Hop;
 use crate::engine::receive::Parsed;
-use crate::engine::transmit::{Form, Hop};
+use crate::engine::transmit::Form;
 use crate::engine::{Engine, Interface};
 use crate::socket::LaneId;
+use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
@@ -97,13 +99,14 @@ proptest! {
         {
             *byte ^= 1 << bit;
         }
-        let common = engine.parse_common(&frame);
+        let common = engine.glance(&frame).zip(arrived(&frame));
+        let said = frame.bytes().first_chunk().map(plain);
         let layered = engine.parse(&mut frame);
         let bad = verdicts.is_some_and(|verdicts| [verdicts.ip, verdicts.transport].contains(&Verdict::Bad));
         match (common, layered) {
-            (Some(Parsed::Tcp { arrived, key, judged }), Parsed::Tcp { arrived: other, key: its_key, .. }) => {
-                prop_assert_eq!(format!("{arrived:?} {key:?}"), format!("{other:?} {its_key:?}"));
-                prop_assert!(!judged);
+            (Some((hash, arrived)), Parsed::Tcp { arrived: other, key, .. }) => {
+                prop_assert_eq!(format!("{arrived:?} {hash:?}"), format!("{other:?} {:?}", key.hash));
+                prop_assert_eq!(said, Plain::of(&other.segment, u32::from(other.len)));
             }
             (Some(_), Parsed::Drop(reason)) => prop_assert!(is_of_addresses(reason), "{reason:?}"),
             (Some(common), layered) => prop_assert!(false, "{common:?}, by layers {layered:?}"),

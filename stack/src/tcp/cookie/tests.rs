@@ -18,7 +18,7 @@ fn asked(options: Options, ecn: bool, now: &Now) -> HalfOpen {
     let (secret, tuple) = (Secret::new(SECRET), tuple(5));
     let mut syn = Segment::new(5, 80, SeqNum(1000), SeqNum(0), Flags::SYN);
     syn.options = options;
-    let iss = number(&secret, &tuple, syn.seq, options.mss.unwrap_or(536), now.instant);
+    let iss = numbers(&secret, &tuple, syn.seq, options.mss.unwrap_or(536), now.instant)[0];
     let half = super::super::listen::half_open(tuple, 0, &syn, iss, secret.timestamp_offset(&tuple), now);
     HalfOpen { ecn, window: 1000, scale: 7, ..half }
 }
@@ -103,7 +103,7 @@ fn an_mss_is_never_rounded_up() {
     // Shows the MSS that comes back for every one there is: the largest of the table that the peer takes.
     let (secret, tuple, now) = (Secret::new(SECRET), tuple(5), at(100));
     for mss in 48..=u16::MAX {
-        let iss = number(&secret, &tuple, SeqNum(9), mss, now.instant);
+        let iss = numbers(&secret, &tuple, SeqNum(9), mss, now.instant)[0];
         let known = mss_of(&secret, &tuple, SeqNum(9), iss, now.instant).unwrap();
         let next = MSS_TABLE.iter().find(|larger| **larger > known).copied().unwrap_or(u16::MAX);
         assert!(known <= mss && (mss < next || known == 8940), "{mss} became {known}");
@@ -172,4 +172,21 @@ fn acknowledgements_are_judged_while_cookies_are_about() {
     assert!(cookies.note(at(10).instant) && !cookies.note(at(63).instant));
     assert!(cookies.are_about(at(127).instant) && !cookies.are_about(at(128).instant));
     assert!(cookies.note(at(130).instant) && cookies.are_about(at(130).instant));
+}
+
+#[test]
+fn a_cookie_is_spent_for_as_long_as_it_is_good() {
+    // Shows that a spent cookie is known until its epoch and the next are over, that others are not, and the bound.
+    let mut cookies = Cookies::default();
+    cookies.spend(7, SeqNum(1), at(10).instant);
+    let good =
+        |cookies: &Cookies| [(7, 1), (7, 2), (8, 1)].map(|(ends, iss)| cookies.is_spent(ends, SeqNum(iss)));
+    cookies.spend(9, SeqNum(1), at(127).instant);
+    assert_eq!(good(&cookies), [true, false, false]);
+    cookies.spend(9, SeqNum(2), at(128).instant);
+    assert_eq!((good(&cookies), cookies.spent.len()), ([false; 3], 2));
+    for iss in 0..2 * u32::try_from(SPENT_MAX).unwrap() {
+        cookies.spend(10, SeqNum(iss), at(128).instant);
+    }
+    assert_eq!((cookies.spent.len(), cookies.order.len()), (SPENT_MAX, SPENT_MAX));
 }

@@ -1,0 +1,192 @@
+//! The common segment between frames and flows, in and out: what an established flow on which nothing is amiss hears and
+//! says. What is not common is left to `segments` and `transmit`, untouched.
+
+use drivers::Frame;
+
+use super::common::OFFSET;
+use super::deliver::{CompletionQueue, done_of};
+use super::segments::Arrived;
+use super::transmit::Form;
+use super::{Engine, SPILL_FRAMES};
+use crate::mode::EngineCompletion;
+use crate::socket::{Event, SocketId, Stream, Tag};
+use crate::tcp::fast::{self, Plain};
+use crate::tcp::output::Emit;
+use crate::tcp::send::{Data, NONE};
+use crate::tcp::state::flag;
+use crate::tcp::{ecn, mtu, text};
+use crate::wire::DropReason;
+use crate::wire::tcp::Flags;
+
+/// What the fast path did with a segment.
+#[derive(Debug)]
+pub(super) enum Fast {
+    /// Nothing, and nothing has changed.
+    Declined(Frame),
+    /// It took it.
+    Taken,
+    /// The same, and its data went straight to the application.
+    Delivered,
+}
+
+impl Engine {
+    /// The fast path for what was read by layers: `None` if it took the segment, else the frame back, and nothing has
+    /// changed.
+    pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
+        let Some(plain) = Plain::of(&arrived.segment, u32::from(arrived.len)) else { return Some(frame) };
+        match self.take_plain(slot, &plain, arrived.field, arrived.offset, frame) {
+            Fast::Declined(frame) => Some(frame),
+            Fast::Taken | Fast::Delivered => None,
+        }
+    }
+
+    /// The fast path for a segment whose payload lies at `offset`.
+    #[inline]
+    pub(super) fn take_plain(
+        &mut self,
+        slot: u32,
+        plain: &Plain,
+        field: u8,
+        offset: u16,
+        mut frame: Frame,
+    ) -> Fast {
+        let Some(mut connection) = self.flows.connection(slot) else { return Fast::Declined(frame) };
+        connection.signals.field = field;
+        let Some(taken) = fast::input(&mut connection, plain) else { return Fast::Declined(frame) };
+        self.counters.fast_segments += 1;
+        self.counters.consumed_frames += 1;
+        let hot = &mut *connection.hot;
+        let (path, timed) = (hot.path, hot.retransmit_at.is_on());
+        let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
+        let tells = hot.mtu & mtu::bit::TELL != 0;
+        let quiet = connection.finished.is_empty() && !tells && taken.done.is_none_or(|done| !done.notify);
+        if let Some(done) = taken.done.filter(|_| quiet) {
+            self.done.push(done_of(&done, stream));
+        }
+        let (mut rest, mut given) = (None, 0);
+        if plain.len > 0 {
+            frame.trim_front(usize::from(offset));
+            frame.truncate(plain.len as usize);
+            let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
+                && connection.cold.waiting_head == NONE
+                && connection.frames_left as usize > SPILL_FRAMES
+                && self.mesh.came.is_none();
+            let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes && quiet);
+            if queue.is_some_and(CompletionQueue::take_credit) {
+                (hot.held, given) = (hot.held.saturating_add(1), 1);
+                self.counters.delivered_bytes += u64::from(plain.len);
+                let event = Event::Received { stream, data: frame };
+                let (queue, tag) = (hot.queue, Tag(hot.tag));
+                self.completions.push(EngineCompletion { event, queue, tag, more: true });
+                text::tune(connection.hot, connection.cold, connection.config.receive_frames_max);
+            } else {
+                rest = Some(frame);
+            }
+        }
+        if !connection.is(flag::DIRTY) {
+            connection.set(flag::DIRTY);
+            self.dirty.push(slot);
+        }
+        self.flows.frames_left -= given;
+        if taken.progress {
+            self.confirm(path);
+        }
+        if !quiet {
+            taken.done.into_iter().for_each(|done| self.report_done(stream, done));
+            self.report_finished(slot);
+        }
+        if tells {
+            self.tell_found_mtu(slot);
+        }
+        if let Some(frame) = rest {
+            let frame = self.adopt(frame);
+            let frame = self.spill(frame);
+            self.deliver(slot, frame, false);
+            self.tune_receive(slot);
+        }
+        // Nothing else comes any sooner for what was heard.
+        if timed {
+            self.arm(slot);
+        }
+        if given > 0 { Fast::Delivered } else { Fast::Taken }
+    }
+
+    /// Take a segment in that says what the one before did, but for its own data, which is the next: `None` if it was.
+    #[inline]
+    pub(super) fn follow(&mut self, slot: u32, plain: &Plain, mut frame: Frame) -> Option<Frame> {
+        if self.flows.frames_left as usize <= SPILL_FRAMES || self.mesh.came.is_some() {
+            return Some(frame);
+        }
+        let limit = self.flows.config.receive_frames_max;
+        let Some((hot, cold)) = self.flows.hot_and_cold(slot) else { return Some(frame) };
+        let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
+            && cold.waiting_head == NONE
+            && fast::follows(hot, cold, plain);
+        let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes);
+        if !queue.is_some_and(CompletionQueue::take_credit) {
+            return Some(frame);
+        }
+        fast::follow(hot, cold, plain);
+        text::tune(hot, cold, limit);
+        frame.trim_front(usize::from(OFFSET));
+        frame.truncate(plain.len as usize);
+        let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
+        let (queue, tag) = (hot.queue, Tag(hot.tag));
+        let event = Event::Received { stream, data: frame };
+        self.completions.push(EngineCompletion { event, queue, tag, more: true });
+        self.flows.frames_left -= 1;
+        self.counters.fast_segments += 1;
+        self.counters.consumed_frames += 1;
+        self.counters.delivered_bytes += u64::from(plain.len);
+        None
+    }
+
+    /// Send what a flow has to say, if that is one payload for one segment. False if it is not, and nothing was done.
+    #[inline]
+    pub(super) fn say_whole(&mut self, slot: u32) -> bool {
+        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let Some((first, len)) = fast::whole(&connection) else { return false };
+        let path = connection.hot.path;
+        let Some((interface, station)) = self.paths.station(path, self.turn) else { return false };
+        let port = &mut self.ports[interface];
+        if port.backlog() >= self.config.transmit_backlog_max {
+            return false;
+        }
+        let Ok(frame) = port.composer.header() else { return false };
+        let Some(plain) = fast::output(&mut connection, (first, len)) else { return false };
+        self.counters.segments_sent += 1;
+        // Of its deadlines this is the only one that was set anew.
+        let (timer, armed, now) =
+            (connection.hot.retransmit_at, connection.hot.armed_at, connection.now.ticks);
+        if timer.is_on() && (!armed.is_on() || timer.until(now) < armed.until(now)) {
+            self.wheel.insert(slot, timer);
+            connection.hot.armed_at = timer;
+        }
+        let hot = &*connection.hot;
+        let small = connection.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
+        if small
+            && !hot.is_ipv6()
+            && port.vlan.is_none()
+            && let (Some(to), Some(stamps)) = (station, plain.stamps)
+        {
+            if !port.send_small(frame, to, hot, (&plain, stamps), connection.cells.text(first)) {
+                self.counters.fail(DropReason::NoRoom);
+            }
+            return true;
+        }
+        let segment = plain.segment(hot.local_port, hot.remote_port, Flags::ACK | Flags::PSH);
+        let field = ecn::codepoint::NOT_ECT;
+        let emit = Emit { segment, first, len, field, hop_limit: 0, fragment: false };
+        self.send_whole(frame, slot, path, &emit);
+        true
+    }
+
+    fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if self.attach(self.paths.interface(path), &mut frame, emit).is_err() {
+            return self.counters.fail(DropReason::NoRoom);
+        }
+        let form = Form { each: 0, field: emit.field, hop_limit: emit.hop_limit, fragment: emit.fragment };
+        self.send_by_path(frame, path, &tuple, &emit.segment, form);
+    }
+}

@@ -1,0 +1,134 @@
+//! Where the packets of flows go first: next hops of living flows, each once, and their stations as of this turn.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::Engine;
+use crate::ip::{KeyedHash, route};
+use crate::tcp::isn::Tuple;
+use crate::time::Instant;
+use crate::wire::MacAddress;
+
+/// Where the packets of a flow go first.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    interface: u8,
+    next_hop: IpAddr,
+    /// The next hop's station, as the neighbour table had it in turn `turn`.
+    mac: Option<MacAddress>,
+    turn: u64,
+    /// When TCP last said that the next hop is there.
+    confirmed: Instant,
+    flows: u32,
+}
+
+/// Where a packet goes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    /// The interface it leaves by.
+    pub interface: u8,
+    /// Its address.
+    pub next_hop: IpAddr,
+    /// Its station, if it is known.
+    pub mac: Option<MacAddress>,
+}
+
+/// Next hops of living flows, each once.
+#[derive(Debug)]
+pub struct Paths {
+    paths: Vec<Path>,
+    free: Vec<u16>,
+    by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
+}
+
+/// In place of a path's number: look the way up.
+pub(super) const NO_PATH: u16 = u16::MAX;
+
+/// Between two confirmations of a next hop: far less than a neighbour stays believed.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Paths {
+    pub fn new(hash: KeyedHash) -> Paths {
+        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash) }
+    }
+
+    /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
+    pub fn take(&mut self, routes: &route::Table, tuple: &Tuple) -> Option<u16> {
+        let hop = routes.next_hop_from(tuple.local.ip(), tuple.remote.ip())?;
+        let (interface, next_hop) = (hop.interface, hop.gateway_or_dst);
+        if let Some(&index) = self.by_hop.get(&(interface, next_hop)) {
+            self.paths.get_mut(usize::from(index))?.flows += 1;
+            return Some(index);
+        }
+        let path = Path { interface, next_hop, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
+        let index = match self.free.pop() {
+            Some(index) => {
+                *self.paths.get_mut(usize::from(index))? = path;
+                index
+            }
+            None => {
+                let index = u16::try_from(self.paths.len()).ok().filter(|index| *index < NO_PATH)?;
+                self.paths.push(path);
+                index
+            }
+        };
+        self.by_hop.insert((interface, next_hop), index);
+        Some(index)
+    }
+
+    /// The interface of a path that is in use.
+    #[inline]
+    pub fn interface(&self, index: u16) -> u8 {
+        self.paths.get(usize::from(index)).map_or(0, |path| path.interface)
+    }
+
+    /// The interface and the station of a path in use, as far as it was asked for in this turn.
+    #[inline]
+    pub fn station(&self, index: u16, turn: u64) -> Option<(u8, Option<MacAddress>)> {
+        let path = self.paths.get(usize::from(index))?;
+        Some((path.interface, path.mac.filter(|_| path.turn == turn)))
+    }
+
+    /// A flow that used the path has ended.
+    pub fn release(&mut self, index: u16) {
+        let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
+        path.flows = path.flows.saturating_sub(1);
+        if path.flows == 0 {
+            self.by_hop.remove(&(path.interface, path.next_hop));
+            self.free.push(index);
+        }
+    }
+}
+
+impl Engine {
+    /// The next hop of a path, or else of a packet between two addresses.
+    pub(super) fn hop(&mut self, path: u16, source: IpAddr, destination: IpAddr) -> Option<Hop> {
+        let (turn, now) = (self.turn, self.flows.now.instant);
+        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
+            let way = self.routes.next_hop_from(source, destination)?;
+            let (interface, next_hop) = (way.interface, way.gateway_or_dst);
+            let mac = self.ports[interface].neighbours.resolve(next_hop, now);
+            return Some(Hop { interface, next_hop, mac });
+        };
+        if path.turn != turn || path.mac.is_none() {
+            path.mac = self.ports[path.interface].neighbours.resolve(path.next_hop, now);
+            path.turn = turn;
+        }
+        Some(Hop { interface: path.interface, next_hop: path.next_hop, mac: path.mac })
+    }
+
+    /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.
+    //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
+    //# In TCP, for example, receipt of a (new) acknowledgment indicates that
+    //# previously sent data reached the peer.
+    pub(super) fn confirm(&mut self, path: u16) {
+        let now = self.flows.now.instant;
+        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
+        if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
+            path.confirmed = now;
+            self.ports[path.interface].neighbours.confirm(path.next_hop, now);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the engine answered, as applications see it: frames become received bytes, and payloads come home.
+
+use super::Lane;
+use crate::mode::{Back, Done, EngineCompletion};
+use crate::socket::{Completion, Event, Received, SocketId, Stream, Tag};
+
+impl Lane {
+    /// Turn what the engine answered into what applications see.
+    pub(super) fn lift(&mut self) {
+        for done in self.batch.done.drain(..) {
+            let stream = match done {
+                Done::Small(stream) => {
+                    self.small -= 1;
+                    Some(stream)
+                }
+                Done::Lent(key) => self.lent.finish(key),
+            };
+            if let Some(stream) = stream {
+                self.sends.give_back(stream);
+            }
+        }
+        for waiting in self.lent.settled() {
+            self.queues.push(waiting.0, waiting.1);
+        }
+        let mut completions = core::mem::take(&mut self.batch.completions);
+        for completion in completions.drain(..) {
+            self.lift_one(completion);
+        }
+        self.batch.completions = completions;
+        self.tell_writable();
+    }
+
+    fn tell_writable(&mut self) {
+        while let Some((queue, tag, stream)) = self.sends.writable() {
+            let event = Event::Writable { stream };
+            self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
+        }
+    }
+
+    #[inline]
+    fn lift_one(&mut self, completion: EngineCompletion) {
+        let EngineCompletion { event, queue, tag, more } = completion;
+        if let Event::Received { stream, data } = event {
+            let data = Received::new(data, stream.0, &self.returns);
+            return self
+                .queues
+                .push(queue, Completion { event: Event::Received { stream, data }, tag, more });
+        }
+        self.lift_other(EngineCompletion { event, queue, tag, more });
+    }
+
+    /// The tag of the op that a payload came with; what its stream may send is counted again.
+    fn origin(&mut self, payload: &Back, socket: Option<SocketId>, tag: Tag) -> Tag {
+        let (stream, tag) = match payload {
+            Back::Lent(key) => self.lent.origin(*key).unwrap_or((None, tag)),
+            Back::Small(_) => {
+                self.small -= 1;
+                (socket.map(Stream), tag)
+            }
+        };
+        if let Some(stream) = stream {
+            self.sends.give_back(stream);
+        }
+        tag
+    }
+
+    fn lift_other(&mut self, completion: EngineCompletion) {
+        let EngineCompletion { event, queue, mut tag, more } = completion;
+        match &event {
+            Event::Sent { payload, .. } | Event::SentTo { payload, .. } => {
+                tag = self.origin(payload, None, tag);
+            }
+            Event::Failed { payload: Some(payload), socket, .. } => tag = self.origin(payload, *socket, tag),
+            _ => {}
+        }
+        let (lent, returns) = (&mut self.lent, &self.returns);
+        let event = match event {
+            Event::Listening { listener, local } => Event::Listening { listener, local },
+            Event::Accepted { listener, stream, peer } => Event::Accepted { listener, stream, peer },
+            Event::Connecting { stream, local } => Event::Connecting { stream, local },
+            Event::Connected { stream, local } => Event::Connected { stream, local },
+            Event::Received { stream, data } => {
+                Event::Received { stream, data: Received::new(data, stream.into(), returns) }
+            }
+            Event::Urgent { stream, ahead } => Event::Urgent { stream, ahead },
+            Event::Trouble { stream, trouble } => Event::Trouble { stream, trouble },
+            Event::End { stream } => Event::End { stream },
+            Event::Sent { stream, payload } => match lent.take_or_park(payload, (queue, tag, more)) {
+                Some(payload) => Event::Sent { stream, payload },
+                None => return,
+            },
+            Event::Writable { stream } => Event::Writable { stream },
+            Event::Bound { socket, local, peer } => Event::Bound { socket, local, peer },
+            Event::Datagram { socket, from, data } => {
+                Event::Datagram { socket, from, data: Received::new(data, socket.into(), returns) }
+            }
+            Event::DatagramError { socket, to, error } => Event::DatagramError { socket, to, error },
+            Event::SentTo { socket, payload } => match lent.take(payload) {
+                Some(payload) => Event::SentTo { socket, payload },
+                None => return,
+            },
+            Event::Timer => Event::Timer,
+            Event::Configured => Event::Configured,
+            Event::Info { stream, info } => Event::Info { stream, info },
+            Event::Closed { socket, reason, unsent } => {
+                return self.lift_last(
+                    socket,
+                    queue,
+                    Completion { event: Event::Closed { socket, reason, unsent }, tag, more },
+                );
+            }
+            Event::Failed { socket, error, acked: left, payload } => {
+                let payload = payload.and_then(|payload| lent.take(payload));
+                let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
+                Event::Failed { socket, error, acked: whole.saturating_sub(left), payload }
+            }
+        };
+        self.queues.push(queue, Completion { event, tag, more });
+    }
+
+    /// A socket's `Closed`, behind everything else there is to say of the socket.
+    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
+        self.tell_writable();
+        if let Some(closed) = self.lent.hold_last(socket, queue, closed) {
+            self.queues.push(queue, closed);
+        }
+    }
+}
