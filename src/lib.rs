@@ -36,7 +36,7 @@ pub mod soft;
 
 pub use bytes::Bytes;
 pub use drivers::soft::{FaultSpec, FaultSpecError, Faults};
-pub use drivers::{Block, DeviceNameError, Region};
+pub use drivers::{Block, DeviceNameError, HugePageAllocator, Region};
 pub use stack::config::{Address, Gateway, SynCookies, TcpConfig};
 pub use stack::counters::Report;
 pub use stack::lane::{Bound, Full, Lane, LaneError, LaneOptions, LaneSet, QueueOptions};

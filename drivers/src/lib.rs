@@ -17,6 +17,7 @@
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //! | `allocator.rs` | [`CountingAllocator`]: shows that the packet path asks for no memory |
+//! | `huge_pages.rs` | [`HugePageAllocator`]: lays large tables in huge pages |
 //!
 //! # Invariants
 //!
@@ -34,6 +35,7 @@ mod device;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 mod frame;
+mod huge_pages;
 mod mbuf;
 pub mod memory;
 mod open;
@@ -50,6 +52,7 @@ pub use capture::{Capture, CapturePoint, Direction};
 pub use compose::{Composer, NoFrames};
 pub use device::{Device, DeviceNameError, MemifRole, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
+pub use huge_pages::HugePageAllocator;
 pub use memory::{Block, Class, Extent, Lent, Region};
 pub use open::{OpenOptions, SPARE_FRAMES, open};
 pub use pool::{Pool, Pools};

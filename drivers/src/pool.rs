@@ -59,7 +59,7 @@ impl Pool {
         }
     }
 
-    /// Frames that can be taken now. Cost: linear in what came back since the last refill; for reports, not for packets.
+    /// Frames that can be taken now. Cost: on the heap linear in their number; for reports, not for packets.
     pub fn available(&self) -> usize {
         match &self.0 {
             Kind::Heap(pool) | Kind::Short(pool, _) => pool.available(),

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use apps::doctor::{Question, Root, Verdict, examine};
 use clap::{Args, Parser, Subcommand};
-use corelane::{Device, PROVENANCE};
+use corelane::{Device, HugePageAllocator, PROVENANCE};
+
+#[global_allocator]
+static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 
 /// Tools around Corelane's programs.
 #[derive(Debug, Parser)]

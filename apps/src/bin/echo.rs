@@ -7,7 +7,10 @@ use apps::echo::{Manner, serve_all};
 use apps::options::LaneArguments;
 use apps::program::{self, ProgramError};
 use clap::Parser;
-use corelane::Runtime;
+use corelane::{HugePageAllocator, Runtime};
+
+#[global_allocator]
+static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 
 /// Sends back whatever arrives, on a user-level TCP/IP stack.
 ///

@@ -10,8 +10,11 @@ use apps::files::{Files, FilesOptions};
 use apps::httpd::settings::{ALTERNATIVES, Options};
 use apps::httpd::{AccessLog, Board, Equipment, StatusLine, serve_all};
 use apps::program::{self, ProgramError};
-use corelane::{Lane, Runtime};
+use corelane::{HugePageAllocator, Lane, Runtime};
 use signal_hook::consts::SIGHUP;
+
+#[global_allocator]
+static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 
 /// The site that comes with the sources.
 const DEFAULT_SITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../site");

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use apps::loadgen::options::Options;
 use apps::loadgen::{Client, Plan, Progress, Results, drive_all, json, show, text};
 use apps::program::{self, ProgramError};
-use corelane::{Lane, Runtime};
+use corelane::{HugePageAllocator, Lane, Runtime};
+
+#[global_allocator]
+static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 
 fn main() -> ExitCode {
     program::main("loadgen", run)

@@ -7,8 +7,12 @@ use benches::cases::{CASES, Case, Counted, Meter, Plan, Run, Unmeasured};
 use benches::cycles::{Summary, Windows};
 use benches::rig::{Application, PortOptions, timed};
 use clap::Parser;
+use drivers::HugePageAllocator;
 use drivers::clock::cycles;
 use stack::lane::Lane;
+
+#[global_allocator]
+static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 
 /// Measure one lane with both ends of its wire in this process. What is timed is the lane's turn and the application's
 /// share of it: not the far ends, nor the checks of what they are sent.

@@ -32,7 +32,6 @@ const CLOSED: *mut Header = ptr::without_provenance_mut(2);
 pub(crate) struct HeapPool {
     inner: NonNull<Inner>,
     local: Cell<*mut Header>,
-    local_count: Cell<usize>,
     capacity: usize,
     headroom: u16,
 }
@@ -64,7 +63,7 @@ impl HeapPool {
             next = format(at, data_room, inner.as_ptr(), next);
         }
         let headroom = headroom.min(data_room);
-        HeapPool { inner, local: Cell::new(next), local_count: Cell::new(frames), capacity: frames, headroom }
+        HeapPool { inner, local: Cell::new(next), capacity: frames, headroom }
     }
 
     fn inner(&self) -> &Inner {
@@ -81,8 +80,13 @@ impl HeapPool {
         let header = NonNull::new(self.local.get())?;
         // SAFETY: a segment on the local list is unreferenced and this handle's alone.
         let fresh = unsafe { &mut *header.as_ptr() };
+        // SAFETY: segments of the list are alive; null is none.
+        if let Some(next) = unsafe { fresh.next.as_ref() } {
+            // It is taken next, both lines of it.
+            crate::prefetch(next);
+            crate::prefetch(&next.next);
+        }
         self.local.set(fresh.next);
-        self.local_count.set(self.local_count.get() - 1);
         fresh.next = ptr::null_mut();
         fresh.data_off = self.headroom;
         fresh.data_len = 0;
@@ -91,14 +95,12 @@ impl HeapPool {
     }
 
     fn refill(&self) {
-        let chain = self.inner().returned.swap(ptr::null_mut(), Ordering::Acquire);
-        self.local.set(chain);
-        self.local_count.set(length(chain));
+        self.local.set(self.inner().returned.swap(ptr::null_mut(), Ordering::Acquire));
     }
 
-    /// Frames that are home. Cost: walks what has come back since the last refill.
+    /// Frames that are home. Cost: walks them.
     pub fn available(&self) -> usize {
-        self.local_count.get() + length(self.inner().returned.load(Ordering::Acquire))
+        length(self.local.get()) + length(self.inner().returned.load(Ordering::Acquire))
     }
 
     pub fn capacity(&self) -> usize {
@@ -109,7 +111,7 @@ impl HeapPool {
 impl Drop for HeapPool {
     fn drop(&mut self) {
         let returned = self.inner().returned.swap(CLOSED, Ordering::AcqRel);
-        let home = self.local_count.get() + length(returned);
+        let home = length(self.local.get()) + length(returned);
         let away = self.inner().away.fetch_sub(home, Ordering::AcqRel) - home;
         if away == 0 {
             // SAFETY: the handle is going and every frame is home: nobody can reach the pool any more.

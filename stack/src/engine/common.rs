@@ -47,9 +47,8 @@ impl Engine {
         let shape = word(head, 12) & 0xffff_ff00 == 0x0800_4500
             // No fragment; behind the time to live, the protocol.
             && word(head, 20) & FRAGMENT == u32::from(Protocol::TCP.0)
-            // Length, and of the flags ACK and perhaps PSH.
-            && half(head, 46) & 0xf0f7 == 0x8010
-            && head[46] & 1 == 0
+            // Length, no flag beyond the eight, and of these ACK, without SYN, RST and URG.
+            && half(head, 46) & 0xf136 == 0x8010
             && word(head, 54) == 0x0101_080a;
         let total = usize::from(half(head, 16));
         let fits = total >= NETWORK + TRANSPORT && LINK + total <= bytes.len() && frame.is_single();
@@ -77,8 +76,9 @@ impl Engine {
         let head = frame.bytes().first_chunk::<HEADERS>()?;
         let (ends, plain) = (ends(head), plain(head));
         let field = head[15] & ecn::codepoint::MASK;
+        let is_plain = Flags(head[47]).without(Flags::PSH) == Flags::ACK;
         let frame = match leader {
-            Some(leader) if leader.slot == slot && leader.is_alike(ends, &plain, field) => {
+            Some(leader) if is_plain && leader.slot == slot && leader.is_alike(ends, &plain, field) => {
                 match self.follow(slot, &plain, frame) {
                     Some(back) => back,
                     None => return Some(leader),
@@ -96,7 +96,11 @@ impl Engine {
             return None;
         };
         self.compare_hash(&frame, slot);
-        match self.take_plain(slot, &plain, field, OFFSET, frame) {
+        let fast = match is_plain {
+            true => self.take_plain(slot, &plain, field, OFFSET, frame),
+            false => Fast::Declined(frame),
+        };
+        match fast {
             Fast::Delivered => Some(Leader { slot, ends, plain, field }),
             Fast::Taken => None,
             Fast::Declined(frame) => {
@@ -124,7 +128,7 @@ impl Engine {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
             return Some(frame);
         };
-        let (Some(mac), Some(stamps)) = (hop.mac, segment.options.timestamps) else {
+        let (Some(mac), Some(stamps)) = (hop.station.mac(), segment.options.timestamps) else {
             return Some(frame);
         };
         let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);

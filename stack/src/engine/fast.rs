@@ -141,7 +141,8 @@ impl Engine {
         None
     }
 
-    /// Send what a flow has to say, if that is one payload for one segment. False if it is not, and nothing was done.
+    /// Send what a flow has to say, if that is one payload for one segment, and take it off the list of those that have
+    /// something. False if it is not, and nothing was done.
     #[inline]
     pub(super) fn say_whole(&mut self, slot: u32) -> bool {
         let Some(mut connection) = self.flows.connection(slot) else { return false };
@@ -155,6 +156,7 @@ impl Engine {
         let Ok(frame) = port.composer.header() else { return false };
         let Some(plain) = fast::output(&mut connection, (first, len)) else { return false };
         self.counters.segments_sent += 1;
+        connection.clear(flag::DIRTY);
         // Of its deadlines this is the only one that was set anew.
         let (timer, armed, now) =
             (connection.hot.retransmit_at, connection.hot.armed_at, connection.now.ticks);
@@ -167,7 +169,7 @@ impl Engine {
         if small
             && !hot.is_ipv6()
             && port.vlan.is_none()
-            && let (Some(to), Some(stamps)) = (station, plain.stamps)
+            && let (Some(to), Some(stamps)) = (station.mac(), plain.stamps)
         {
             if !port.send_small(frame, to, hot, (&plain, stamps), connection.cells.text(first)) {
                 self.counters.fail(DropReason::NoRoom);

@@ -17,7 +17,7 @@ struct Path {
     interface: u8,
     next_hop: IpAddr,
     /// The next hop's station, as the neighbour table had it in turn `turn`.
-    mac: Option<MacAddress>,
+    station: Station,
     turn: u64,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
@@ -32,7 +32,33 @@ pub(super) struct Hop {
     /// Its address.
     pub next_hop: IpAddr,
     /// Its station, if it is known.
-    pub mac: Option<MacAddress>,
+    pub station: Station,
+}
+
+/// A station's address in one word, or none. To copy six bytes and a tag apart and read them together costs a wait for every
+/// store before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Station(u64);
+
+impl Station {
+    /// Not known.
+    pub const NONE: Station = Station(u64::MAX);
+
+    /// Its address.
+    #[inline]
+    pub fn mac(self) -> Option<MacAddress> {
+        let [_, _, a, b, c, d, e, f] = self.0.to_be_bytes();
+        (self != Station::NONE).then_some(MacAddress([a, b, c, d, e, f]))
+    }
+}
+
+impl From<Option<MacAddress>> for Station {
+    #[inline]
+    fn from(mac: Option<MacAddress>) -> Station {
+        mac.map_or(Station::NONE, |MacAddress([a, b, c, d, e, f])| {
+            Station(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+        })
+    }
 }
 
 /// Next hops of living flows, each once.
@@ -62,7 +88,8 @@ impl Paths {
             self.paths.get_mut(usize::from(index))?.flows += 1;
             return Some(index);
         }
-        let path = Path { interface, next_hop, mac: None, turn: 0, confirmed: Instant::ZERO, flows: 1 };
+        let station = Station::NONE;
+        let path = Path { interface, next_hop, station, turn: 0, confirmed: Instant::ZERO, flows: 1 };
         let index = match self.free.pop() {
             Some(index) => {
                 *self.paths.get_mut(usize::from(index))? = path;
@@ -86,9 +113,9 @@ impl Paths {
 
     /// The interface and the station of a path in use, as far as it was asked for in this turn.
     #[inline]
-    pub fn station(&self, index: u16, turn: u64) -> Option<(u8, Option<MacAddress>)> {
+    pub fn station(&self, index: u16, turn: u64) -> Option<(u8, Station)> {
         let path = self.paths.get(usize::from(index))?;
-        Some((path.interface, path.mac.filter(|_| path.turn == turn)))
+        Some((path.interface, if path.turn == turn { path.station } else { Station::NONE }))
     }
 
     /// A flow that used the path has ended.
@@ -109,14 +136,14 @@ impl Engine {
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
             let way = self.routes.next_hop_from(source, destination)?;
             let (interface, next_hop) = (way.interface, way.gateway_or_dst);
-            let mac = self.ports[interface].neighbours.resolve(next_hop, now);
-            return Some(Hop { interface, next_hop, mac });
+            let station = self.ports[interface].neighbours.resolve(next_hop, now).into();
+            return Some(Hop { interface, next_hop, station });
         };
-        if path.turn != turn || path.mac.is_none() {
-            path.mac = self.ports[path.interface].neighbours.resolve(path.next_hop, now);
+        if path.turn != turn || path.station == Station::NONE {
+            path.station = self.ports[path.interface].neighbours.resolve(path.next_hop, now).into();
             path.turn = turn;
         }
-        Some(Hop { interface: path.interface, next_hop: path.next_hop, mac: path.mac })
+        Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
     }
 
     /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.

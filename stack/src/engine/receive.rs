@@ -57,6 +57,9 @@ enum Shape {
     Other,
 }
 
+/// How far ahead the first pass asks for frames.
+const AHEAD: usize = 4;
+
 impl Glance {
     const NONE: Glance = Glance { hash: 0, slot: NONE, shape: Shape::Other };
 }
@@ -75,7 +78,11 @@ impl Engine {
         self.counters.received_frames += count as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
         let mut glances = [Glance::NONE; BURST_MAX];
-        for (frame, glance) in frames.iter_mut().take(count).zip(&mut glances) {
+        for at in 0..count {
+            if let Some(ahead) = frames.get(at + AHEAD) {
+                ahead.prefetch();
+            }
+            let (Some(frame), Some(glance)) = (frames.get_mut(at), glances.get_mut(at)) else { break };
             if let Some(hash) = self.glance(frame) {
                 *glance = Glance { hash, slot: NONE, shape: Shape::Common };
                 self.table.prefetch(hash);

@@ -42,17 +42,34 @@ impl Engine {
     pub fn output(&mut self) -> bool {
         let mut dirty = core::mem::replace(&mut self.dirty, core::mem::take(&mut self.said));
         let (asked, sent) = (dirty.len(), self.counters.segments_sent);
-        for slot in dirty.drain(..) {
-            let Some(hot) = self.flows.hot_mut(slot) else { continue };
-            hot.flags &= !flag::DIRTY;
-            if hot.unsent == NONE || !self.say_whole(slot) {
+        for at in 0..asked {
+            self.look_ahead(&dirty[at..]);
+            let slot = dirty[at];
+            let unsent = self.flows.hot(slot).map_or(NONE, |hot| hot.unsent);
+            if unsent == NONE || !self.say_whole(slot) {
+                if let Some(hot) = self.flows.hot_mut(slot) {
+                    hot.flags &= !flag::DIRTY;
+                }
                 self.output_flow(slot);
                 self.arm(slot);
             }
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
+        dirty.clear();
         self.said = dirty;
         busy
+    }
+
+    /// Bring near what flows need that have their turn soon: first their hot lines, then what those lead to.
+    #[inline]
+    fn look_ahead(&self, dirty: &[u32]) {
+        if let Some(hot) = dirty.get(8).and_then(|slot| self.flows.hot(*slot)) {
+            drivers::prefetch(hot);
+            drivers::prefetch(&hot.tag);
+        }
+        if let Some(slot) = dirty.get(4) {
+            self.flows.prefetch_rest(*slot);
+        }
     }
 
     fn output_flow(&mut self, slot: u32) {
@@ -334,7 +351,7 @@ impl Engine {
         urgent: bool,
         hop: Hop,
     ) {
-        let Hop { interface, next_hop, mac } = hop;
+        let Hop { interface, next_hop, station } = hop;
         let port = &self.ports[interface];
         let payload = frame.total_len();
         let by_port = port.capabilities.transmit_ipv4_checksum && offload.is_some() && !header.is_ipv6();
@@ -353,7 +370,7 @@ impl Engine {
                 ..offload
             });
         }
-        match mac {
+        match station.mac() {
             Some(mac) => self.send_link(interface, frame, mac, header.ether_type(), urgent),
             None => self.hold_for(interface, next_hop, header.source(), frame),
         }

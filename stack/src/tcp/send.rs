@@ -191,6 +191,9 @@ impl Cells {
         if let Some(cell) = self.cells.get(index as usize) {
             drivers::prefetch(cell);
         }
+        if let Some(text) = self.texts.get(index as usize) {
+            drivers::prefetch(text);
+        }
     }
 
     /// The bytes of a small payload's range.
