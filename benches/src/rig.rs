@@ -26,6 +26,11 @@ pub const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 80);
 /// Its Ethernet address, and the one that all far ends have.
 pub const MACS: ([u8; 6], [u8; 6]) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
 
+/// The lane's pools of frames.
+pub fn frame_pools() -> Pools {
+    Pools::heap(16_384, 16_384)
+}
+
 /// Ops of one batch.
 pub const OPS: usize = 4096;
 
@@ -145,7 +150,7 @@ impl Rig {
             ..Capabilities::plain(1500)
         };
         let interface = Interface { mac: MACS.0, mtu: 1500, vlan: None, capabilities };
-        let pools = Pools::heap(16_384, 16_384);
+        let pools = frame_pools();
         let engine = Engine::new(LaneId(0), config, vec![(interface, pools)], Instant(1_000_000))
             .expect("the bench's configuration is valid");
         let (wire, clock) = (Arc::<Mutex<Wire>>::default(), Rc::new(Cell::new(1_000_000)));

@@ -50,18 +50,22 @@
 //!
 //! # A packet, in and out
 //!
-//! `run` takes up to 32 frames from its queue. `engine::receive` goes over them in passes: parse each to a valid segment
-//! and prefetch its bucket of the flow table; find the candidates and prefetch their two hot lines; then process in
-//! order. A segment of a flow goes to `tcp::fast`, and if that declines to `tcp::input`; what belongs to no flow goes to
-//! TIME_WAIT, half-open connections and listeners, or is answered with a reset. TCP returns a verdict, and `segments`
-//! does what it says: the frame itself, its window narrowed to the payload, becomes the completion, or waits in the
-//! socket until the application's queue has credit, or in reassembly until the hole before it is filled.
+//! `run` takes up to 32 frames from its queue. `engine::receive` goes over them in passes: look at each and prefetch its
+//! bucket of the flow table; find the candidates and prefetch their two hot lines; then process in order. Of a frame of
+//! the shape that nearly all have, the first pass finds no more than that it is whole and for us, and its numbers are read
+//! where they lie once its flow is near (`engine::common`); others are parsed to a valid segment at once. A segment of a
+//! flow goes to `tcp::fast`, and if that declines to `tcp::input`; segments that follow one the application was just
+//! given, and say nothing else, are taken in by `tcp::fast::follow`. What belongs to no flow goes to TIME_WAIT, half-open
+//! connections and listeners, or is answered with a reset. TCP returns a verdict, and `segments`, or for the common case
+//! `engine::fast`, does what it says: the frame itself, its window narrowed to the payload, becomes the completion, or
+//! waits in the socket until the application's queue has credit, or in reassembly until the hole before it is filled.
 //!
 //! The application takes completions and submits ops. At the next turn they are applied in order; flows with something
 //! to say are on the dirty list, and `tcp::output` says for each, segment by segment, what goes out: lost ranges first,
 //! then new ones, then acknowledgements that nothing else carried. `engine::transmit` puts headers in a frame of their
 //! own and the payload behind it by reference, and leaves the frame for the port; what the port does not take waits,
-//! bounded, for the next turn.
+//! bounded, for the next turn. A quiet send of up to 64 bytes, a cache line, takes a shorter way: its bytes cross in the
+//! op, lie beside their range of the send queue until they are acknowledged, and are copied behind the headers.
 //!
 //! # Ports
 //!

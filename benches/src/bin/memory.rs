@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use benches::far::{Far, Say};
-use benches::rig::{Application, PortOptions, Rig, server, untimed};
+use benches::rig::{Application, PortOptions, Rig, frame_pools, server, untimed};
 use clap::Parser;
 use drivers::CountingAllocator;
 use stack::lane::Lane;
@@ -104,6 +104,10 @@ fn main() -> std::io::Result<()> {
     // What the bench itself keeps is there before anything is counted.
     let far = Far::new(flows, true);
     let holder = Holder { streams: Vec::with_capacity(flows), closed: 0 };
+    let pools = {
+        let (before, _pools) = (CountingAllocator::live_bytes(), frame_pools());
+        CountingAllocator::live_bytes() - before
+    };
     let before = Memory::now();
     let rig = Rig::new(flows, 1, port, |config| {
         config.time_wait_max = flows;
@@ -139,10 +143,16 @@ fn main() -> std::io::Result<()> {
         Some("-") => Some(Box::new(std::io::stdout())),
         Some(path) => Some(Box::new(std::fs::File::create(path)?)),
     };
-    println!("{flows} connections, all tables of the lane included, in bytes each:");
+    // Buffers serve all flows, however many there are.
+    #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 bytes")]
+    let established = (open.0 - pools as f64 / flows as f64, open.1);
+    println!(
+        "{flows} connections, all tables of the lane included, in bytes each; pools of frames, {pools} bytes in"
+    );
+    println!("all, are in what is resident alone:");
     // What the flows had stays with the lane, for the next ones.
     let wait = (rests.0 - open.0, rests.1 - open.1);
-    for (name, (live, resident)) in [("established", open), ("TIME_WAIT", wait)] {
+    for (name, (live, resident)) in [("established", established), ("TIME_WAIT", wait)] {
         println!("  {name:12} {live:8.1} allocated, {resident:8.1} resident");
         if let Some(json) = &mut json {
             let line = serde_json::json!({

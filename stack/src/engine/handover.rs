@@ -191,7 +191,8 @@ impl Engine {
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
         *connection.urgent = frozen.urgent;
-        *connection.beside = Beside { search: frozen.beside.search.moved(millis), ..frozen.beside };
+        *connection.beside =
+            Beside { search: frozen.beside.search.moved(millis), listener: NONE, ..frozen.beside };
         *connection.hot = Hot {
             key: connection.hot.key,
             generation: connection.hot.generation,
@@ -215,7 +216,6 @@ impl Engine {
             active: NONE,
             waiting_head: NONE,
             waiting_tail: NONE,
-            listener: NONE,
             delack_at: later(cold.delack_at),
             keepalive_at: later(cold.keepalive_at),
             life_at: later(cold.life_at),

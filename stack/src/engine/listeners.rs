@@ -122,7 +122,7 @@ impl Engine {
         for stream in state.unoffered {
             self.send_abort(stream);
             if let Some(connection) = self.flows.connection(stream) {
-                connection.cold.listener = UNOFFERED;
+                connection.beside.listener = UNOFFERED;
             }
             self.bring_down(stream, Reason::Aborted);
         }
@@ -457,8 +457,8 @@ impl Engine {
                 state.unoffered.pop_front();
             }
             let Some(tuple) = self.flows.tuple(slot) else { continue };
-            if let Some(cold) = self.flows.cold_mut(slot) {
-                cold.listener = crate::tcp::send::NONE;
+            if let Some(connection) = self.flows.connection(slot) {
+                connection.beside.listener = crate::tcp::send::NONE;
             }
             let (listener, stream) = (Listener(self.flows.id(listener)), Stream(self.flows.id(slot)));
             self.complete(queue, tag, true, Event::Accepted { listener, stream, peer: tuple.remote });
@@ -468,7 +468,9 @@ impl Engine {
 
     /// Take a dead stream off its listener's list if the application was never told of it; true if so.
     pub(super) fn forget_unoffered(&mut self, slot: u32) -> bool {
-        let Some(listener) = self.flows.cold(slot).map(|cold| cold.listener) else { return false };
+        let Some(listener) = self.flows.connection(slot).map(|connection| connection.beside.listener) else {
+            return false;
+        };
         if listener == UNOFFERED {
             return true;
         }

@@ -102,7 +102,7 @@ impl Engine {
         if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
             return false;
         }
-        let more = more || connection.options.cork;
+        let more = more || options::is_corked(&connection);
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         let queued = connection.queue(|cells, ends, _| cells.push_small(ends, end, text, key, marks, queue));
@@ -341,7 +341,7 @@ impl Engine {
             connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
-        let more = more || connection.options.cork;
+        let more = more || options::is_corked(&connection);
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {

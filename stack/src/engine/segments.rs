@@ -245,7 +245,7 @@ impl Engine {
 
     fn on_connected(&mut self, slot: u32) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        let (listener, queue, tag) = (connection.beside.listener, connection.hot.queue, connection.hot.tag);
         mtu::begin(&mut connection);
         self.heed_path_mtu(slot);
         if listener != NONE {
@@ -300,7 +300,7 @@ impl Engine {
     /// A connection that never was: its connect fails, or nobody hears of it.
     pub(super) fn fail_connect(&mut self, slot: u32, error: OpError) {
         let Some(connection) = self.flows.connection(slot) else { return };
-        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
+        let (listener, queue, tag) = (connection.beside.listener, connection.hot.queue, connection.hot.tag);
         self.detach(slot);
         if listener == NONE {
             let socket = Some(self.flows.id(slot));

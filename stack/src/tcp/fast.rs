@@ -158,7 +158,7 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
     hot.snd_nxt = seq + len;
     connection.cold.sent_us = now.micros;
     if len < mss && !connection.is(flag::NO_DELAY) {
-        connection.beside.short_end = seq + len;
+        connection.cold.short_end = seq + len;
     }
     timers::on_sent(connection);
     let window = output::advertise(connection);

@@ -228,7 +228,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
         //# If the connection was initiated with a passive OPEN, then
         //# return this connection to the LISTEN state and return.
-        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
+        if connection.hot.state == State::SynReceived && connection.beside.listener != NONE {
             return Verdict::ended(End::Refused);
         }
         //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2

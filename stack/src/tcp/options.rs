@@ -45,12 +45,19 @@ pub fn window_scale(options: &StreamOptions, config: &TcpConfig) -> u8 {
 
 /// The options concern each segment. Kept as a bit of the hot part, so that other flows do not look here.
 pub fn are_said(options: &StreamOptions) -> bool {
-    options.receive_bytes > 0 || options.traffic_class > 0 || options.hop_limit > 0
+    options.receive_bytes > 0 || options.traffic_class > 0 || options.hop_limit > 0 || options.cork
 }
 
 /// Something beside the hot and the cold part concerns each segment.
+#[inline]
 pub fn is_said(connection: &Connection) -> bool {
     connection.hot.decline & decline::OPTIONS != 0
+}
+
+/// The application holds short segments back.
+#[inline]
+pub fn is_corked(connection: &Connection) -> bool {
+    is_said(connection) && connection.options.cork
 }
 
 /// The type of service of the connection's segments, without the bits of ECN.

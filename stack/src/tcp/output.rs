@@ -263,7 +263,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
 
 /// A segment of less than the full size is not acknowledged yet.
 fn is_short_outstanding(connection: &Connection) -> bool {
-    let end = connection.beside.short_end;
+    let end = connection.cold.short_end;
     end.gt(connection.hot.snd_una) && end.le(connection.hot.snd_nxt)
 }
 
@@ -346,7 +346,7 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     connection.cold.sent_us = now;
     let len = len - left;
     if len > 0 && len < payload_max(connection) && !connection.is(flag::NO_DELAY) {
-        connection.beside.short_end = seq + len;
+        connection.cold.short_end = seq + len;
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
     //# MUST set the PSH bit in the last buffered segment (i.e., when there is

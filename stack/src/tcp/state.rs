@@ -265,8 +265,8 @@ pub struct Cold {
     pub keepalive_idle_s: u16,
     /// RCV.NXT when the receive buffer was last enlarged.
     pub tuned_at: SeqNum,
-    /// Slot of the listener it came by, or `NONE`.
-    pub listener: u32,
+    /// The number behind the last short segment that was sent while Nagle's algorithm was on.
+    pub short_end: SeqNum,
     /// Frames the flow may hold.
     pub frames_max: u16,
     /// The largest segment the peer has sent: what a held frame stands for.
@@ -302,8 +302,8 @@ pub struct Beside {
     pub search: Search,
     /// What has passed, all in all.
     pub tally: Tally,
-    /// The number behind the last short segment that was sent while Nagle's algorithm was on.
-    pub short_end: SeqNum,
+    /// Slot of the listener it came by, or `NONE`.
+    pub listener: u32,
     /// The sequence number of a FIN that came out of order.
     pub fin_seq: SeqNum,
     /// Bytes that were never acknowledged, once the connection has ended.
@@ -312,13 +312,8 @@ pub struct Beside {
 
 impl Beside {
     /// Of a connection that begins.
-    pub const NEW: Beside = Beside {
-        search: Search::NEW,
-        tally: Tally::NEW,
-        short_end: SeqNum(0),
-        fin_seq: SeqNum(0),
-        unsent: 0,
-    };
+    pub const NEW: Beside =
+        Beside { search: Search::NEW, tally: Tally::NEW, listener: NONE, fin_seq: SeqNum(0), unsent: 0 };
 }
 
 static NO_LOSS: LossState = LossState::NONE;
