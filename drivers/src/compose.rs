@@ -67,7 +67,8 @@ impl Composer {
         Ok(())
     }
 
-    /// Copy the payload of an op that carried it inside itself. Not counted: there is no memory to refer to.
+    /// Copy the payload of an op that carried it inside itself. Not counted: there is no memory to refer to, or so little in
+    /// it that a reference would cost more.
     pub fn inline(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
         self.copy(frame, payload)
     }

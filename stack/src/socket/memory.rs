@@ -193,6 +193,10 @@ impl fmt::Debug for Received {
 }
 
 /// What a send carries. It moves in, stays put while any frame refers to it, and comes back or is dropped.
+///
+/// Of whatever kind, up to 64 bytes that nobody is to be told of are copied and go at once: a received frame that is
+/// forwarded so gives its window back before the next peer has it. Should such a send fail, its bytes come back as
+/// [`Bytes`](Payload::Bytes).
 #[derive(Debug)]
 pub enum Payload {
     /// Up to [`INLINE_MAX`](Payload::INLINE_MAX) bytes inside the op itself: copied.

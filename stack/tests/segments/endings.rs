@@ -5,10 +5,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use stack::sim::World;
-use stack::socket::{Op, Reason, Stream};
+use stack::socket::{Event, Op, OpError, Reason, Stream};
 use stack::wire::tcp::Options;
 
-use crate::driver::{PORT, Peer, Recorder, S, US, seg};
+use crate::driver::{PORT, Peer, Recorder, S, US, read, seg};
 
 /// A connection over which a block was sent and acknowledged, while the ring still has its frame.
 fn acknowledged_and_kept() -> Peer {
@@ -55,6 +55,38 @@ fn closed_comes_behind_writable() {
     let events: Vec<String> = (0..5).map(|_| peer.event()).collect();
     assert!(events[0].starts_with("failed") && events[1].starts_with("failed"), "{events:?}");
     assert_eq!(events[2..], ["writable", "closed Aborted", "-"]);
+}
+
+#[test]
+fn small_sends_hold_nothing_and_come_back_if_they_fail() {
+    // Shows a quiet send of a small block: the block is free at once, and the send counted until its bytes are acknowledged,
+    // also in parts and sent again; and that one which cannot be taken comes back as its bytes.
+    let mut peer = Peer::with(|host| host.lane.sends_per_stream = 2);
+    peer.connected(Options::NONE);
+    let stream = peer.stream();
+    let mut block = peer.lane().block().expect("blocks are free");
+    assert!(block.extend(b"block"), "a block has room");
+    peer.op(Op::send(stream, block));
+    assert_eq!(peer.tx(), "P. 1(5) ack 1");
+    let held = |peer: &mut Peer| (peer.lane().lent(), peer.lane().send_room(stream));
+    assert_eq!(held(&mut peer), (1, 1));
+    peer.rx(seg(".", 1, 3));
+    peer.wait(S);
+    let (_, frame) = peer.frames().pop().expect("the rest goes again");
+    let (segment, payload) = read(&frame).expect("a segment");
+    assert_eq!((segment.seq.since(peer.iss), payload.as_slice()), (3, &b"ock"[..]));
+    assert_eq!(held(&mut peer), (1, 1));
+    peer.rx(seg(".", 1, 6));
+    assert_eq!((peer.event(), held(&mut peer)), ("-".to_owned(), (0, 2)));
+    peer.op(Op::abort(stream));
+    assert_eq!(peer.event(), "closed Aborted");
+    peer.op(Op::send(stream, &b"late"[..]));
+    let failed = peer.app().events.pop_front();
+    let Some(Event::Failed { error: OpError::StaleHandle, acked: 0, payload: Some(payload), .. }) = failed
+    else {
+        panic!("{failed:?}")
+    };
+    assert_eq!((payload.as_slice(), held(&mut peer)), (&b"late"[..], (0, 2)));
 }
 
 /// A connection on which two segments arrived, of which the application has taken the first `taken`.
