@@ -102,30 +102,63 @@ unsafe impl GlobalAlloc for HugePageAllocator {
 mod tests {
     use super::*;
 
+    /// Memory of the allocator's.
+    struct Piece(*mut u8, Layout);
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 64).unwrap()
+    }
+
+    impl Piece {
+        fn zeroed(size: usize) -> Piece {
+            // SAFETY: the size is not zero.
+            Piece(unsafe { HugePageAllocator.alloc_zeroed(layout(size)) }, layout(size))
+        }
+
+        fn resize(&mut self, size: usize) {
+            // SAFETY: the piece is the allocator's, of this layout, and the size is not zero.
+            self.0 = unsafe { HugePageAllocator.realloc(self.0, self.1, size) };
+            self.1 = layout(size);
+        }
+
+        fn clear(&mut self) {
+            // SAFETY: the piece has as many bytes.
+            unsafe { self.0.write_bytes(0, self.1.size()) };
+        }
+
+        /// The first bytes, as many as were written.
+        fn bytes(&mut self, count: usize) -> &mut [u8] {
+            assert!(count <= self.1.size());
+            // SAFETY: the piece has as many bytes, and they were written.
+            unsafe { core::slice::from_raw_parts_mut(self.0, count) }
+        }
+    }
+
+    impl Drop for Piece {
+        fn drop(&mut self) {
+            // SAFETY: the piece is the allocator's, of this layout, and is given back once.
+            unsafe { HugePageAllocator.dealloc(self.0, self.1) };
+        }
+    }
+
     #[test]
     fn pieces_of_any_size_keep_their_bytes() {
         // Shows pieces below and above a huge page, grown and shrunk across it and given back: aligned, zeroed where that was
         // asked for, and their bytes kept.
-        let allocator = HugePageAllocator;
-        let layout = |size| Layout::from_size_align(size, 64).unwrap();
         let sizes = [100, PAGE - 64, PAGE, PAGE + 1, 3 * PAGE, 3 * PAGE - 5, PAGE / 2, 64];
-        // SAFETY: each piece is used as long as it is held, within its size, and given back once.
-        unsafe {
-            let mut memory = allocator.alloc_zeroed(layout(sizes[0]));
-            memory.write(7);
-            for pair in sizes.windows(2) {
-                let kept = pair[0].min(pair[1]);
-                memory.add(kept - 1).write(9);
-                memory = allocator.realloc(memory, layout(pair[0]), pair[1]);
-                assert!(
-                    memory.align_offset(64) == 0 && (memory.read(), memory.add(kept - 1).read()) == (7, 9)
-                );
-            }
-            allocator.dealloc(memory, layout(64));
-            let large = allocator.alloc_zeroed(layout(2 * PAGE));
-            assert_eq!(large.align_offset(PAGE), 0);
-            assert!((0..2 * PAGE).step_by(4096).all(|at| large.add(at).read() == 0));
-            allocator.dealloc(large, layout(2 * PAGE));
+        let mut piece = Piece::zeroed(sizes[0]);
+        for pair in sizes.windows(2) {
+            piece.clear();
+            let kept = pair[0].min(pair[1]);
+            let bytes = piece.bytes(kept);
+            (bytes[0], bytes[kept - 1]) = (7, 9);
+            piece.resize(pair[1]);
+            assert_eq!(piece.0.align_offset(64), 0);
+            let bytes = piece.bytes(kept);
+            assert_eq!((bytes[0], bytes[kept - 1]), (7, 9));
         }
+        let mut large = Piece::zeroed(2 * PAGE);
+        assert_eq!(large.0.align_offset(PAGE), 0);
+        assert!(large.bytes(2 * PAGE).iter().all(|byte| *byte == 0));
     }
 }

@@ -17,6 +17,7 @@
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //! | `allocator.rs` | [`CountingAllocator`]: shows that the packet path asks for no memory |
+//! | `sum.rs` | [`sum_front`]: what the Internet checksum folds, by vectors |
 //! | `huge_pages.rs` | [`HugePageAllocator`]: lays large tables in huge pages |
 //!
 //! # Invariants
@@ -45,6 +46,7 @@ mod prefetch;
 mod setup;
 pub mod soft;
 mod steering;
+mod sum;
 
 pub use allocator::CountingAllocator;
 pub use bell::Bell;
@@ -60,3 +62,4 @@ pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, Que
 pub use prefetch::prefetch;
 pub use setup::SetupError;
 pub use steering::{RSS_KEY_BYTES_MIN, RssTable, RssTypes, symmetric_key, toeplitz};
+pub use sum::sum_front;

@@ -1,5 +1,5 @@
 //! The Internet checksum of RFC 1071: whole, incremental, over segments, with pseudo-headers.
-//! SIMD versions for long payloads live in `drivers`; this one needs no `unsafe`.
+//! What is summed by vectors, of long payloads, is in `drivers`; the rest needs no `unsafe`.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -221,8 +221,10 @@ const fn fold_once(sum: u32) -> u32 {
 /// may be added and folded in the end. So this adds eight bytes at a time as the machine loads them.
 #[inline]
 fn sum_of(bytes: &[u8]) -> u16 {
+    // Of many bytes, the front by vectors.
+    let (mut even, bytes) = drivers::sum_front(bytes);
     let (pairs, mut rest) = bytes.as_chunks::<16>();
-    let (mut even, mut odd) = (0u64, 0u64);
+    let mut odd = 0u64;
     for &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] in pairs {
         even = add_with_carry(even, u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
         odd = add_with_carry(odd, u64::from_ne_bytes([i, j, k, l, m, n, o, p]));

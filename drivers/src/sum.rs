@@ -1,0 +1,80 @@
+//! The sum that the Internet checksum folds, of many bytes, by vectors where the processor has them. What is made of it is
+//! the stack's.
+
+/// Bytes that are added at once.
+const BLOCK: usize = 64;
+
+/// Fewer are not worth asking for.
+const WORTH: usize = 4 * BLOCK;
+
+/// Add the 32-bit words in the front of `bytes`, as the machine loads them. Returns their sum, and the bytes behind the
+/// last that was added: all of them where they are few, or the processor has no AVX2.
+///
+/// Cost: a tenth of a cycle a byte or less, once the bytes are near.
+#[inline]
+pub fn sum_front(bytes: &[u8]) -> (u64, &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() >= WORTH && std::is_x86_feature_detected!("avx2") {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        // SAFETY: the processor has AVX2.
+        return (unsafe { sum_blocks(blocks) }, rest);
+    }
+    (0, bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
+    use core::arch::x86_64::{
+        __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_extract_epi64, _mm256_loadu_si256,
+        _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64,
+    };
+    let low = _mm256_set1_epi64x(0xffff_ffff);
+    // Lanes of 64 bits, to which 2^32 words can be added.
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for block in blocks {
+        let first: *const __m256i = block.as_ptr().cast();
+        let second = first.wrapping_add(1);
+        // SAFETY: the first half of the block; the load asks for no alignment.
+        let first = unsafe { _mm256_loadu_si256(first) };
+        // SAFETY: the second half.
+        let second = unsafe { _mm256_loadu_si256(second) };
+        sums[0] = _mm256_add_epi64(sums[0], _mm256_and_si256(first, low));
+        sums[1] = _mm256_add_epi64(sums[1], _mm256_srli_epi64::<32>(first));
+        sums[2] = _mm256_add_epi64(sums[2], _mm256_and_si256(second, low));
+        sums[3] = _mm256_add_epi64(sums[3], _mm256_srli_epi64::<32>(second));
+    }
+    let sum = _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
+    let lanes = [
+        _mm256_extract_epi64::<0>(sum),
+        _mm256_extract_epi64::<1>(sum),
+        _mm256_extract_epi64::<2>(sum),
+        _mm256_extract_epi64::<3>(sum),
+    ];
+    lanes.into_iter().fold(0, |sum, lane| sum + lane.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_and_the_rest_are_the_whole() {
+        // Shows of every length and alignment, of random bytes and of nothing but ones, that the sum is that of the words in
+        // front, and that the rest begins behind them.
+        let random = (0..5000u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13).to_le_bytes()[0]).collect();
+        for bytes in [random, vec![0xff; 5000]] {
+            for (from, len) in
+                (0..9).flat_map(|from| (0..700).chain([1448, 1460, 4900]).map(move |len| (from, len)))
+            {
+                let all: &[u8] = &bytes[from..from + len];
+                let (sum, rest) = sum_front(all);
+                let front = &all[..all.len() - rest.len()];
+                let words = front.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
+                assert_eq!((sum, front.len() % BLOCK), (words.sum(), 0));
+                assert_eq!(rest, &all[front.len()..]);
+                assert!(front.is_empty() || rest.len() < BLOCK);
+            }
+        }
+    }
+}
