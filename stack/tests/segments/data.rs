@@ -3,7 +3,7 @@
 use stack::socket::{Op, SocketOption, StreamOptions};
 use stack::wire::tcp::{Options, SackBlocks};
 
-use crate::driver::{IRS, MS, Peer, S, seg};
+use crate::driver::{IRS, In, MS, Peer, S, seg};
 
 fn sack() -> Options {
     Options { mss: Some(1460), sack_permitted: true, ..Options::NONE }
@@ -347,4 +347,71 @@ fn a_window_that_did_not_open_is_not_told() {
     peer.app().keep.remove(0);
     peer.wait(S);
     assert_eq!(peer.tx(), "-");
+}
+
+/// Bursts of segments, most of them in order: each of another length, and now and then one that acknowledges more, tells
+/// another window or time, comes again, leaves a hole or carries a mark.
+fn bursts(stamp: u32) -> Vec<Vec<In>> {
+    let (mut bursts, mut nxt, mut dice) = (Vec::new(), 1, 12_345u32);
+    let mut roll = move |sides: u32| {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (dice >> 16) % sides
+    };
+    let (mut ack, mut window, mut time) = (1, 60_000, 1_000);
+    for number in 0..60 {
+        let mut burst = Vec::new();
+        for _ in 0..1 + roll(32) {
+            let len = 1 + roll(90);
+            let seq = match roll(40) {
+                0 => nxt + 7,
+                1 => nxt - len.min(nxt - 1),
+                _ => nxt,
+            };
+            match roll(24) {
+                0 => ack = 9,
+                1 => window = 50_000 + u16::try_from(number).unwrap(),
+                2 => time += 1,
+                _ => {}
+            }
+            let flags = if roll(5) == 0 { "P." } else { "." };
+            let field = if roll(50) == 0 { 3 } else { 0 };
+            let text: Vec<u8> = (seq..seq + len).map(|at| (at % 251).to_le_bytes()[0]).collect();
+            burst.push(seg(flags, seq, ack).bytes(&text).window(window).stamps(time, stamp).field(field));
+            if seq == nxt {
+                nxt += len;
+            }
+        }
+        bursts.push(burst);
+    }
+    bursts
+}
+
+#[test]
+fn segments_in_a_row_are_taken_alike() {
+    // Shows of sixty bursts, with the fast path and without: the same bytes, the same segments in answer, the same figures.
+    let outcome = |fast: bool| {
+        let mut peer = Peer::with(|host| host.config.tcp.fast_path = fast);
+        let options = Options { timestamps: Some((1_000, 0)), sack_permitted: true, ..Options::NONE };
+        peer.accepted(options);
+        let stamp = peer.last.unwrap().options.timestamps.unwrap().0;
+        let stream = peer.stream();
+        peer.op(Op::send(stream, &b"question"[..]));
+        let mut answers = vec![peer.tx()];
+        for burst in bursts(stamp) {
+            peer.rx_all(&burst);
+            peer.wait(S / 1_000);
+            answers.extend(core::iter::from_fn(|| Some(peer.tx()).filter(|text| text != "-")));
+        }
+        peer.op(Op::inspect(stream));
+        let (figures, fast_segments) = (peer.event(), peer.report().counters.fast_segments);
+        let received = core::mem::take(&mut peer.app().received);
+        assert!(received.iter().zip(1u32..).all(|(byte, at)| *byte == (at % 251).to_le_bytes()[0]));
+        // Two lanes deal the segments out, which puts most out of order.
+        let many = if crate::LANES == 1 { 500 } else { 50 };
+        assert_eq!(fast_segments > many, fast, "{fast_segments}");
+        (received.len(), answers, figures)
+    };
+    let (with, without) = (outcome(true), outcome(false));
+    assert!(with.0 > 10_000, "{}", with.0);
+    assert_eq!(with, without);
 }

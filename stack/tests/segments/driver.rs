@@ -309,6 +309,17 @@ impl Peer {
         self.wait(0);
     }
 
+    /// Segments for the engine, all in one burst.
+    pub fn rx_all(&mut self, inputs: &[In]) {
+        for input in inputs {
+            let bytes = self.frame(input);
+            let mut frame = self.pool.take().expect("frames come back");
+            frame.append(bytes.len()).expect("a frame has room").copy_from_slice(&bytes);
+            self.wire.lock().unwrap().inbox.push_back(frame);
+        }
+        self.wait(0);
+    }
+
     /// Keep what is sent from now on, as a NIC's transmit ring does, or let everything out of it.
     pub fn keep_sent(&mut self, keep: bool) {
         self.wire.lock().unwrap().ring = keep.then(Vec::new);
