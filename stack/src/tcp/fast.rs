@@ -122,8 +122,7 @@ pub fn follows(hot: &Hot, cold: &Cold, plain: &Plain) -> bool {
         && plain.seq == hot.rcv_nxt
         && plain.len > 0
         && plain.len <= hot.rcv_adv.since(hot.rcv_nxt)
-        // It says nothing new of the peer's clock, and no count runs over.
-        && plain.seq.gt(hot.last_ack_sent)
+        // No count runs over. Of the peer's clock only the first segment behind the last acknowledgement tells.
         && end > hot.rcv_nxt.0
         && hot.segments_in < u16::MAX
         && hot.data_in < u8::MAX
