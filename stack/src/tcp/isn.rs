@@ -104,22 +104,15 @@ impl Secret {
     fn hasher(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> SipHasher24 {
         let [a, b, ..] = self.0;
         let mut hasher = SipHasher24::new_with_keys(a, b);
-        // In as few words as there are: each costs a round.
-        let ports = u64::from(local.unwrap_or(0)) << 16 | u64::from(tuple.remote.port());
-        hasher.write_u64((purpose as u64) << 32 | ports);
-        match (tuple.local.ip(), tuple.remote.ip()) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                hasher.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
-            }
-            (local, remote) => {
-                for ip in [local, remote] {
-                    match ip {
-                        IpAddr::V4(ip) => hasher.write(&ip.octets()),
-                        IpAddr::V6(ip) => hasher.write(&ip.octets()),
-                    }
-                }
+        hasher.write_u8(purpose as u8);
+        for ip in [tuple.local.ip(), tuple.remote.ip()] {
+            match ip {
+                IpAddr::V4(ip) => hasher.write(&ip.octets()),
+                IpAddr::V6(ip) => hasher.write(&ip.octets()),
             }
         }
+        hasher.write_u16(local.unwrap_or(0));
+        hasher.write_u16(tuple.remote.port());
         hasher
     }
 
