@@ -31,7 +31,7 @@ pub struct Conversation {
     pub ack: Option<SeqNum>,
     /// Right edge of its window.
     pub edge: SeqNum,
-    /// Both of the last segment without payload, and of the last with: while the port is behind, those overtake these.
+    /// Both of the last segment with payload or FIN, and of the last without: while the port is behind, these overtake those.
     said: [Option<(SeqNum, SeqNum)>; 2],
     /// The last timestamp it sent.
     pub stamp: u32,
@@ -103,7 +103,7 @@ impl Conversations {
             }
         }
         if segment.flags.contains(Flags::ACK) {
-            conversation.acknowledged(pair, segment, payload.is_empty());
+            conversation.acknowledged(pair, segment, !waits);
         }
     }
 

@@ -128,7 +128,7 @@ pub fn follows(hot: &Hot, cold: &Cold, plain: &Plain) -> bool {
         && hot.data_in < u8::MAX
 }
 
-/// Take such a segment in: what [`input`] would do is done but for this.
+/// Take such a segment in: what [`input()`] would do is done but for this.
 #[inline]
 pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
     (cold.snd_wl1, cold.snd_wl2) = (plain.seq, plain.ack);
