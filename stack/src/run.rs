@@ -12,6 +12,7 @@ use crate::counters::{Report, Rests, Turns};
 use crate::engine::{BURST_MAX, Engine};
 use crate::links::Links;
 use crate::mode::{Batch, Turn};
+use crate::tcp::ticks::next_tick;
 use crate::time::Instant;
 
 /// Where a lane's time comes from.
@@ -92,6 +93,8 @@ pub struct LaneRun {
     stop_within: Duration,
     idle: Idle,
     idle_turns: u32,
+    /// Nothing is due before, unless something moves.
+    quiet_until: Instant,
     rests: Rests,
     turns: Turns,
     /// When the last turn began, if something moved in it.
@@ -121,6 +124,7 @@ impl LaneRun {
             stop_within,
             idle,
             idle_turns: 0,
+            quiet_until: Instant::ZERO,
             rests: Rests::default(),
             turns: Turns::default(),
             busy_from: None,
@@ -137,16 +141,25 @@ impl LaneRun {
         }
         if self.stop.is_set() {
             self.engine.stop(self.stop_within);
+            self.quiet_until = Instant::ZERO;
         }
         let asked = self.engine.take_batch(batch);
         // Before the segments that they are about can be answered.
         let mut moved = self.links.tell(&mut self.engine);
         moved |= self.speak();
         moved |= self.listen();
-        let mut busy = asked | self.engine.advance();
-        busy |= self.engine.give_batch(batch);
-        moved |= self.links.tell(&mut self.engine);
-        busy |= moved;
+        let mut busy = asked;
+        // A lane that waits for its peer looks at the port again and again: what is due it looks for once.
+        if asked || moved || began >= self.quiet_until {
+            busy |= self.engine.advance();
+            moved |= self.links.tell(&mut self.engine);
+            self.quiet_until = match busy | moved {
+                true => Instant::ZERO,
+                // The wheel goes with the clock, tick by tick.
+                false => self.engine.next_deadline().unwrap_or(Instant::FOREVER).min(next_tick(began)),
+            };
+        }
+        busy |= moved | self.engine.give_batch(batch);
         if moved {
             // A timer alone does not shorten sleeps: what comes from the port tells what will come.
             self.idle_turns = 0;
@@ -206,12 +219,9 @@ impl LaneRun {
 
     /// Nothing is to be done before `until`: let others have the core.
     pub fn idle(&mut self, until: Option<Instant>) {
-        // Whatever is waiting to go out goes before the lane rests.
-        if self.speak() || self.idle == Idle::Poll {
-            self.idle_turns = 0;
+        if self.idle == Idle::Poll {
             return;
         }
-        let TimeSource::Real(clock) = &self.time else { return };
         self.idle_turns = self.idle_turns.saturating_add(1);
         if self.idle_turns < YIELDS {
             if self.idle_turns > SPINS {
@@ -219,6 +229,12 @@ impl LaneRun {
             }
             return;
         }
+        // Whatever is waiting to go out goes before the lane rests.
+        if self.speak() {
+            self.idle_turns = 0;
+            return;
+        }
+        let TimeSource::Real(clock) = &self.time else { return };
         let now = Instant(clock.nanoseconds());
         let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(DOZE_MAX, |deadline| deadline.saturating_since(now));
@@ -238,6 +254,7 @@ impl LaneRun {
 
     /// The application has gone: stop, and close every stream in order.
     pub fn leave(&mut self) {
+        self.quiet_until = Instant::ZERO;
         self.engine.leave(self.stop_within);
     }
 
@@ -254,6 +271,7 @@ impl LaneRun {
 
     /// The engine, between turns: for handing flows over.
     pub fn engine_mut(&mut self) -> &mut Engine {
+        self.quiet_until = Instant::ZERO;
         &mut self.engine
     }
 

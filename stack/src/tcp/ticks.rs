@@ -71,6 +71,12 @@ impl Ticks {
     }
 }
 
+/// When the next tick begins.
+#[inline]
+pub const fn next_tick(now: Instant) -> Instant {
+    Instant(((now.0 >> TICK_SHIFT) + 1) << TICK_SHIFT)
+}
+
 /// The time of a turn, in every unit the engine needs: converted once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
