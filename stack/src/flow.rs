@@ -1,5 +1,42 @@
-//! The flow table: from a hash to the slots of the flows that have it. Comparing addresses is the caller's, who has
-//! the flow's hot state at hand anyway.
+//! The flow table: from a hash to the slots of the flows that have it, and to what is not yet or no longer a flow.
+//! Comparing addresses is the caller's, who has the flow's hot state at hand anyway.
+
+/// What the table finds: what its numbers stand for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A slot of a flow.
+    Flow(u32),
+    /// A half-open connection.
+    HalfOpen(u32),
+    /// What is left of one, in TIME_WAIT.
+    Rest(u32),
+}
+
+impl Place {
+    /// The number is of one of 2^30.
+    const BITS: u32 = 0x3fff_ffff;
+
+    /// What a number of the table stands for.
+    #[must_use]
+    pub const fn of(number: u32) -> Place {
+        let place = number & Place::BITS;
+        match number >> 30 {
+            0 => Place::Flow(number),
+            1 => Place::HalfOpen(place),
+            _ => Place::Rest(place),
+        }
+    }
+
+    /// Its number in the table. A flow's is its slot; no other is one.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Place::Flow(slot) => slot,
+            Place::HalfOpen(place) => place & Place::BITS | 1 << 30,
+            Place::Rest(place) => place & Place::BITS | 2 << 30,
+        }
+    }
+}
 
 /// Candidates in a bucket.
 const WAYS: usize = 8;
@@ -21,16 +58,17 @@ const EMPTY: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct FlowTable {
     buckets: Vec<Bucket>,
-    mask: usize,
     len: usize,
 }
 
 impl FlowTable {
-    /// A table for `flows` flows: buckets are half full when all are there.
-    pub fn new(flows: usize) -> FlowTable {
-        let count = (flows * 2).div_ceil(WAYS).next_power_of_two().max(2);
+    /// A table for `flows` flows and `others` beside them: buckets are half full when all flows are there, and never full.
+    pub fn new(flows: usize, others: usize) -> FlowTable {
+        let all = flows.saturating_add(others);
+        let ways = (flows * 2).max(all.saturating_add(all / 8));
+        let count = ways.div_ceil(WAYS).max(2);
         let bucket = Bucket { tags: [0; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
-        FlowTable { buckets: vec![bucket; count], mask: count - 1, len: 0 }
+        FlowTable { buckets: vec![bucket; count], len: 0 }
     }
 
     /// Flows in the table.
@@ -48,7 +86,15 @@ impl FlowTable {
     fn home(&self, hash: u32) -> (usize, u16) {
         #[expect(clippy::cast_possible_truncation, reason = "the tag is the low half")]
         let tag = hash as u16;
-        (((hash as usize) >> 8) & self.mask, tag)
+        let home = (u64::from(hash) * self.buckets.len() as u64) >> 32;
+        (home as usize, tag)
+    }
+
+    /// The bucket so many behind one.
+    #[inline]
+    fn behind(&self, home: usize, step: usize) -> usize {
+        let index = home + step;
+        if index < self.buckets.len() { index } else { index - self.buckets.len() }
     }
 
     /// Bring the bucket of a hash near.
@@ -76,7 +122,7 @@ impl FlowTable {
         let mut way = 0;
         core::iter::from_fn(move || {
             loop {
-                let bucket = self.buckets.get((home + step) & self.mask)?;
+                let bucket = self.buckets.get(self.behind(home, step))?;
                 while way < WAYS {
                     let at = way;
                     way += 1;
@@ -87,7 +133,7 @@ impl FlowTable {
                         return Some(slot);
                     }
                 }
-                if bucket.overflow == 0 || step >= self.mask {
+                if bucket.overflow == 0 || step + 1 >= self.buckets.len() {
                     return None;
                 }
                 step += 1;
@@ -99,14 +145,15 @@ impl FlowTable {
     /// Add a flow. False if every bucket is full.
     pub fn insert(&mut self, hash: u32, slot: u32) -> bool {
         let (home, tag) = self.home(hash);
-        for step in 0..=self.mask {
-            let index = (home + step) & self.mask;
+        for step in 0..self.buckets.len() {
+            let index = self.behind(home, step);
             let Some(bucket) = self.buckets.get_mut(index) else { return false };
             if let Some(at) = bucket.slots.iter().position(|&slot| slot == EMPTY) {
                 bucket.tags[at] = tag;
                 bucket.slots[at] = slot;
                 for passed in 0..step {
-                    self.buckets[(home + passed) & self.mask].overflow += 1;
+                    let passed = self.behind(home, passed);
+                    self.buckets[passed].overflow += 1;
                 }
                 self.len += 1;
                 return true;
@@ -118,12 +165,14 @@ impl FlowTable {
     /// Remove a flow. False if it is not there.
     pub fn remove(&mut self, hash: u32, slot: u32) -> bool {
         let (home, _) = self.home(hash);
-        for step in 0..=self.mask {
-            let Some(bucket) = self.buckets.get_mut((home + step) & self.mask) else { return false };
+        for step in 0..self.buckets.len() {
+            let index = self.behind(home, step);
+            let Some(bucket) = self.buckets.get_mut(index) else { return false };
             if let Some(at) = bucket.slots.iter().position(|&other| other == slot) {
                 bucket.slots[at] = EMPTY;
                 for passed in 0..step {
-                    self.buckets[(home + passed) & self.mask].overflow -= 1;
+                    let passed = self.behind(home, passed);
+                    self.buckets[passed].overflow -= 1;
                 }
                 self.len -= 1;
                 return true;
@@ -149,7 +198,7 @@ mod tests {
             removals in prop::collection::vec(any::<prop::sample::Index>(), 0..100),
         ) {
             // Shows against a list that flows are found whatever collides, and gone once removed, with no overflow left.
-            let mut table = FlowTable::new(200);
+            let mut table = FlowTable::new(200, 0);
             let mut flows: Vec<_> = hashes.into_iter().zip(0u32..).collect();
             for &(hash, slot) in &flows {
                 prop_assert!(table.insert(hash, slot));
@@ -172,9 +221,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_tell_what_they_stand_for() {
+        // Shows that each kind of place comes back from its number, and that none has the number of an empty way.
+        for place in [0, 1, 0xff_ffff] {
+            for place in [Place::Flow(place), Place::HalfOpen(place), Place::Rest(place)] {
+                assert_eq!(Place::of(place.number()), place);
+            }
+        }
+        assert_eq!(Place::of(Place::Rest(0x3fff_ffff).number()), Place::Rest(0x3fff_ffff));
+        assert_ne!(Place::Rest(0x3fff_ffff).number(), EMPTY);
+    }
+
+    #[test]
     fn a_full_table_refuses() {
         // Shows the bound: a table takes twice what it was made for, and no more.
-        let mut table = FlowTable::new(8);
+        let mut table = FlowTable::new(8, 0);
         assert!((0..16).all(|slot| table.insert(7, slot)));
         assert!(!table.insert(7, 16));
         assert_eq!(table.candidates(7).count(), 16);

@@ -40,10 +40,7 @@ struct Layer {
 
 /// Uses against the direction that stand for now, as (file in `stack/src`, module), with their reason. One that
 /// is no longer needed must go.
-const LAYER_EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("tcp/listen.rs", "ip", "the keyed hash is one for all of the lane"),
-    ("tcp/time_wait.rs", "ip", "the keyed hash is one for all of the lane"),
-];
+const LAYER_EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 /// Crates that may hold `unsafe`.
 const UNSAFE_HOMES: &[&str] = &["dpdk-sys/", "drivers/"];

@@ -6,21 +6,22 @@ use drivers::Frame;
 use super::Engine;
 use super::mesh::Message;
 use super::segments::Arrived;
+use crate::ip::route::NextHop;
 use crate::tcp::cookie;
 use crate::tcp::listen::HalfOpen;
 use crate::wire::DropReason;
 
 impl Engine {
     /// Answer a SYN, and forget it. `half` is what would be remembered of it.
-    pub(super) fn answer_by_cookie(&mut self, half: &HalfOpen) {
+    pub(super) fn answer_by_cookie(&mut self, half: &HalfOpen, way: Option<NextHop>) {
         // A peer whose answer is dropped asks again; what waits for the port must not wait longer for a flood's sake.
         if self.backlog() >= self.config.transmit_backlog_max {
             return self.counters.drop(DropReason::TcpBacklogFull);
         }
-        let now = self.flows.now;
-        let mss = half.syn.options.mss.unwrap_or(crate::tcp::input::mss_default(half.tuple.remote.is_ipv6()));
-        let ends = self.secret.flow_key(&half.tuple).hash;
-        let numbers = cookie::numbers(&self.secret, &half.tuple, half.irs, mss, now.instant);
+        let (now, tuple) = (self.flows.now, half.tuple);
+        let mss = half.offer.mss.unwrap_or(crate::tcp::input::mss_default(tuple.remote.is_ipv6()));
+        let ends = self.secret.flow_key(&tuple).hash;
+        let numbers = cookie::numbers(&self.secret, &tuple, half.irs, mss, now.instant);
         let Some(iss) = numbers.into_iter().find(|iss| !self.cookies.is_spent(ends, *iss)) else {
             // A peer that begins all its connections at one number waits until the cookie is another.
             return self.counters.drop(DropReason::TcpBacklogFull);
@@ -33,7 +34,7 @@ impl Engine {
             self.mesh.tell_all(|| Message::Cookies);
         }
         let segment = cookie::syn_ack(&half, &self.flows.config, &now);
-        self.send_syn_ack(&half, &segment);
+        self.send_syn_ack(&half, &segment, way);
     }
 
     /// Another lane sends cookies.
@@ -54,7 +55,7 @@ impl Engine {
             self.counters.cookies_refused += 1;
             return Some(frame);
         };
-        let ends = self.secret.flow_key(&half.tuple).hash;
+        let ends = self.secret.flow_key(&arrived.tuple).hash;
         if self.cookies.is_spent(ends, half.iss) {
             self.counters.cookies_refused += 1;
             return Some(frame);
@@ -64,8 +65,8 @@ impl Engine {
             self.counters.drop(DropReason::TcpBacklogFull);
             return None;
         }
-        let half = self.as_listener(listener, half);
-        if self.open(&half, arrived, frame) {
+        let half = self.as_listener(listener, half, self.mtu_of(&arrived.tuple));
+        if self.open(&half, None, arrived, frame) {
             self.counters.cookies_accepted += 1;
             self.cookies.spend(ends, half.iss, now.instant);
         }

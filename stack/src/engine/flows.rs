@@ -41,10 +41,10 @@ pub struct Flows {
     /// The ends of streams over IPv6, by slot; no longer than the last of them.
     ends: Vec<Ends>,
     kinds: Vec<Kind>,
-    /// What streams have beside their hot parts.
+    /// What streams have beside their hot parts: a slot that had one once keeps it for the next.
     cold: Vec<Parts>,
-    free_cold: Vec<u32>,
-    free: Vec<u32>,
+    /// The first free slot; each leads to the next by its tag.
+    free: u32,
     max: usize,
     used: usize,
     /// Parts for what is amiss.
@@ -130,8 +130,7 @@ impl Flows {
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
-            free_cold: Vec::new(),
-            free: Vec::new(),
+            free: NONE,
             max,
             used: 0,
             actives: Actives::default(),
@@ -162,8 +161,11 @@ impl Flows {
         if self.used >= self.max {
             return None;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
+        let slot = match self.hot.get_mut(self.free as usize) {
+            Some(hot) => {
+                let next = u32::try_from(hot.tag).unwrap_or(NONE);
+                core::mem::replace(&mut self.free, next)
+            }
             None => {
                 self.hot.push(blank_hot());
                 self.kinds.push(Kind::Free);
@@ -189,8 +191,8 @@ impl Flows {
             return;
         }
         self.used -= 1;
-        self.free.push(slot);
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        hot.tag = u64::from(core::mem::replace(&mut self.free, slot));
         hot.generation = hot.generation.wrapping_add(1);
         hot.state = State::Closed;
         // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
@@ -201,7 +203,6 @@ impl Flows {
             if let Some(Parts { cold: part, .. }) = self.cold.get_mut(cold as usize) {
                 self.actives.remove(part.active);
                 part.active = NONE;
-                self.free_cold.push(cold);
             }
         }
     }
@@ -280,10 +281,11 @@ impl Flows {
             urgent: Urgent::default(),
             beside: Beside { listener: birth.listener, ..Beside::NEW },
         };
-        let cold = match self.free_cold.pop() {
-            Some(index) => {
-                self.cold[index as usize] = parts;
-                index
+        let cold = self.hot.get(slot as usize).map_or(NONE, |hot| hot.cold);
+        let cold = match self.cold.get_mut(cold as usize) {
+            Some(spare) => {
+                *spare = parts;
+                cold
             }
             None => {
                 self.cold.push(parts);

@@ -5,23 +5,25 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::Engine;
 use super::flows::{Birth, Kind};
 use super::segments::Arrived;
 use super::udp_sockets::{equals_of, listening_for};
+use super::{Engine, forget_rest};
 use crate::config::{Congestion, SynCookies};
+use crate::flow::Place;
 use crate::ip::KeyedHash;
+use crate::ip::route::NextHop;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
 use crate::tcp::challenge::Limit;
 use crate::tcp::ecn;
 use crate::tcp::input;
-use crate::tcp::isn::Tuple;
-use crate::tcp::listen::{self, Half, HalfOpen, Listening};
+use crate::tcp::isn::{FlowKey, Tuple};
+use crate::tcp::listen::{self, Half, HalfOpen, Listening, Placed};
 use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::tally;
-use crate::tcp::time_wait::Waiting;
+use crate::tcp::time_wait::{Rest, Waiting};
 use crate::tcp::timers;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
@@ -37,6 +39,14 @@ pub struct ListenerState {
     half_open: u32,
     /// Established connections that the application has not been told of.
     unoffered: VecDeque<u32>,
+}
+
+/// What a segment without a flow belongs to.
+enum Stray {
+    /// A connection in TIME_WAIT: its number, and what is left.
+    Rest(u32, Rest),
+    /// A half-open one, at its place.
+    HalfOpen(u32, HalfOpen),
 }
 
 /// What is done with a SYN.
@@ -85,6 +95,13 @@ impl Listeners {
         self.states.get(slot as usize)?.as_ref()
     }
 
+    /// A half-open connection of a listener is one no longer.
+    pub fn uncount(&mut self, slot: u32) {
+        if let Some(state) = self.get_mut(slot) {
+            state.half_open = state.half_open.saturating_sub(1);
+        }
+    }
+
     /// Where the completions of a listener go.
     pub fn reports(&self, slot: u32) -> Option<(u8, Tag)> {
         self.get(slot).map(|state| (state.queue, state.tag))
@@ -118,7 +135,10 @@ impl Engine {
         let Some(state) = self.listeners.states.get_mut(slot as usize).and_then(Option::take) else { return };
         self.listeners.by_address.remove(&state.address);
         self.tell_of_listener(state.address, false);
-        self.half_opens.remove_listener(slot);
+        let table = &mut self.table;
+        self.half_opens.remove_listener(slot, |placed| {
+            table.remove(placed.hash, Place::HalfOpen(placed.place).number());
+        });
         for stream in state.unoffered {
             self.send_abort(stream);
             if let Some(connection) = self.flows.connection(stream) {
@@ -152,60 +172,90 @@ impl Engine {
     }
 
     /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
-    pub(super) fn on_stray(&mut self, arrived: &Arrived, frame: Frame) {
-        if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
-            match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
-                Waiting::Drop(reason) => {
-                    self.counters.drop(reason);
-                    self.time_waits.note_timestamp(&arrived.tuple, &arrived.segment);
+    pub(super) fn on_stray(&mut self, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+        match self.find_stray(&arrived.tuple, key) {
+            Some(Stray::Rest(number, rest)) => self.on_rest(number, &rest, arrived, key, frame),
+            Some(Stray::HalfOpen(place, half)) => self.on_half_open(place, &half, arrived, frame),
+            None => {
+                if let Some(lane) = self.elsewhere(&arrived.tuple) {
+                    return self.steer(lane, frame, usize::from(arrived.link));
                 }
-                Waiting::Acknowledge(reason) => {
-                    self.counters.drop(reason);
-                    self.answer_time_wait(arrived, false);
-                }
-                Waiting::Restart => {
-                    self.counters.consumed_frames += 1;
-                    self.answer_time_wait(arrived, true);
-                }
-                Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
-                    self.time_waits.remove(&arrived.tuple);
-                    self.on_listen(arrived, Some(beyond), frame);
-                }
-                // Nobody listens: it is a SYN in a synchronized state like any other.
-                Waiting::Reuse(_) => {
-                    self.counters.drop(DropReason::TcpNotAcceptable);
-                    self.answer_time_wait(arrived, false);
-                }
+                self.on_listen(arrived, key, None, frame);
             }
-            return;
         }
-        if let Some(half) = self.half_opens.get(&arrived.tuple).copied() {
-            self.on_half_open(&half, arrived, frame);
-            return;
-        }
-        if let Some(lane) = self.elsewhere(&arrived.tuple) {
-            return self.steer(lane, frame, usize::from(arrived.link));
-        }
-        self.on_listen(arrived, None, frame);
     }
 
-    /// Acknowledge, and if so wait the whole time again, as often as is good.
-    fn answer_time_wait(&mut self, arrived: &Arrived, restart: bool) {
-        let now = self.flows.now;
-        if !self.time_waits.challenge(&arrived.tuple, Limit::of(&self.flows.config), &now) {
-            return;
-        }
-        if let Some(rest) = self.time_waits.get(&arrived.tuple).copied() {
-            let segment = rest.acknowledgement(&arrived.tuple, &now);
-            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
-            if restart {
-                self.time_waits.insert(arrived.tuple, rest, &now);
+    /// What a tuple that is no flow's is known for.
+    fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Stray> {
+        self.table.candidates(key.hash).find_map(|number| match Place::of(number) {
+            Place::Flow(_) => None,
+            Place::HalfOpen(place) => {
+                self.half_opens.get(place, tuple).map(|half| Stray::HalfOpen(place, *half))
+            }
+            Place::Rest(number) => {
+                self.time_waits.get(number, key.word).map(|rest| Stray::Rest(number, rest))
+            }
+        })
+    }
+
+    fn on_rest(&mut self, number: u32, rest: &Rest, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+        match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
+            Waiting::Drop(reason) => {
+                self.counters.drop(reason);
+                self.time_waits.note_timestamp(number, &arrived.segment);
+            }
+            Waiting::Acknowledge(reason) => {
+                self.counters.drop(reason);
+                self.answer_time_wait(number, rest, arrived);
+            }
+            Waiting::Restart => {
+                self.counters.consumed_frames += 1;
+                if self.answer_time_wait(number, rest, arrived)
+                    && let Some(rest) = self.time_waits.get(number, key.word)
+                {
+                    self.forget_rest(number, key);
+                    self.wait_out(key, &rest);
+                }
+            }
+            Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
+                self.forget_rest(number, key);
+                self.on_listen(arrived, key, Some(beyond), frame);
+            }
+            // Nobody listens: it is a SYN in a synchronized state like any other.
+            Waiting::Reuse(_) => {
+                self.counters.drop(DropReason::TcpNotAcceptable);
+                self.answer_time_wait(number, rest, arrived);
             }
         }
+    }
+
+    /// Acknowledge, as often as is good; true if so.
+    fn answer_time_wait(&mut self, number: u32, rest: &Rest, arrived: &Arrived) -> bool {
+        let now = self.flows.now;
+        let answers = self.time_waits.challenge(number, Limit::of(&self.flows.config), &now);
+        if answers {
+            let segment = rest.acknowledgement(&arrived.tuple, &now);
+            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
+        }
+        answers
+    }
+
+    /// Begin TIME_WAIT with what is left of a connection.
+    pub(super) fn wait_out(&mut self, key: &FlowKey, rest: &Rest) {
+        let number = self.time_waits.insert(key.word, rest, &self.flows.now, forget_rest(&mut self.table));
+        // Room for it was made with the table's own bound.
+        if !self.table.insert(key.hash, Place::Rest(number).number()) {
+            self.time_waits.remove(number);
+        }
+    }
+
+    fn forget_rest(&mut self, number: u32, key: &FlowKey) {
+        self.time_waits.remove(number);
+        self.table.remove(key.hash, Place::Rest(number).number());
     }
 
     /// RFC 9293 sections 3.10.7.1 and 3.10.7.2: LISTEN, or CLOSED where nobody listens.
-    fn on_listen(&mut self, arrived: &Arrived, beyond: Option<SeqNum>, frame: Frame) {
+    fn on_listen(&mut self, arrived: &Arrived, key: &FlowKey, beyond: Option<SeqNum>, frame: Frame) {
         let Some(slot) = self.listeners.find(arrived.tuple.local) else {
             self.counters.drop(DropReason::TcpNoListener);
             self.send_reset(arrived);
@@ -218,11 +268,11 @@ impl Engine {
                 self.send_reset(arrived);
             }
             Listening::Reset => {}
-            Listening::Answer => self.answer_syn(slot, arrived, beyond),
+            Listening::Answer => self.answer_syn(slot, arrived, key, beyond),
         }
     }
 
-    fn answer_syn(&mut self, slot: u32, arrived: &Arrived, beyond: Option<SeqNum>) {
+    fn answer_syn(&mut self, slot: u32, arrived: &Arrived, key: &FlowKey, beyond: Option<SeqNum>) {
         let reception = self.reception(slot, beyond.is_some());
         if reception == Reception::Drop {
             return self.counters.drop(DropReason::TcpBacklogFull);
@@ -236,17 +286,22 @@ impl Engine {
             ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
-        let half = self.as_listener(slot, half);
+        let way = self.routes.next_hop_from(arrived.tuple.local.ip(), arrived.tuple.remote.ip());
+        let half = self.as_listener(slot, half, way.map_or(self.ports[0].mtu, |way| way.mtu));
         if reception == Reception::Cookie {
-            return self.answer_by_cookie(&half);
+            return self.answer_by_cookie(&half, way);
         }
         self.counters.consumed_frames += 1;
-        if self.half_opens.insert(half, &self.flows.config, &now)
-            && let Some(state) = self.listeners.get_mut(slot)
-        {
-            state.half_open += 1;
+        if let Some(place) = self.half_opens.insert(half, key.hash, &self.flows.config, &now) {
+            if self.table.insert(key.hash, Place::HalfOpen(place).number())
+                && let Some(state) = self.listeners.get_mut(slot)
+            {
+                state.half_open += 1;
+            } else {
+                self.half_opens.remove(place);
+            }
         }
-        self.send_syn_ack(&half, &half.syn_ack(&self.flows.config, &now));
+        self.send_syn_ack(&half, &half.syn_ack(&self.flows.config, &now), way);
     }
 
     /// How a listener receives a SYN; `known`: from a peer that it had a connection with, which is in TIME_WAIT.
@@ -277,19 +332,19 @@ impl Engine {
             .is_none_or(|state| state.unoffered.len() >= state.options.backlog as usize)
     }
 
-    /// A half-open connection with what its listener has to say to it.
-    pub(super) fn as_listener(&self, listener: u32, half: HalfOpen) -> HalfOpen {
+    /// A half-open connection with what its listener has to say to it, on a way with this MTU.
+    pub(super) fn as_listener(&self, listener: u32, half: HalfOpen, mtu: u16) -> HalfOpen {
         let stream = self.listeners.get(listener).map(|state| state.options.stream).unwrap_or_default();
         HalfOpen {
             listener,
-            adv_mss: self.mss_of(&half.tuple).min(mss_bound(&stream)),
+            adv_mss: self.mss_within(mtu, half.tuple.remote.is_ipv6()).min(mss_bound(&stream)),
             window: self.first_window(&stream),
             scale: window_scale(&stream, &self.flows.config),
             ..half
         }
     }
 
-    pub(super) fn send_syn_ack(&mut self, half: &HalfOpen, segment: &Segment) {
+    pub(super) fn send_syn_ack(&mut self, half: &HalfOpen, segment: &Segment, way: Option<NextHop>) {
         let congestion = self.congestion_of(half.listener);
         let field = if segment.flags.contains(Flags::ECE) {
             ecn::control_field(congestion)
@@ -298,11 +353,13 @@ impl Engine {
         };
         let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
         let field = field | class;
-        self.send_unpathed(&half.tuple, segment, field);
+        let hop = way.map(|way| self.hop_of(&way));
+        self.send_by_hop(hop, &half.tuple, segment, field);
     }
 
     fn send_syn_ack_again(&mut self, half: &HalfOpen) {
-        self.send_syn_ack(half, &half.syn_ack(&self.flows.config, &self.flows.now));
+        let way = self.routes.next_hop_from(half.tuple.local.ip(), half.tuple.remote.ip());
+        self.send_syn_ack(half, &half.syn_ack(&self.flows.config, &self.flows.now), way);
     }
 
     /// What a listener's connections begin with.
@@ -313,19 +370,19 @@ impl Engine {
 
     fn evict_half_open(&mut self) -> bool {
         let evicted = self.half_opens.evict();
-        if let Some(half) = &evicted {
-            self.uncount_half_open(half.listener);
+        if let Some(placed) = &evicted {
+            self.forget_half_open(placed);
         }
         evicted.is_some()
     }
 
-    pub(super) fn uncount_half_open(&mut self, listener: u32) {
-        if let Some(state) = self.listeners.get_mut(listener) {
-            state.half_open = state.half_open.saturating_sub(1);
-        }
+    /// A half-open connection has left its table: nothing else knows it any more.
+    fn forget_half_open(&mut self, placed: &Placed) {
+        self.table.remove(placed.hash, Place::HalfOpen(placed.place).number());
+        self.listeners.uncount(placed.half.listener);
     }
 
-    fn on_half_open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
+    fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
         let (config, now) = (self.flows.config, self.flows.now);
         match half.on_segment(&arrived.segment, u32::from(arrived.len), &config) {
             Half::Drop(reason) => self.counters.drop(reason),
@@ -335,36 +392,41 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                if self.half_opens.challenge(&half.tuple, Limit::of(&config), &now) {
+                if self.half_opens.challenge(place, Limit::of(&config), &now) {
                     let challenge = half.challenge(&config, &now);
-                    self.send_unpathed(&half.tuple, &challenge, ecn::codepoint::NOT_ECT);
+                    self.send_unpathed(&arrived.tuple, &challenge, ecn::codepoint::NOT_ECT);
                 }
             }
             Half::Again => {
                 self.counters.consumed_frames += 1;
                 let ecn = half.ecn && arrived.segment.flags.contains(Flags::ECE | Flags::CWR);
                 if half.ecn && !ecn {
-                    self.half_opens.withdraw_ecn(&half.tuple);
+                    self.half_opens.withdraw_ecn(place);
                 }
                 self.send_syn_ack_again(&HalfOpen { ecn, ..*half });
             }
             Half::Forget(reason) => {
                 self.counters.drop(reason);
-                self.half_opens.remove(&half.tuple);
-                self.uncount_half_open(half.listener);
+                self.half_opens.remove(place).into_iter().for_each(|placed| self.forget_half_open(&placed));
             }
             Half::Open => {
-                self.open(half, arrived, frame);
+                self.open(half, Some(place), arrived, frame);
             }
         }
     }
 
     /// A half-open connection is acknowledged: it becomes a flow in SYN_RECEIVED, and the flow gets the segment. True if
     /// there was room for one.
-    pub(super) fn open(&mut self, half: &HalfOpen, arrived: &Arrived, frame: Frame) -> bool {
+    pub(super) fn open(
+        &mut self,
+        half: &HalfOpen,
+        place: Option<u32>,
+        arrived: &Arrived,
+        frame: Frame,
+    ) -> bool {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return false };
         let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
-        let Some(path) = self.paths.take(&self.routes, &half.tuple) else {
+        let Some(path) = self.paths.take(&self.routes, &arrived.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return false;
         };
@@ -375,7 +437,7 @@ impl Engine {
             return false;
         };
         let birth = Birth {
-            tuple: half.tuple,
+            tuple: arrived.tuple,
             iss: half.iss,
             ts_offset: half.ts_offset,
             mss: half.adv_mss,
@@ -391,7 +453,7 @@ impl Engine {
             tally::begin(&mut connection, half.irs);
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
-            input::negotiate(&mut connection, &half.syn);
+            input::negotiate(&mut connection, &half.offer);
             if half.ecn {
                 ecn::agree(&mut connection);
             }
@@ -409,15 +471,15 @@ impl Engine {
             timers::arm_retransmit(&mut connection);
             queued
         });
-        if !begun || !self.table.insert(self.secret.flow_key(&half.tuple).hash, slot) {
+        if !begun || !self.table.insert(self.secret.flow_key(&arrived.tuple).hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
             return false;
         }
-        self.claim(&half.tuple, true);
-        if self.half_opens.remove(&half.tuple).is_some() {
-            self.uncount_half_open(half.listener);
+        self.claim(&arrived.tuple, true);
+        if let Some(placed) = place.and_then(|place| self.half_opens.remove(place)) {
+            self.forget_half_open(&placed);
         }
         self.on_segment(slot, arrived, frame);
         self.arm(slot);
@@ -485,11 +547,11 @@ impl Engine {
         let (config, now) = (self.flows.config, self.flows.now);
         for _ in 0..crate::timer::VISITS_MAX {
             match self.half_opens.next_due(&config, &now) {
-                Some((half, true)) => {
+                Some((placed, true)) => {
                     self.counters.retransmits += 1;
-                    self.send_syn_ack_again(&half);
+                    self.send_syn_ack_again(&placed.half);
                 }
-                Some((half, false)) => self.uncount_half_open(half.listener),
+                Some((placed, false)) => self.forget_half_open(&placed),
                 None => return,
             }
         }
@@ -507,9 +569,8 @@ impl Engine {
 
     /// A flow's tuple is free: no flow, no half-open connection, no listener's.
     pub(super) fn is_tuple_free(&self, tuple: &Tuple) -> bool {
-        self.find_flow(&self.secret.flow_key(tuple), tuple).is_none()
-            && self.half_opens.get(tuple).is_none()
-            && self.time_waits.get(tuple).is_none()
+        let key = self.secret.flow_key(tuple);
+        self.find_flow(&key, tuple).is_none() && self.find_stray(tuple, &key).is_none()
     }
 }
 

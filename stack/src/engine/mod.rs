@@ -71,7 +71,7 @@ use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US, Turns};
-use crate::flow::FlowTable;
+use crate::flow::{FlowTable, Place};
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
@@ -243,11 +243,14 @@ impl Engine {
             started: false,
             turn: 0,
             flows: Flows::new(lane, secret, config.sockets, config.cells_max, config.tcp, now),
-            table: FlowTable::new(config.sockets),
+            table: FlowTable::new(
+                config.sockets,
+                config.time_wait_max.saturating_add(2 * config.half_open_max),
+            ),
             wheel: Wheel::new(now),
-            half_opens: HalfOpens::new(config.half_open_max, &config.tcp, hash),
+            half_opens: HalfOpens::new(config.half_open_max, &config.tcp),
             cookies: Cookies::default(),
-            time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000, hash),
+            time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000),
             listeners: Listeners::new(hash),
             udp: UdpSockets::new(hash),
             app_timers: AppTimers::default(),
@@ -408,7 +411,7 @@ impl Engine {
         }
         self.flows.visits = due;
         self.advance_half_opens();
-        self.time_waits.advance(now.ticks, crate::timer::VISITS_MAX);
+        self.time_waits.advance(now.ticks, crate::timer::VISITS_MAX, forget_rest(&mut self.table));
         for interface in self.ports.interfaces() {
             self.ports[interface].neighbours.advance(now.instant, &mut self.neighbour_actions);
             self.act_on_neighbours(interface);
@@ -517,7 +520,7 @@ impl Engine {
 
     /// Forget everything that is no socket: connections in TIME_WAIT, half-open ones, waiting packets.
     pub fn clear(&mut self) {
-        self.time_waits.clear();
+        self.time_waits.clear(forget_rest(&mut self.table));
         self.fragments.clear(&mut self.fragment_output);
         self.fragment_output.complete.clear();
         self.fragment_output.dropped.clear();
@@ -559,7 +562,7 @@ impl Engine {
         };
         Report {
             lane: self.lane,
-            flows: self.table.len(),
+            flows: self.table.len() - self.half_opens.len() - self.time_waits.len(),
             half_open: self.half_opens.len(),
             time_wait: self.time_waits.len(),
             sockets: self.flows.sockets(),
@@ -614,6 +617,13 @@ impl Engine {
         }
         self.expire(slot);
         self.arm(slot);
+    }
+}
+
+/// What the table of TIME_WAIT ends, the flow table forgets.
+fn forget_rest(table: &mut FlowTable) -> impl FnMut(u64, u32) {
+    |word, rest| {
+        table.remove((word >> 32) as u32, Place::Rest(rest).number());
     }
 }
 

@@ -6,6 +6,7 @@ use super::flows::Kind;
 use super::mesh::Message;
 use super::{Engine, LocalAddress, Route};
 use crate::config::{Address, Gateway};
+use crate::flow::Place;
 use crate::ip::neighbour::Action;
 use crate::ip::route::RouteError;
 use crate::socket::{Event, LaneId, NetworkChange, OpError, Reason, Tag};
@@ -125,10 +126,12 @@ impl Engine {
                 self.bring_down(slot, Reason::AddressGone);
             }
         }
-        for listener in self.half_opens.remove_local(ip) {
-            self.uncount_half_open(listener);
-        }
-        self.time_waits.remove_local(ip);
+        // What is in TIME_WAIT there waits on, should the address come back.
+        let (table, listeners) = (&mut self.table, &mut self.listeners);
+        self.half_opens.remove_local(ip, |placed| {
+            table.remove(placed.hash, Place::HalfOpen(placed.place).number());
+            listeners.uncount(placed.half.listener);
+        });
         self.routes.remove_address(ip);
     }
 

@@ -167,7 +167,7 @@ impl Engine {
                     self.on_segment(slot, &arrived, frame);
                     self.arm(slot);
                 }
-                None => self.on_stray(&arrived, frame),
+                None => self.on_stray(&arrived, &key, frame),
             },
             Ok(_) => self.counters.drop(DropReason::Ipv4Protocol),
             Err(reason) => self.counters.drop(reason),

@@ -135,15 +135,20 @@ impl Engine {
         let (turn, now) = (self.turn, self.flows.now.instant);
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
             let way = self.routes.next_hop_from(source, destination)?;
-            let (interface, next_hop) = (way.interface, way.gateway_or_dst);
-            let station = self.ports[interface].neighbours.resolve(next_hop, now).into();
-            return Some(Hop { interface, next_hop, station });
+            return Some(self.hop_of(&way));
         };
         if path.turn != turn || path.station == Station::NONE {
             path.station = self.ports[path.interface].neighbours.resolve(path.next_hop, now).into();
             path.turn = turn;
         }
         Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
+    }
+
+    /// The next hop of a way.
+    pub(super) fn hop_of(&mut self, way: &route::NextHop) -> Hop {
+        let (interface, next_hop) = (way.interface, way.gateway_or_dst);
+        let station = self.ports[interface].neighbours.resolve(next_hop, self.flows.now.instant).into();
+        Hop { interface, next_hop, station }
     }
 
     /// TCP made progress over this path, so the next hop is there: no need to ask it, for a while.

@@ -138,7 +138,7 @@ impl Engine {
                     }
                     self.arm(slot);
                 }
-                None if judged => self.on_stray(&arrived, frame),
+                None if judged => self.on_stray(&arrived, &key, frame),
                 None => {
                     let parsed = self.parse(&mut frame);
                     self.process(frame, parsed);

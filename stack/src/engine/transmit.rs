@@ -258,8 +258,14 @@ impl Engine {
 
     /// Send a segment without payload, with this ECN field.
     pub(super) fn send_segment(&mut self, path: u16, tuple: &Tuple, segment: &Segment, field: u8) {
+        let hop = self.hop(path, tuple.local.ip(), tuple.remote.ip());
+        self.send_by_hop(hop, tuple, segment, field);
+    }
+
+    /// The same by a hop, if there is a way at all.
+    pub(super) fn send_by_hop(&mut self, hop: Option<Hop>, tuple: &Tuple, segment: &Segment, field: u8) {
         self.counters.segments_sent += 1;
-        let Some(hop) = self.hop(path, tuple.local.ip(), tuple.remote.ip()) else {
+        let Some(hop) = hop else {
             return self.counters.fail(DropReason::NoRoute);
         };
         match self.ports[hop.interface].composer.header() {
@@ -427,10 +433,13 @@ impl Engine {
     //# The MSS value to be sent in an MSS Option should be equal to the
     //# effective MTU minus the fixed IP and TCP headers.
     pub(super) fn mss_of(&self, tuple: &Tuple) -> u16 {
-        let headers = if tuple.remote.is_ipv6() { 60 } else { 40 };
-        self.mtu_of(tuple)
-            .saturating_sub(headers)
-            .clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        self.mss_within(self.mtu_of(tuple), tuple.remote.is_ipv6())
+    }
+
+    /// The same where packets have at most `mtu` bytes.
+    pub(super) fn mss_within(&self, mtu: u16, ipv6: bool) -> u16 {
+        let headers = if ipv6 { 60 } else { 40 };
+        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
     }
 
     /// The largest IP packet of a connection. Units: bytes.

@@ -29,6 +29,9 @@ impl Limit {
 pub struct Challenges(u8);
 
 impl Challenges {
+    /// None was answered yet.
+    pub const NONE: Challenges = Challenges(0);
+
     /// Answer one more? As often as the limit says, and up to seven times more: by default five to twelve times a second. How
     /// many it is this time follows from `known`, which only the two ends know: a count that an attacker could reckon with
     /// would tell him how many of his guesses were answered.

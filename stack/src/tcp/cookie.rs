@@ -116,15 +116,15 @@ fn mss_of(secret: &Secret, tuple: &Tuple, irs: SeqNum, iss: SeqNum, now: Instant
 /// The SYN-ACK that carries a cookie; `half` is what nobody will remember, with the cookie for its number.
 pub fn syn_ack(half: &HalfOpen, config: &TcpConfig, now: &Now) -> Segment {
     let mut half = *half;
-    if half.syn.options.timestamps.is_none() || !config.timestamps {
+    if half.offer.timestamp.is_none() || !config.timestamps {
         // Nothing would tell us later what was agreed.
         half.ecn = false;
-        half.syn.options.window_scale = None;
-        half.syn.options.sack_permitted = false;
+        half.offer.window_scale = None;
+        half.offer.sack_permitted = false;
     }
     let mut segment = half.syn_ack(config, now);
     if let Some((value, _)) = &mut segment.options.timestamps {
-        let offered = segment.options.window_scale.and(half.syn.options.window_scale);
+        let offered = segment.options.window_scale.and(half.offer.window_scale);
         let mut bits = offered.map_or(NO_SCALE, |scale| u32::from(scale.min(14)));
         bits |= if segment.options.sack_permitted { SACK_BIT } else { 0 };
         bits |= if half.ecn { ECN_BIT } else { 0 };
@@ -162,8 +162,8 @@ pub fn half_open(
     half.unmeasured = true;
     if let Some((_, echo)) = stamps {
         let (bits, scale) = (echo & OPTION_BITS, echo & NO_SCALE);
-        half.syn.options.window_scale = u8::try_from(scale).ok().filter(|_| scale != NO_SCALE);
-        half.syn.options.sack_permitted = bits & SACK_BIT != 0;
+        half.offer.window_scale = u8::try_from(scale).ok().filter(|_| scale != NO_SCALE);
+        half.offer.sack_permitted = bits & SACK_BIT != 0;
         half.ecn = bits & ECN_BIT != 0;
         let elapsed_ms = now.millis.wrapping_add(ts_offset).wrapping_sub(echo);
         if u64::from(elapsed_ms) * 1_000_000 < 2 * EPOCH_NS {

@@ -5,6 +5,7 @@
 use super::acknowledge::{acknowledge, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
+use super::listen::Offer;
 use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag};
@@ -105,7 +106,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
     tally::begin(connection, segment.seq);
     connection.hot.rcv_adv = connection.hot.rcv_nxt;
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
-    negotiate(connection, segment);
+    negotiate(connection, &Offer::of(segment));
     ecn::negotiate(connection, segment);
     connection.cold.snd_wl1 = segment.seq;
     connection.hot.snd_wnd = u32::from(segment.window);
@@ -134,8 +135,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
 }
 
 /// What the SYNs' options settle.
-pub fn negotiate(connection: &mut Connection, segment: &Segment) {
-    let offered = &segment.options;
+pub fn negotiate(connection: &mut Connection, offered: &Offer) {
     let config = connection.config;
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
     //# If an MSS Option is not received at connection setup, TCP
@@ -154,7 +154,7 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
         _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
     }
     connection.clear(flag::TIMESTAMPS | flag::SACK);
-    if let (Some((value, _)), true) = (offered.timestamps, config.timestamps) {
+    if let (Some(value), true) = (offered.timestamp, config.timestamps) {
         connection.set(flag::TIMESTAMPS);
         connection.hot.ts_recent = value;
         connection.cold.ts_recent_at = connection.now.millis;

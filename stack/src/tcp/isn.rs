@@ -1,7 +1,7 @@
 //! Numbers that strangers must not guess: initial sequence numbers, timestamp offsets, source ports, table hashes.
 
 use core::hash::{Hash, Hasher};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher24;
 
@@ -61,7 +61,6 @@ enum Purpose {
     Sequence = 1,
     Timestamp = 2,
     Port = 3,
-    Flow = 4,
     Addresses = 5,
     Label = 6,
     Cookie = 7,
@@ -79,6 +78,8 @@ pub struct FlowKey {
     pub ports: u32,
     /// The table's hash of both.
     pub hash: u32,
+    /// What a connection is as good as known by: see [`Secret::flow_word`].
+    pub word: u64,
 }
 
 /// The first bits of a word of addresses that are of IPv6: no peer's IPv4 address begins so.
@@ -194,14 +195,8 @@ impl Secret {
     pub fn flow_key(&self, tuple: &Tuple) -> FlowKey {
         let addresses = self.addresses(tuple);
         let ports = u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port());
-        FlowKey { addresses, ports, hash: self.flow_hash(addresses, ports) }
-    }
-
-    /// The same of a connection over IPv4, its ports as the table has them.
-    #[inline]
-    pub fn flow_key_ipv4(&self, remote: Ipv4Addr, local: Ipv4Addr, ports: u32) -> FlowKey {
-        let addresses = u64::from(remote.to_bits()) << 32 | u64::from(local.to_bits());
-        FlowKey { addresses, ports, hash: self.flow_hash(addresses, ports) }
+        let word = self.flow_word(addresses, ports);
+        FlowKey { addresses, ports, hash: (word >> 32) as u32, word }
     }
 
     /// The flow label of a connection over IPv6.
@@ -216,6 +211,12 @@ impl Secret {
     /// The hash that the flow table is searched by. Keyed, and cheaper than SipHash: it never leaves the process.
     #[inline]
     pub fn flow_hash(&self, addresses: u64, ports: u32) -> u32 {
+        (self.flow_word(addresses, ports) >> 32) as u32
+    }
+
+    /// A word that a connection is as good as known by; its first half is the hash.
+    #[inline]
+    pub fn flow_word(&self, addresses: u64, ports: u32) -> u64 {
         let [.., c, d] = self.0;
         let folded = |a: u64, b: u64| {
             let product = u128::from(a) * u128::from(b);
@@ -224,12 +225,7 @@ impl Secret {
             low ^ high
         };
         let mixed = folded(addresses ^ c, (u64::from(ports) | 1 << 63) ^ d);
-        (folded(mixed ^ d, c | 1) >> 32) as u32
-    }
-
-    /// A tuple as one word, for tables of what is not yet or no longer a connection.
-    pub fn tuple_hash(&self, tuple: &Tuple) -> u64 {
-        self.sip(Purpose::Flow, Some(tuple.local.port()), tuple)
+        folded(mixed ^ d, c | 1)
     }
 }
 

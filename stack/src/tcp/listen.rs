@@ -2,17 +2,35 @@
 //! A half-open connection that is acknowledged becomes a flow, and `input` takes over.
 
 use core::net::IpAddr;
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
 
 use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
+use super::send::NONE;
 use super::ticks::{Now, Ticks};
 use crate::config::TcpConfig;
-use crate::ip::KeyedHash;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
+
+/// What the options of a SYN said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The peer's clock, where it takes timestamps.
+    pub timestamp: Option<u32>,
+    /// The largest segment it takes.
+    pub mss: Option<u16>,
+    /// The shift of its windows.
+    pub window_scale: Option<u8>,
+    /// It understands SACK.
+    pub sack_permitted: bool,
+}
+
+impl Offer {
+    /// What a segment with SYN offers.
+    pub fn of(segment: &Segment) -> Offer {
+        let Options { mss, window_scale, sack_permitted, timestamps, .. } = segment.options;
+        Offer { timestamp: timestamps.map(|(value, _)| value), mss, window_scale, sack_permitted }
+    }
+}
 
 /// A SYN that was answered, and what its options said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,10 +43,14 @@ pub struct HalfOpen {
     pub iss: SeqNum,
     /// The peer's.
     pub irs: SeqNum,
-    /// The peer's SYN, for its options and window.
-    pub syn: Segment,
     /// What is added to our clock to make timestamps.
     pub ts_offset: u32,
+    /// When the SYN-ACK was first sent. Units: microseconds.
+    pub sent_us: u32,
+    /// When the SYN-ACK goes again; the table's to set.
+    pub due: Ticks,
+    /// What the peer's SYN said.
+    pub offer: Offer,
     /// MSS we announce.
     pub adv_mss: u16,
     /// The window we announced.
@@ -41,13 +63,11 @@ pub struct HalfOpen {
     pub retries: u8,
     /// Challenges answered in the current second.
     pub challenges: Challenges,
-    /// When the SYN-ACK was first sent. Units: microseconds.
-    pub sent_us: u32,
-    /// That is not known: its acknowledgement tells of no round trip.
+    /// When it was first sent is not known: its acknowledgement tells of no round trip.
     pub unmeasured: bool,
-    /// When the SYN-ACK goes again; the table's to set.
-    pub due: Ticks,
 }
+
+const _: () = assert!(size_of::<HalfOpen>() <= 116);
 
 /// What a listener does about a segment that belongs to no connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,14 +121,9 @@ pub enum Half {
 impl HalfOpen {
     /// The SYN-ACK.
     pub fn syn_ack(&self, config: &TcpConfig, now: &Now) -> Segment {
-        let offered = &self.syn.options;
-        let mut segment = Segment::new(
-            self.tuple.local.port(),
-            self.tuple.remote.port(),
-            self.iss,
-            self.irs + 1,
-            Flags::SYN | Flags::ACK,
-        );
+        let (ours, theirs) = (self.tuple.local.port(), self.tuple.remote.port());
+        let offered = &self.offer;
+        let mut segment = Segment::new(ours, theirs, self.iss, self.irs + 1, Flags::SYN | Flags::ACK);
         segment.window = self.window;
         if self.ecn {
             //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.1
@@ -116,12 +131,12 @@ impl HalfOpen {
             //# but not the CWR flag.
             segment.flags |= Flags::ECE;
         }
-        let stamps = offered.timestamps.filter(|_| config.timestamps);
+        let stamp = offered.timestamp.filter(|_| config.timestamps);
         segment.options = Options {
             mss: Some(self.adv_mss),
             window_scale: offered.window_scale.filter(|_| config.window_scaling).map(|_| self.scale),
             sack_permitted: offered.sack_permitted && config.sack,
-            timestamps: stamps.map(|(value, _)| (now.millis.wrapping_add(self.ts_offset), value)),
+            timestamps: stamp.map(|value| (now.millis.wrapping_add(self.ts_offset), value)),
             ..Options::NONE
         };
         segment
@@ -150,7 +165,7 @@ impl HalfOpen {
         {
             return Half::Again;
         }
-        if let Some((before, _)) = self.syn.options.timestamps.filter(|_| config.timestamps)
+        if let Some(before) = self.offer.timestamp.filter(|_| config.timestamps)
             && !segment.flags.contains(Flags::RST)
         {
             match segment.options.timestamps {
@@ -204,148 +219,249 @@ impl HalfOpen {
 }
 
 /// Every half-open connection of a lane, whichever its listener.
+///
+/// Who is looked for is found by the lane's flow table, which has the places that [`HalfOpens::insert`] gives.
 #[derive(Debug)]
 pub struct HalfOpens {
-    entries: HashMap<Tuple, HalfOpen, KeyedHash>,
+    entries: Vec<Entry>,
+    /// The first place that is free, of those that were used; each leads to the next.
+    free: u32,
     /// Who is due when: one queue for each number of retries, so that each is sorted by itself.
-    queues: Vec<VecDeque<(Ticks, Tuple)>>,
+    queues: Vec<Queue>,
+    len: usize,
     max: usize,
 }
 
-/// The oldest of a queue that may be stale before it is tidied.
-const STALE_FACTOR: usize = 4;
+/// A place: the connection, the hash by which the flow table finds it, and its neighbours in its queue.
+#[derive(Debug)]
+struct Entry {
+    half: Option<HalfOpen>,
+    hash: u32,
+    before: u32,
+    after: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 128);
+
+/// The ends of a queue: the next one due, and the last.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: Queue = Queue { first: NONE, last: NONE };
+
+/// A half-open connection that has left the table, or is asked again: its place and its hash besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// It, as it is or was.
+    pub half: HalfOpen,
+    /// Its place.
+    pub place: u32,
+    /// By what the flow table finds it.
+    pub hash: u32,
+}
 
 impl HalfOpens {
-    /// A table of at most `max`.
-    pub fn new(max: usize, config: &TcpConfig, hash: KeyedHash) -> HalfOpens {
-        let queues = (0..=config.syn_ack_retries).map(|_| VecDeque::new()).collect();
-        HalfOpens { entries: HashMap::with_capacity_and_hasher(max.min(4096), hash), queues, max }
+    /// A table of at most `max`, and as many again of peers that are no fiction.
+    pub fn new(max: usize, config: &TcpConfig) -> HalfOpens {
+        let queues = vec![EMPTY; usize::from(config.syn_ack_retries) + 1];
+        let entries = Vec::with_capacity(max.min(4096));
+        HalfOpens { entries, free: NONE, queues, len: 0, max: max.min(NONE as usize / 8) }
     }
 
     /// Be ready for as many retries as are asked for now; those under way keep what they had.
     pub fn resize(&mut self, config: &TcpConfig) {
         let queues = usize::from(config.syn_ack_retries) + 1;
         if self.queues.len() < queues {
-            self.queues.resize_with(queues, VecDeque::new);
+            self.queues.resize(queues, EMPTY);
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// There is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
     /// No further one fits.
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= self.max
+        self.len >= self.max
     }
 
     /// One more fits of a peer that is no fiction: for these there is as much room again.
     pub fn has_reserve(&self) -> bool {
-        self.entries.len() < 2 * self.max
+        self.len < 2 * self.max
     }
 
-    /// The one of a tuple.
-    pub fn get(&self, tuple: &Tuple) -> Option<&HalfOpen> {
-        self.entries.get(tuple)
+    /// The one of a place, if it has these ends.
+    pub fn get(&self, place: u32, tuple: &Tuple) -> Option<&HalfOpen> {
+        self.entries.get(place as usize)?.half.as_ref().filter(|half| half.tuple == *tuple)
     }
 
-    /// Remember one whose SYN-ACK is sent now, if the table is not [full](Self::is_full) as the caller sees it. False if it is
-    /// so with its reserve.
-    pub fn insert(&mut self, entry: HalfOpen, config: &TcpConfig, now: &Now) -> bool {
+    fn entry_mut(&mut self, place: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(place as usize)
+    }
+
+    fn half_mut(&mut self, place: u32) -> Option<&mut HalfOpen> {
+        self.entry_mut(place)?.half.as_mut()
+    }
+
+    /// Remember one whose SYN-ACK is sent now, if the table is not [full](Self::is_full) as the caller sees it. Returns its
+    /// place; `None` if it is so with its reserve.
+    pub fn insert(&mut self, half: HalfOpen, hash: u32, config: &TcpConfig, now: &Now) -> Option<u32> {
         if !self.has_reserve() {
-            return false;
+            return None;
         }
-        self.schedule(entry, config, now);
-        true
+        let entry = Entry { half: Some(half), hash, before: NONE, after: NONE };
+        let place = match self.entries.get_mut(self.free as usize) {
+            Some(spare) => {
+                let place = self.free;
+                self.free = spare.after;
+                *spare = entry;
+                place
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).ok()?
+            }
+        };
+        self.len += 1;
+        self.schedule(place, config, now);
+        Some(place)
     }
 
-    fn schedule(&mut self, mut entry: HalfOpen, config: &TcpConfig, now: &Now) {
-        let wait = u64::from(config.rto_initial_us) << entry.retries.min(10);
-        entry.due = now.after(wait);
-        let entries = &self.entries;
-        if let Some(queue) = self.queues.get_mut(usize::from(entry.retries)) {
-            if queue.len() >= STALE_FACTOR * self.max {
-                queue.retain(|(due, tuple)| entries.get(tuple).is_some_and(|entry| entry.due == *due));
-            }
-            queue.push_back((entry.due, entry.tuple));
+    /// Put one behind those that were asked as often.
+    fn schedule(&mut self, place: u32, config: &TcpConfig, now: &Now) {
+        let Some(half) = self.half_mut(place) else { return };
+        half.due = now.after(u64::from(config.rto_initial_us) << half.retries.min(10));
+        let retries = usize::from(half.retries);
+        let Some(queue) = self.queues.get_mut(retries) else { return };
+        let last = core::mem::replace(&mut queue.last, place);
+        if queue.first == NONE {
+            queue.first = place;
         }
-        self.entries.insert(entry.tuple, entry);
+        if let Some(entry) = self.entry_mut(place) {
+            (entry.before, entry.after) = (last, NONE);
+        }
+        if let Some(entry) = self.entry_mut(last) {
+            entry.after = place;
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Some(Entry { half: Some(half), before, after, .. }) = self.entries.get(place as usize) else {
+            return;
+        };
+        let (retries, before, after) = (usize::from(half.retries), *before, *after);
+        if let Some(queue) = self.queues.get_mut(retries) {
+            if queue.first == place {
+                queue.first = after;
+            }
+            if queue.last == place {
+                queue.last = before;
+            }
+        }
+        if let Some(entry) = self.entry_mut(before) {
+            entry.after = after;
+        }
+        if let Some(entry) = self.entry_mut(after) {
+            entry.before = before;
+        }
     }
 
     /// The peer has sent a SYN that does not ask for ECN: it is not granted any more.
-    pub fn withdraw_ecn(&mut self, tuple: &Tuple) {
-        if let Some(entry) = self.entries.get_mut(tuple) {
-            entry.ecn = false;
+    pub fn withdraw_ecn(&mut self, place: u32) {
+        if let Some(half) = self.half_mut(place) {
+            half.ecn = false;
         }
     }
 
     /// Answer one more challenge?
-    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
-        self.entries
-            .get_mut(tuple)
-            .is_some_and(|entry| entry.challenges.take(limit, entry.iss.0 ^ entry.ts_offset, now.millis))
+    pub fn challenge(&mut self, place: u32, limit: Limit, now: &Now) -> bool {
+        self.half_mut(place)
+            .is_some_and(|half| half.challenges.take(limit, half.iss.0 ^ half.ts_offset, now.millis))
     }
 
-    /// Forget one.
-    pub fn remove(&mut self, tuple: &Tuple) -> Option<HalfOpen> {
-        self.entries.remove(tuple)
+    /// Forget one. The caller forgets its place.
+    pub fn remove(&mut self, place: u32) -> Option<Placed> {
+        self.unlink(place);
+        let free = self.free;
+        let entry = self.entry_mut(place)?;
+        let half = entry.half.take()?;
+        entry.after = free;
+        let hash = entry.hash;
+        self.free = place;
+        self.len -= 1;
+        Some(Placed { half, place, hash })
     }
 
     /// Make room: forget the oldest that has been asked more than once, for it is the likeliest to be abandoned.
-    pub fn evict(&mut self) -> Option<HalfOpen> {
-        for queue in self.queues.iter_mut().skip(1).rev() {
-            while let Some((due, tuple)) = queue.pop_front() {
-                if self.entries.get(&tuple).is_some_and(|entry| entry.due == due) {
-                    return self.entries.remove(&tuple);
-                }
-            }
+    pub fn evict(&mut self) -> Option<Placed> {
+        let oldest =
+            self.queues.iter().skip(1).rev().map(|queue| queue.first).find(|first| *first != NONE)?;
+        self.remove(oldest)
+    }
+
+    /// Forget those of whom this is true, one at a time: begin at zero and go on behind each. Cost: walks the places.
+    fn remove_next(&mut self, from: u32, is_one: impl Fn(&HalfOpen) -> bool) -> Option<Placed> {
+        let ahead = self.entries.get(from as usize..)?;
+        let at = ahead.iter().position(|entry| entry.half.as_ref().is_some_and(&is_one))?;
+        self.remove(from + u32::try_from(at).ok()?)
+    }
+
+    /// Forget those of a listener that has closed. Cost: walks all places.
+    pub fn remove_listener(&mut self, listener: u32, mut forget: impl FnMut(Placed)) {
+        let mut from = 0;
+        while let Some(placed) = self.remove_next(from, |half| half.listener == listener) {
+            from = placed.place + 1;
+            forget(placed);
         }
-        None
     }
 
-    /// Forget those of a listener that has closed. Cost: walks the queues, in their order.
-    pub fn remove_listener(&mut self, listener: u32) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| entry.listener != listener);
-        before - self.entries.len()
-    }
-
-    /// Forget all of an address of ours. Returns the listener of each.
-    pub fn remove_local(&mut self, ip: IpAddr) -> Vec<u32> {
-        self.entries.extract_if(|tuple, _| tuple.local.ip() == ip).map(|(_, entry)| entry.listener).collect()
+    /// Forget all of an address of ours. Cost: walks all places.
+    pub fn remove_local(&mut self, ip: IpAddr, mut forget: impl FnMut(Placed)) {
+        let mut from = 0;
+        while let Some(placed) = self.remove_next(from, |half| half.tuple.local.ip() == ip) {
+            from = placed.place + 1;
+            forget(placed);
+        }
     }
 
     /// When `next_due` has something.
     pub fn next_deadline(&self, now: Ticks) -> Ticks {
-        let fronts = self.queues.iter().filter_map(|queue| queue.front());
-        fronts.fold(Ticks::OFF, |earliest, (due, _)| earliest.earlier(*due, now))
+        self.queues
+            .iter()
+            .filter_map(|queue| self.entries.get(queue.first as usize)?.half.as_ref())
+            .fold(Ticks::OFF, |earliest, half| earliest.earlier(half.due, now))
     }
 
     /// The next one whose time has come: to be asked again, or (`false`) forgotten already.
-    pub fn next_due(&mut self, config: &TcpConfig, now: &Now) -> Option<(HalfOpen, bool)> {
+    pub fn next_due(&mut self, config: &TcpConfig, now: &Now) -> Option<(Placed, bool)> {
         for index in 0..self.queues.len() {
-            while let Some(queue) = self.queues.get_mut(index)
-                && let Some((due, tuple)) = queue.front().copied()
-                && due.is_due(now.ticks)
-            {
-                queue.pop_front();
-                let Some(entry) = self.entries.get(&tuple).filter(|entry| entry.due == due).copied() else {
-                    continue;
-                };
-                if entry.retries >= config.syn_ack_retries {
-                    self.entries.remove(&tuple);
-                    return Some((entry, false));
-                }
-                let entry = HalfOpen { retries: entry.retries + 1, ..entry };
-                self.schedule(entry, config, now);
-                return Some((entry, true));
+            let place = self.queues.get(index)?.first;
+            let Some(Entry { half: Some(half), hash, .. }) = self.entries.get(place as usize) else {
+                continue;
+            };
+            let (half, hash) = (*half, *hash);
+            if !half.due.is_due(now.ticks) {
+                continue;
             }
+            if half.retries >= config.syn_ack_retries {
+                return self.remove(place).map(|placed| (placed, false));
+            }
+            self.unlink(place);
+            if let Some(half) = self.half_mut(place) {
+                half.retries += 1;
+            }
+            self.schedule(place, config, now);
+            let half = HalfOpen { retries: half.retries + 1, ..half };
+            return Some((Placed { half, place, hash }, true));
         }
         None
     }
@@ -365,7 +481,7 @@ pub fn half_open(
         listener,
         iss,
         irs: syn.seq,
-        syn: *syn,
+        offer: Offer::of(syn),
         ts_offset,
         adv_mss: 0,
         window: 0,
@@ -398,7 +514,7 @@ mod tests {
 
     fn table(max: usize) -> (HalfOpens, TcpConfig) {
         let config = TcpConfig::default();
-        (HalfOpens::new(max, &config, KeyedHash::new([1, 2])), config)
+        (HalfOpens::new(max, &config), config)
     }
 
     #[test]
@@ -443,7 +559,7 @@ mod tests {
         // would drop it and then wait for nothing.
         let (_, config) = table(1);
         let mut half = entry(1, &Now::new(Instant(0)));
-        half.syn.options.timestamps = Some((100, 0));
+        half.offer.timestamp = Some(100);
         let mut ack = Segment::new(1, 80, SeqNum(501), SeqNum(9001), Flags::ACK);
         assert_eq!(half.on_segment(&ack, 0, &config), Half::Drop(DropReason::TcpOldTimestamp));
         ack.options.timestamps = Some((100, 0));
@@ -459,7 +575,7 @@ mod tests {
         let now = Now::new(Instant(0));
         let mut half = HalfOpen { window: 65_535, scale: 8, ..entry(1, &now) };
         assert_eq!(half.challenge(&config, &now).window, 65_535);
-        half.syn.options.window_scale = Some(3);
+        half.offer.window_scale = Some(3);
         assert_eq!((half.syn_ack(&config, &now).window, half.challenge(&config, &now).window), (65_535, 255));
     }
 
@@ -467,7 +583,7 @@ mod tests {
     fn abandoned_handshakes_are_forgotten() {
         // Shows the SYN-ACK's times (1, 3, 7, 15, 31 s), the end at 63 s, and that the count comes back.
         let (mut table, config) = table(4);
-        table.insert(entry(1, &Now::new(Instant(0))), &config, &Now::new(Instant(0)));
+        table.insert(entry(1, &Now::new(Instant(0))), 0, &config, &Now::new(Instant(0)));
         let mut times = Vec::new();
         for ms in 0..70_000u64 {
             let now = Now::new(Instant(ms * 1_000_000));
@@ -486,15 +602,58 @@ mod tests {
         // ends.
         let (mut table, config) = table(2);
         let now = Now::new(Instant(0));
-        let mut insert = |port| table.insert(entry(port, &now), &config, &now) as u8;
-        assert_eq!([1, 2, 3, 4, 5].map(&mut insert), [1, 1, 1, 1, 0]);
-        table.remove(&entry(3, &now).tuple);
-        table.remove(&entry(4, &now).tuple);
+        let mut insert = |port| table.insert(entry(port, &now), u32::from(port), &config, &now);
+        assert_eq!([1, 2, 3, 4, 5].map(&mut insert), [Some(0), Some(1), Some(2), Some(3), None]);
+        assert_eq!(
+            table.remove(2).unwrap().half,
+            HalfOpen { due: Ticks::after(now.instant, 1_000_000), ..entry(3, &now) }
+        );
+        assert_eq!(table.remove(3).unwrap().hash, 4);
+        assert_eq!((table.remove(3), table.get(3, &entry(4, &now).tuple)), (None, None));
         assert!(table.is_full());
         assert_eq!(table.evict(), None);
         let later = Now::new(Instant(1_001_000_000));
         assert!(table.next_due(&config, &later).is_some());
-        assert_eq!(table.evict().unwrap().tuple.remote.port(), 1);
-        assert_eq!(table.len(), 1);
+        assert_eq!(table.evict().unwrap().half.tuple, entry(1, &now).tuple);
+        assert_eq!((table.len(), table.get(1, &entry(2, &now).tuple).is_some()), (1, true));
+    }
+
+    #[test]
+    fn places_are_used_again_and_queues_keep_their_order() {
+        // Shows, over many handshakes of three listeners that end in every way, that each is asked again in its order, that
+        // what goes with a listener or an address goes whole, and that no more places are made than were ever needed.
+        let (mut table, config) = table(64);
+        let (mut due, mut live) = (Vec::new(), 0);
+        for n in 0..2_000u16 {
+            let now = Now::new(Instant(u64::from(n) * 50_000_000));
+            let half = HalfOpen { listener: u32::from(n % 3), ..entry(n, &now) };
+            live += usize::from(table.insert(half, n.into(), &config, &now).is_some());
+            if n % 5 == 0 {
+                live -= usize::from(table.remove(u32::from(n % 64)).is_some());
+            }
+            while let Some((placed, again)) = table.next_due(&config, &now) {
+                assert_eq!(u32::from(placed.half.tuple.remote.port()), placed.hash);
+                due.push((placed.half.retries, placed.half.sent_us));
+                live -= usize::from(!again);
+            }
+            if n % 700 == 699 {
+                table.remove_listener(1, |placed| {
+                    assert_eq!(placed.half.listener, 1);
+                    live -= 1;
+                });
+            }
+            assert_eq!(table.len(), live);
+        }
+        for retries in 1..3 {
+            let times: Vec<_> =
+                due.iter().filter(|(its, _)| *its == retries).map(|(_, time)| *time).collect();
+            assert!(times.len() > 100 && times.is_sorted());
+        }
+        assert!(table.entries.len() <= 128);
+        let mut gone = 0;
+        table.remove_local("10.0.0.3".parse().unwrap(), |_| gone += 1);
+        assert_eq!(gone, 0);
+        table.remove_local("10.0.0.1".parse().unwrap(), |_| gone += 1);
+        assert_eq!((gone, table.len(), table.next_deadline(Ticks::at(Instant(0)))), (live, 0, Ticks::OFF));
     }
 }

@@ -1,14 +1,10 @@
 //! TIME_WAIT: what is left of a connection that both ends have closed.
 
-use core::net::IpAddr;
 use std::collections::VecDeque;
-
-use hashbrown::HashMap;
 
 use super::challenge::{Challenges, Limit};
 use super::isn::Tuple;
 use super::ticks::{Now, Ticks};
-use crate::ip::KeyedHash;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
@@ -25,8 +21,6 @@ pub struct Rest {
     pub ts_recent: u32,
     /// What is added to our clock to make timestamps.
     pub ts_offset: u32,
-    /// When it ends.
-    pub due: Ticks,
     /// The window field of its last acknowledgement.
     pub window: u16,
     /// By how much that field is shifted.
@@ -36,8 +30,6 @@ pub struct Rest {
     /// Acknowledgements sent in the current second.
     pub challenges: Challenges,
 }
-
-const _: () = assert!(size_of::<Rest>() <= 32);
 
 /// What TIME_WAIT does about a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,114 +118,309 @@ impl Rest {
 /// How far beyond the old connection a new one begins, at least: more than any window.
 const REUSE_STEP: u32 = 1 << 16;
 
-/// Every connection of a lane that is in TIME_WAIT.
+/// What the table keeps of one: a place in the order in which they end.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// What its tuple is known by, in two halves.
+    key: [u32; 2],
+    snd_nxt: SeqNum,
+    rcv_nxt: SeqNum,
+    ts_recent: u32,
+    ts_offset: u32,
+    /// MAX.SND.WND without the bits that its shift counts, which no scaled window has.
+    snd_wnd_max: u16,
+    /// That shift, and above it when the entry ends, in steps from when the first of its chunk does.
+    shift_and_due: u16,
+    window: u16,
+    challenges: Challenges,
+    bits: u8,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+/// In an entry's `bits`: the shift of its window, and what else there is.
+const SCALE: u8 = 0x0f;
+const TIMESTAMPS: u8 = 0x10;
+const LIVE: u8 = 0x20;
+
+/// In an entry's `shift_and_due`, the former.
+const SHIFT: u16 = 0x0f;
+
+/// Ticks of a step as a power of two: two milliseconds.
+const STEP_SHIFT: u32 = 5;
+
+/// Steps that an entry can tell: nine seconds.
+const STEPS: u32 = 1 << 12;
+
+impl Entry {
+    const NONE: Entry = Entry {
+        key: [0; 2],
+        snd_nxt: SeqNum(0),
+        rcv_nxt: SeqNum(0),
+        ts_recent: 0,
+        ts_offset: 0,
+        snd_wnd_max: 0,
+        shift_and_due: 0,
+        window: 0,
+        challenges: Challenges::NONE,
+        bits: 0,
+    };
+
+    #[expect(clippy::cast_possible_truncation, reason = "a window has 30 bits, and `steps` is below `STEPS`")]
+    fn new(key: u64, rest: &Rest, steps: u32) -> Entry {
+        let shift = 16u32.saturating_sub(rest.snd_wnd_max.leading_zeros());
+        let snd_wnd_max = (rest.snd_wnd_max >> shift) as u16;
+        let shift_and_due = (steps << 4) as u16 | shift as u16 & SHIFT;
+        let timestamps = if rest.timestamps { TIMESTAMPS } else { 0 };
+        Entry {
+            key: halves(key),
+            snd_nxt: rest.snd_nxt,
+            rcv_nxt: rest.rcv_nxt,
+            ts_recent: rest.ts_recent,
+            ts_offset: rest.ts_offset,
+            snd_wnd_max,
+            shift_and_due,
+            window: rest.window,
+            challenges: rest.challenges,
+            bits: LIVE | rest.scale & SCALE | timestamps,
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        Rest {
+            snd_nxt: self.snd_nxt,
+            rcv_nxt: self.rcv_nxt,
+            snd_wnd_max: u32::from(self.snd_wnd_max) << (self.shift_and_due & SHIFT),
+            ts_recent: self.ts_recent,
+            ts_offset: self.ts_offset,
+            window: self.window,
+            scale: self.bits & SCALE,
+            timestamps: self.bits & TIMESTAMPS != 0,
+            challenges: self.challenges,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.bits & LIVE != 0
+    }
+
+    /// When it ends, in a chunk that began with one that ends at `base`.
+    fn due(&self, base: Ticks) -> Ticks {
+        Ticks::from_raw(base.raw().wrapping_add(u32::from(self.shift_and_due >> 4) << STEP_SHIFT))
+    }
+}
+
+/// Entries in a row.
+#[derive(Debug)]
+struct Chunk {
+    /// When the first of them ends, or would.
+    base: Ticks,
+    entries: Box<[Entry]>,
+}
+
+fn halves(key: u64) -> [u32; 2] {
+    #[expect(clippy::cast_possible_truncation, reason = "the other half is the other half")]
+    [(key >> 32) as u32, key as u32]
+}
+
+fn whole([high, low]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Entries that are made at a time.
+const CHUNK: usize = 512;
+
+/// Entries are numbered in the order in which they end, in so many bits.
+const NUMBERS: u32 = (1 << 30) - 1;
+
+/// Every connection of a lane that is in TIME_WAIT, in the order in which they end, 32 bytes each.
+///
+/// Who is looked for is found by the lane's flow table, which has the numbers that [`TimeWaits::insert`] gives and is told by
+/// `forget` which are no longer good. A tuple is known by a keyed hash of 64 bits: among a million, one new tuple in 2^44 is
+/// taken for another.
 #[derive(Debug)]
 pub struct TimeWaits {
-    entries: HashMap<Tuple, Rest, KeyedHash>,
-    queue: VecDeque<(Ticks, Tuple)>,
+    chunks: VecDeque<Chunk>,
+    /// Chunks for later: what was needed once is not asked for again.
+    spare: Vec<Box<[Entry]>>,
+    /// Number of the first entry of the first chunk.
+    base: u32,
+    /// Entries from there to the oldest, and to behind the youngest.
+    oldest: usize,
+    end: usize,
+    live: usize,
     max: usize,
     time_us: u64,
 }
 
 impl TimeWaits {
     /// A table of at most `max`, each for `time_us` microseconds.
-    pub fn new(max: usize, time_us: u64, hash: KeyedHash) -> TimeWaits {
-        let capacity = max.min(4096);
+    pub fn new(max: usize, time_us: u64) -> TimeWaits {
         TimeWaits {
-            entries: HashMap::with_capacity_and_hasher(capacity, hash),
-            queue: VecDeque::with_capacity(capacity),
-            max,
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            base: 0,
+            oldest: 0,
+            end: 0,
+            live: 0,
+            max: max.clamp(1, NUMBERS as usize / 4),
             time_us,
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.live
     }
 
     /// There is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.live == 0
     }
 
-    /// The one of a tuple.
-    pub fn get(&self, tuple: &Tuple) -> Option<&Rest> {
-        self.entries.get(tuple)
+    fn index(&self, number: u32) -> Option<usize> {
+        let index = (number.wrapping_sub(self.base) & NUMBERS) as usize;
+        (self.oldest..self.end).contains(&index).then_some(index)
     }
 
-    /// Begin, or begin again. If the table is full, the oldest makes room.
-    pub fn insert(&mut self, tuple: Tuple, mut rest: Rest, now: &Now) {
-        while self.entries.len() >= self.max && !self.entries.contains_key(&tuple) && self.pop() {}
-        rest.due = now.after(self.time_us);
-        self.entries.insert(tuple, rest);
-        // Places of those that began again stay until their time has come: should there be too many, the oldest go, whoever
-        // has them.
-        while self.queue.len() >= 2 * self.max.max(64) && self.pop() {}
-        self.queue.push_back((rest.due, tuple));
+    fn number(&self, index: usize) -> u32 {
+        u32::try_from(index).unwrap_or(0).wrapping_add(self.base) & NUMBERS
+    }
+
+    fn at(&self, index: usize) -> Option<&Entry> {
+        self.chunks.get(index / CHUNK)?.entries.get(index % CHUNK)
+    }
+
+    fn at_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.chunks.get_mut(index / CHUNK)?.entries.get_mut(index % CHUNK)
+    }
+
+    fn entry_mut(&mut self, number: u32) -> Option<&mut Entry> {
+        let index = self.index(number)?;
+        self.at_mut(index).filter(|entry| entry.is_live())
+    }
+
+    /// The one of a number, if it has this key.
+    pub fn get(&self, number: u32, key: u64) -> Option<Rest> {
+        let entry = self.at(self.index(number)?)?;
+        (entry.is_live() && entry.key == halves(key)).then(|| entry.rest())
+    }
+
+    /// Begin. Returns its number. If the table is full, the oldest makes room.
+    pub fn insert(&mut self, key: u64, rest: &Rest, now: &Now, mut forget: impl FnMut(u64, u32)) -> u32 {
+        // Places of those that ended before their time stay until it has come: should there be too many, the oldest go,
+        // whoever has them.
+        while (self.live >= self.max || self.end - self.oldest >= 2 * self.max.max(64))
+            && self.pop(&mut forget)
+        {}
+        let steps = self.step_of(now.after(self.time_us));
+        let index = self.end;
+        if let Some(place) = self.at_mut(index) {
+            *place = Entry::new(key, rest, steps);
+        }
+        self.end += 1;
+        self.live += 1;
+        self.number(index)
+    }
+
+    /// See that there is a place for one that ends at `due`, and tell how many steps behind its chunk's beginning that is.
+    fn step_of(&mut self, due: Ticks) -> u32 {
+        if let Some(chunk) = self.chunks.back_mut() {
+            // No earlier than asked: what has begun of a step counts whole.
+            let ticks = u32::try_from(due.until(chunk.base)).unwrap_or(0);
+            let steps = ticks.div_ceil(1 << STEP_SHIFT);
+            let used = self.end - (self.chunks.len() - 1) * CHUNK;
+            if used < CHUNK && steps < STEPS {
+                return steps;
+            }
+            if let Some(chunk) = self.chunks.back_mut() {
+                chunk.entries[used..].fill(Entry::NONE);
+            }
+        }
+        self.end = self.chunks.len() * CHUNK;
+        let entries = self.spare.pop().unwrap_or_else(|| vec![Entry::NONE; CHUNK].into_boxed_slice());
+        self.chunks.push_back(Chunk { base: due, entries });
+        0
     }
 
     /// What comes in order and says nothing new has the peer's latest timestamp (RFC 7323 section 4.3).
-    pub fn note_timestamp(&mut self, tuple: &Tuple, segment: &Segment) {
-        if let (Some(rest), Some((value, _))) = (self.entries.get_mut(tuple), segment.options.timestamps)
+    pub fn note_timestamp(&mut self, number: u32, segment: &Segment) {
+        if let (Some(entry), Some((value, _))) = (self.entry_mut(number), segment.options.timestamps)
             && segment.flags == Flags::ACK
-            && rest.timestamps
-            && segment.seq == rest.rcv_nxt
+            && entry.bits & TIMESTAMPS != 0
+            && segment.seq == entry.rcv_nxt
         {
-            rest.ts_recent = value;
+            entry.ts_recent = value;
         }
     }
 
-    /// Answer one more segment of a tuple's? As many a second as challenges in other states: two ends that disagree must not
-    /// keep each other busy, and a FIN that comes again and again begins the time again as often.
-    pub fn challenge(&mut self, tuple: &Tuple, limit: Limit, now: &Now) -> bool {
-        self.entries
-            .get_mut(tuple)
-            .is_some_and(|rest| rest.challenges.take(limit, rest.snd_nxt.0 ^ rest.ts_offset, now.millis))
+    /// Answer one more segment? As many a second as challenges in other states: two ends that disagree must not keep each
+    /// other busy, and a FIN that comes again and again begins the time again as often.
+    pub fn challenge(&mut self, number: u32, limit: Limit, now: &Now) -> bool {
+        self.entry_mut(number)
+            .is_some_and(|entry| entry.challenges.take(limit, entry.snd_nxt.0 ^ entry.ts_offset, now.millis))
     }
 
-    fn pop(&mut self) -> bool {
-        let Some((due, tuple)) = self.queue.pop_front() else { return false };
-        if self.entries.get(&tuple).is_some_and(|rest| rest.due == due) {
-            self.entries.remove(&tuple);
+    /// Forget the oldest place. False if there is none.
+    fn pop(&mut self, forget: &mut impl FnMut(u64, u32)) -> bool {
+        if self.oldest == self.end {
+            return false;
+        }
+        let number = self.number(self.oldest);
+        if let Some(key) = self.end_one(number) {
+            forget(key, number);
+        }
+        self.oldest += 1;
+        if self.oldest == CHUNK
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.spare.push(chunk.entries);
+            self.base = self.number(CHUNK);
+            self.oldest = 0;
+            self.end -= CHUNK;
         }
         true
     }
 
-    /// End one, for a new connection takes its tuple.
-    pub fn remove(&mut self, tuple: &Tuple) -> Option<Rest> {
-        self.entries.remove(tuple)
+    fn end_one(&mut self, number: u32) -> Option<u64> {
+        let entry = self.entry_mut(number)?;
+        entry.bits = 0;
+        let key = whole(entry.key);
+        self.live -= 1;
+        Some(key)
     }
 
-    /// End all of an address of ours.
-    pub fn remove_local(&mut self, ip: IpAddr) {
-        self.entries.retain(|tuple, _| tuple.local.ip() != ip);
+    /// End one, for a new connection takes its tuple, or it begins again. The caller forgets its number.
+    pub fn remove(&mut self, number: u32) {
+        self.end_one(number);
     }
 
     /// When the next one ends.
     pub fn next_deadline(&self) -> Ticks {
-        self.queue.front().map_or(Ticks::OFF, |(due, _)| *due)
+        let oldest = self.at(self.oldest).filter(|_| self.oldest < self.end);
+        oldest.zip(self.chunks.front()).map_or(Ticks::OFF, |(entry, chunk)| entry.due(chunk.base))
     }
 
     /// End those whose time is over, at most `max` of them.
-    pub fn advance(&mut self, now: Ticks, max: usize) {
+    pub fn advance(&mut self, now: Ticks, max: usize, mut forget: impl FnMut(u64, u32)) {
         for _ in 0..max {
-            if self.queue.front().is_none_or(|(due, _)| !due.is_due(now)) {
+            if !self.next_deadline().is_due(now) {
                 break;
             }
-            self.pop();
+            self.pop(&mut forget);
         }
     }
 
     /// End all.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-        self.queue.clear();
+    pub fn clear(&mut self, mut forget: impl FnMut(u64, u32)) {
+        while self.pop(&mut forget) {}
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::TcpConfig;
     use crate::time::Instant;
@@ -245,7 +432,6 @@ mod tests {
             snd_wnd_max: 200,
             ts_recent: 100,
             ts_offset: 0,
-            due: Ticks::OFF,
             window: 1,
             scale: 0,
             timestamps,
@@ -294,48 +480,116 @@ mod tests {
         assert!(matches!(judge(500, Flags::ACK), Waiting::Drop(_)));
     }
 
+    /// A table, and the numbers by key that a flow table would have.
+    struct Rig {
+        table: TimeWaits,
+        numbers: BTreeMap<u64, u32>,
+    }
+
+    impl Rig {
+        fn new(max: usize) -> Rig {
+            Rig { table: TimeWaits::new(max, 60_000_000), numbers: BTreeMap::new() }
+        }
+
+        fn insert(&mut self, key: u64, now: &Now) -> u32 {
+            if let Some(number) = self.numbers.remove(&key) {
+                self.table.remove(number);
+            }
+            let numbers = &mut self.numbers;
+            let number = self.table.insert(key, &rest(false), now, |key, number| {
+                assert_eq!(numbers.remove(&key), Some(number));
+            });
+            self.numbers.insert(key, number);
+            number
+        }
+
+        fn advance(&mut self, now: Ticks, max: usize) {
+            let numbers = &mut self.numbers;
+            self.table.advance(now, max, |key, number| assert_eq!(numbers.remove(&key), Some(number)));
+            assert_eq!(self.numbers.len(), self.table.len());
+        }
+
+        fn has(&self, key: u64) -> bool {
+            let number = self.numbers.get(&key);
+            number.is_some_and(|number| self.table.get(*number, key).is_some())
+        }
+    }
+
+    #[test]
+    fn an_entry_keeps_what_is_left() {
+        // Shows that of what is left every field comes back as it was, every window that can be told among them, and that
+        // neither a number that was never given nor another's key finds anything.
+        let mut table = TimeWaits::new(90, 60_000_000);
+        for snd_wnd_max in [0, 1, 9_498, 65_535, 65_535 << 1, 40_001 << 7, 65_535 << 14, 1 << 14] {
+            let rest = Rest { snd_wnd_max, scale: 14, window: 0xffff, ts_offset: 7, ..rest(true) };
+            let number = table.insert(5, &rest, &Now::new(Instant(1)), |_, _| panic!("there is room"));
+            assert_eq!(table.get(number, 5), Some(rest));
+            assert!(table.get(number, 6).is_none() && table.get(number + 1, 5).is_none());
+        }
+    }
+
     #[test]
     fn the_oldest_goes_first() {
-        // Shows the bound, the order, the time, and that a restart outlives its first entry in the queue.
-        let mut table = TimeWaits::new(2, 60_000_000, KeyedHash::new([1, 2]));
-        let tuple = |port| Tuple {
-            local: "10.0.0.1:80".parse().unwrap(),
-            remote: core::net::SocketAddr::new("10.0.0.2".parse().unwrap(), port),
-        };
-        let at = |seconds: u64| Now::new(Instant(seconds * 1_000_000_000));
-        for (port, second) in [(1, 0), (2, 1), (1, 2)] {
-            table.insert(tuple(port), rest(false), &at(second));
+        // Shows the bound, the order, the time, and that a restart outlives its first place in the order.
+        let mut rig = Rig::new(2);
+        let at = |millis: u64| Now::new(Instant(millis * 1_000_000));
+        for (key, second) in [(1, 0), (2, 1), (1, 2)] {
+            rig.insert(key, &at(second * 1_000));
         }
-        table.advance(at(61).ticks, 64);
-        assert!(table.get(&tuple(1)).is_some());
-        table.advance(at(62).ticks, 64);
-        assert_eq!((table.len(), table.get(&tuple(2)).is_some()), (1, false));
-        table.insert(tuple(3), rest(false), &at(63));
-        table.insert(tuple(4), rest(false), &at(64));
-        assert!(table.get(&tuple(1)).is_none() && table.len() == 2);
-        table.advance(at(200).ticks, 64);
-        assert!(table.is_empty() && !table.next_deadline().is_on());
+        rig.advance(at(61_010).ticks, 64);
+        assert!(rig.has(1) && !rig.has(2));
+        rig.advance(at(61_990).ticks, 64);
+        assert_eq!(rig.table.len(), 1);
+        rig.advance(at(62_010).ticks, 64);
+        assert_eq!(rig.table.len(), 0);
+        for (key, second) in [(3, 63), (4, 64), (5, 65)] {
+            rig.insert(key, &at(second * 1_000));
+        }
+        assert!(!rig.has(3) && rig.has(4) && rig.has(5));
+        rig.advance(at(200_000).ticks, 64);
+        assert!(rig.table.is_empty() && !rig.table.next_deadline().is_on());
+    }
+
+    #[test]
+    fn those_that_come_seldom_end_in_their_time() {
+        // Shows connections that end at any distance from each other, minutes too: each ends no earlier than after its time,
+        // and no more than a few milliseconds later, and is found until then.
+        let mut rig = Rig::new(1_000);
+        let mut begun = VecDeque::new();
+        let mut millis = 5;
+        for key in 0..3_000u64 {
+            millis += [0, 1, 3, 17, 250, 8_000, 9_000, 130_000][usize::try_from(key * 7 % 8).unwrap()];
+            let now = Now::new(Instant(millis * 1_000_000));
+            rig.advance(now.ticks, usize::MAX);
+            while begun.front().is_some_and(|(_, at)| at + 60_005 <= millis) {
+                let (key, _) = begun.pop_front().unwrap();
+                assert!(!rig.has(key), "{key} at {millis}");
+            }
+            assert!(begun.iter().all(|(key, at)| at + 60_000 <= millis || rig.has(*key)), "at {millis}");
+            rig.insert(key, &now);
+            begun.push_back((key, millis));
+        }
+        assert!(rig.table.chunks.len() + rig.table.spare.len() < 10);
     }
 
     #[test]
     fn a_flood_holds_as_many_as_may_be() {
         // Shows ten thousand connections a second closed by us, each FIN coming again twice, with room for a thousand: never
-        // more than that are held, nor twice as many places in the queue, and none once their time is over.
-        let mut table = TimeWaits::new(1_000, 60_000_000, KeyedHash::new([1, 2]));
-        for n in 0..30_000u32 {
-            let tuple = Tuple {
-                local: "10.0.0.1:80".parse().unwrap(),
-                remote: core::net::SocketAddr::from((n.to_be_bytes(), 9)),
-            };
-            let now = Now::new(Instant(u64::from(n) * 100_000));
-            (0..3).for_each(|_| table.insert(tuple, rest(false), &now));
-            assert!(table.len() <= 1_000 && table.queue.len() <= 2_000 && table.get(&tuple).is_some());
+        // more than that are held, nor twice as many places, no memory but what the first thousands took, and none once their
+        // time is over.
+        let mut rig = Rig::new(1_000);
+        for n in 0..30_000u64 {
+            let now = Now::new(Instant(n * 100_000));
+            let number = (0..3).map(|_| rig.insert(n, &now)).last().unwrap();
+            let table = &mut rig.table;
+            assert!(table.len() <= 1_000 && table.end - table.oldest <= 2_000 && rig.numbers.len() <= 1_000);
+            assert!(table.chunks.len() + table.spare.len() <= 2_000 / CHUNK + 2);
             let answers =
-                (0..100).filter(|_| table.challenge(&tuple, Limit::of(&TcpConfig::default()), &now)).count();
+                (0..100).filter(|_| table.challenge(number, Limit::of(&TcpConfig::default()), &now)).count();
             assert!((5..=12).contains(&answers));
+            assert!(table.get(number, n).is_some());
         }
-        let end = Now::new(Instant(64_000_000_000));
-        table.advance(end.ticks, usize::MAX);
-        assert_eq!((table.len(), table.queue.len()), (0, 0));
+        rig.advance(Now::new(Instant(64_000_000_000)).ticks, usize::MAX);
+        assert_eq!((rig.table.len(), rig.table.oldest), (0, rig.table.end));
     }
 }

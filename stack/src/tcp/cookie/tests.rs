@@ -1,4 +1,5 @@
 use super::*;
+use crate::tcp::listen::Offer;
 
 const SECRET: [u64; 4] = [1, 2, 3, 4];
 
@@ -53,7 +54,7 @@ fn options_come_back_in_the_timestamp() {
                 (scale.map(|_| 7), sack)
             );
             let half = half_open(&secret, &tuple(5), &answer(&syn_ack), &config, &now).unwrap();
-            let said = half.syn.options;
+            let said = half.offer;
             assert_eq!(
                 (said.window_scale, said.sack_permitted, half.ecn, said.mss),
                 (scale, sack, ecn, Some(1460))
@@ -93,7 +94,8 @@ fn without_timestamps_nothing_else_is_agreed() {
         assert_eq!(syn_ack.options, Options { mss: Some(0), ..Options::NONE });
         assert!(!syn_ack.flags.contains(Flags::ECE));
         let half = half_open(&secret, &tuple(5), &answer(&syn_ack), &config, &now).unwrap();
-        assert_eq!(half.syn.options, Options { mss: Some(1460), ..Options::NONE });
+        let plain = Offer { timestamp: None, mss: Some(1460), window_scale: None, sack_permitted: false };
+        assert_eq!(half.offer, plain);
         assert!(half.unmeasured);
     }
 }
