@@ -55,8 +55,10 @@
 //! the shape that nearly all have, the first pass finds no more than that it is whole and for us, and its numbers are read
 //! where they lie once its flow is near (`engine::common`); others are parsed to a valid segment at once. A segment of a
 //! flow goes to `tcp::fast`, and if that declines to `tcp::input`; segments that follow one the application was just
-//! given, and say nothing else, are taken in by `tcp::fast::follow`. What belongs to no flow goes to TIME_WAIT, half-open
-//! connections and listeners, or is answered with a reset. TCP returns a verdict, and `segments`, or for the common case
+//! given, and say nothing else, are taken in by `tcp::fast::follow`. The flow table finds half-open connections and those
+//! in TIME_WAIT too, by the same hash: the former are a SYN's options in a list for each number of retries, the latter
+//! 32 bytes each in the order in which they end. What belongs to none of these goes to listeners, or is answered with a
+//! reset. TCP returns a verdict, and `segments`, or for the common case
 //! `engine::fast`, does what it says: the frame itself, its window narrowed to the payload, becomes the completion, or
 //! waits in the socket until the application's queue has credit, or in reassembly until the hole before it is filled.
 //!

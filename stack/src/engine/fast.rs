@@ -8,8 +8,8 @@ use super::deliver::{CompletionQueue, done_of};
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
-use crate::mode::EngineCompletion;
-use crate::socket::{Event, SocketId, Stream, Tag};
+use crate::mode::Arrival;
+use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::output::Emit;
 use crate::tcp::send::{Data, NONE};
@@ -75,9 +75,8 @@ impl Engine {
             if queue.is_some_and(CompletionQueue::take_credit) {
                 (hot.held, given) = (hot.held.saturating_add(1), 1);
                 self.counters.delivered_bytes += u64::from(plain.len);
-                let event = Event::Received { stream, data: frame };
                 let (queue, tag) = (hot.queue, Tag(hot.tag));
-                self.completions.push(EngineCompletion { event, queue, tag, more: true });
+                self.completions.arrive(Arrival { stream, tag, data: frame, queue });
                 text::tune(connection.hot, connection.cold, connection.config.receive_frames_max);
             } else {
                 rest = Some(frame);
@@ -132,8 +131,7 @@ impl Engine {
         frame.truncate(plain.len as usize);
         let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
         let (queue, tag) = (hot.queue, Tag(hot.tag));
-        let event = Event::Received { stream, data: frame };
-        self.completions.push(EngineCompletion { event, queue, tag, more: true });
+        self.completions.arrive(Arrival { stream, tag, data: frame, queue });
         self.flows.frames_left -= 1;
         self.counters.fast_segments += 1;
         self.counters.consumed_frames += 1;

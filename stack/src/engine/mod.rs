@@ -77,7 +77,7 @@ use crate::ip::icmp::Responder;
 use crate::ip::neighbour;
 use crate::ip::route::{self, LocalAddress, Route};
 use crate::ip::{KeyedHash, fragment};
-use crate::mode::{Batch, Done, EngineCompletion};
+use crate::mode::{Batch, Completions, Done};
 use crate::socket::LaneId;
 use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
@@ -178,7 +178,7 @@ pub struct Engine {
     parsed: Vec<Parsed>,
 
     queues: Vec<CompletionQueue>,
-    completions: Vec<EngineCompletion>,
+    completions: Completions,
     done: Vec<Done>,
     stopping: Option<Instant>,
     counters: Counters,
@@ -274,7 +274,7 @@ impl Engine {
             spill: None,
             parsed: Vec::with_capacity(BURST_MAX),
             queues: vec![CompletionQueue::default()],
-            completions: Vec::new(),
+            completions: Completions::default(),
             done: Vec::new(),
             stopping: None,
             counters: Counters::default(),
@@ -394,7 +394,7 @@ impl Engine {
     /// Give the engine's half of a batch out: completions and finished sends.
     pub fn give_batch(&mut self, batch: &mut Batch) -> bool {
         let busy = !self.completions.is_empty() || !self.done.is_empty();
-        pour(&mut batch.completions, &mut self.completions);
+        self.completions.pour(&mut batch.completions);
         pour(&mut batch.done, &mut self.done);
         busy
     }

@@ -23,9 +23,7 @@ impl Lane {
             self.queues.push(waiting.0, waiting.1);
         }
         let mut completions = core::mem::take(&mut self.batch.completions);
-        for completion in completions.drain(..) {
-            self.lift_one(completion);
-        }
+        completions.drain(self, |lane, arrival| lane.queues.arrive(arrival), Lane::lift_one);
         self.batch.completions = completions;
         self.tell_writable();
     }
@@ -35,18 +33,6 @@ impl Lane {
             let event = Event::Writable { stream };
             self.queues.push(self.queues.index(queue), Completion { event, tag, more: false });
         }
-    }
-
-    #[inline]
-    fn lift_one(&mut self, completion: EngineCompletion) {
-        let EngineCompletion { event, queue, tag, more } = completion;
-        if let Event::Received { stream, data } = event {
-            let data = Received::new(data, stream.0, &self.returns);
-            return self
-                .queues
-                .push(queue, Completion { event: Event::Received { stream, data }, tag, more });
-        }
-        self.lift_other(EngineCompletion { event, queue, tag, more });
     }
 
     /// The tag of the op that a payload came with; what its stream may send is counted again.
@@ -64,7 +50,7 @@ impl Lane {
         tag
     }
 
-    fn lift_other(&mut self, completion: EngineCompletion) {
+    fn lift_one(&mut self, completion: EngineCompletion) {
         let EngineCompletion { event, queue, mut tag, more } = completion;
         match &event {
             Event::Sent { payload, .. } | Event::SentTo { payload, .. } => {

@@ -165,6 +165,7 @@ impl Crossing for Nobody {
 impl Lane {
     /// The application's end of what `crossing` leads to. `blocks` is the lane's transmit pool.
     pub fn new(id: LaneId, options: LaneOptions, blocks: Region, crossing: Box<dyn Crossing>) -> Lane {
+        let returns = Returns::new(options.detached_frames_max);
         Lane {
             id,
             options,
@@ -172,11 +173,11 @@ impl Lane {
             waker: crossing.waker(),
             crossing,
             batch: Batch::default(),
-            queues: Queues::new(id, options.completions),
+            queues: Queues::new(id, options.completions, Rc::clone(&returns)),
             lent: LentTable::default(),
             sends: Sends::new(options.sends_per_stream),
             small: 0,
-            returns: Returns::new(options.detached_frames_max),
+            returns,
             blocks,
             departed: None,
         }
@@ -317,7 +318,7 @@ impl Lane {
             return false;
         }
         self.returns.drain(&mut self.batch.returned);
-        self.batch.held_frames = self.returns.out();
+        self.batch.held_frames = self.held_frames();
         self.turn = self.crossing.turn(&mut self.batch);
         self.lift();
         self.turn.running
@@ -399,7 +400,7 @@ impl Lane {
 
     /// Received frames that the application holds.
     pub fn held_frames(&self) -> usize {
-        self.returns.out()
+        self.returns.out() + self.queues.arrivals()
     }
 
     /// The application goes, and streams of which it has not taken every byte end as its close would end them: by a reset.

@@ -130,6 +130,89 @@ pub struct EngineCompletion {
     pub more: bool,
 }
 
+/// Bytes of a stream, in order: what `Event::Received` is on the engine's side.
+///
+/// By far the most common of completions, and so by itself: copying the largest of all costs what taking its segment in does.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub stream: Stream,
+    /// The application's word.
+    pub tag: Tag,
+    /// The bytes.
+    pub data: Frame,
+    /// Index of the queue it goes to.
+    pub queue: u8,
+}
+
+/// What the engine answers, in order.
+#[derive(Debug, Default)]
+pub struct Completions {
+    arrivals: Vec<Arrival>,
+    /// All else, and how many arrivals come before each.
+    others: Vec<(usize, EngineCompletion)>,
+}
+
+impl Completions {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.arrivals.len() + self.others.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty() && self.others.is_empty()
+    }
+
+    /// Add bytes of a stream.
+    #[inline]
+    pub fn arrive(&mut self, arrival: Arrival) {
+        self.arrivals.push(arrival);
+    }
+
+    /// Add something else.
+    pub fn push(&mut self, completion: EngineCompletion) {
+        let EngineCompletion { event, queue, tag, more } = completion;
+        match event {
+            Event::Received { stream, data } => self.arrive(Arrival { stream, tag, data, queue }),
+            event => self.others.push((self.arrivals.len(), EngineCompletion { event, queue, tag, more })),
+        }
+    }
+
+    /// Drop all.
+    pub fn clear(&mut self) {
+        self.arrivals.clear();
+        self.others.clear();
+    }
+
+    /// Move everything behind what there is in `into`, which mostly is nothing.
+    pub fn pour(&mut self, into: &mut Completions) {
+        if into.is_empty() {
+            core::mem::swap(into, self);
+            return;
+        }
+        let before = into.arrivals.len();
+        into.arrivals.append(&mut self.arrivals);
+        into.others.extend(self.others.drain(..).map(|(at, other)| (before + at, other)));
+    }
+
+    /// Take all out, in order.
+    pub(crate) fn drain<T>(
+        &mut self,
+        to: &mut T,
+        mut arrive: impl FnMut(&mut T, Arrival),
+        mut complete: impl FnMut(&mut T, EngineCompletion),
+    ) {
+        let (mut arrivals, mut taken) = (self.arrivals.drain(..), 0);
+        for (before, other) in self.others.drain(..) {
+            arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
+            taken = before;
+            complete(to, other);
+        }
+        arrivals.for_each(|arrival| arrive(to, arrival));
+    }
+}
+
 /// One exchange. The vectors are reused from turn to turn.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -142,7 +225,7 @@ pub struct Batch {
     /// To the engine: received frames that the application holds.
     pub held_frames: usize,
     /// To the application: completions, in order.
-    pub completions: Vec<EngineCompletion>,
+    pub completions: Completions,
     /// To the application: quiet sends whose payload is done.
     pub done: Vec<Done>,
 }
