@@ -11,6 +11,7 @@ use super::{Engine, SPILL_FRAMES};
 use crate::mode::Arrival;
 use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
+use crate::tcp::isn::Tuple;
 use crate::tcp::output::Emit;
 use crate::tcp::send::{Data, NONE};
 use crate::tcp::state::flag;
@@ -179,6 +180,44 @@ impl Engine {
         let emit = Emit { segment, first, len, field, hop_limit: 0, fragment: false };
         self.send_whole(frame, slot, path, &emit);
         true
+    }
+
+    /// Send the full segments of a payload behind `before`, which was just sent of it: as many as may go now, at most
+    /// `most`. Returns how many went.
+    pub(super) fn say_full(
+        &mut self,
+        slot: u32,
+        path: u16,
+        tuple: &Tuple,
+        before: &Emit,
+        most: usize,
+    ) -> usize {
+        let Some(mut plain) = Plain::of(&before.segment, before.len) else { return 0 };
+        let hop = self.hop(path, tuple.local.ip(), tuple.remote.ip());
+        let Some(hop) = hop.filter(|hop| hop.station.mac().is_some()) else { return 0 };
+        let Emit { field, hop_limit, fragment, .. } = *before;
+        for said in 0..most {
+            let port = &mut self.ports[hop.interface];
+            let Some(mut connection) = self.flows.connection(slot) else { return said };
+            let Some(found) = fast::full(&connection) else { return said };
+            if port.backlog() >= self.config.transmit_backlog_max {
+                return said;
+            }
+            let Ok(mut frame) = port.composer.header() else { return said };
+            let Some(next) = fast::output_full(&mut connection, found, &plain) else { return said };
+            plain = next;
+            self.counters.segments_sent += 1;
+            let segment = plain.segment(tuple.local.port(), tuple.remote.port(), Flags::ACK);
+            let emit = Emit { segment, first: found.0, len: found.1, field, hop_limit, fragment };
+            if self.attach(hop.interface, &mut frame, &emit).is_err() {
+                // It counts as lost on the way.
+                self.counters.fail(DropReason::NoRoom);
+                return said + 1;
+            }
+            let form = Form { each: 0, field, hop_limit, fragment };
+            self.send_tcp(frame, hop, tuple, &segment, form);
+        }
+        most
     }
 
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {

@@ -86,7 +86,9 @@ impl Engine {
         let Some(connection) = self.flows.connection(slot) else { return false };
         let (path, mut silent) = (connection.hot.path, output::is_silent(&connection));
         let interface = self.paths.interface(path);
-        for _ in 0..SEGMENTS_A_TURN {
+        let mut left = SEGMENTS_A_TURN;
+        while left > 0 {
+            left -= 1;
             if silent {
                 return false;
             }
@@ -117,6 +119,11 @@ impl Engine {
                 let Emit { segment, field, hop_limit, fragment, .. } = emit;
                 let form = Form { each: 0, field, hop_limit, fragment };
                 self.send_by_path(frame, path, &tuple, &segment, form);
+                if emit.len > 0 && !again {
+                    left -= self.say_full(slot, path, &tuple, &emit, left);
+                    silent =
+                        self.flows.connection(slot).is_none_or(|connection| output::is_silent(&connection));
+                }
                 continue;
             }
             let joins = match bundle {
@@ -278,7 +285,7 @@ impl Engine {
     }
 
     /// Put TCP's and IP's headers in front of a payload, and send it on its way.
-    fn send_tcp(&mut self, frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
+    pub(super) fn send_tcp(&mut self, frame: Frame, hop: Hop, tuple: &Tuple, segment: &Segment, form: Form) {
         if let Some(frame) = self.send_common(frame, hop, tuple, segment, form) {
             self.send_layered(frame, hop, tuple, segment, form);
         }

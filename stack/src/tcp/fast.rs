@@ -5,7 +5,7 @@ use super::acknowledge::{acknowledge, acknowledge_quietly};
 use super::congestion::validation;
 use super::input;
 use super::output;
-use super::send::{Finished, NONE, mark};
+use super::send::{Data, Finished, NONE, mark};
 use super::state::{Cold, Connection, Hot, flag};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers};
@@ -166,6 +166,54 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
     output::note_acknowledged(connection);
     tally::note_sent(connection, len);
     Some(Plain { seq, ack, window, stamps, len })
+}
+
+/// The range of which the next full segment is the front, with that segment's length, where it is part of a payload that a
+/// segment was sent of before in this turn, and nothing else is to be said or thought of. Reads only.
+#[inline]
+pub fn full(connection: &Connection) -> Option<(u32, u32)> {
+    let hot = &*connection.hot;
+    let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED | flag::ACK_NOW;
+    let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0 || hot.unacked > 0;
+    if hot.unsent == NONE
+        || hot.decline != 0
+        || hot.flags & odd != 0
+        || other
+        || connection.cold.active != NONE
+    {
+        return None;
+    }
+    let (flight, mss) = (connection.flight(), connection.send_mss());
+    let usable = hot.snd_wnd.min(hot.cwnd).saturating_sub(flight);
+    let cell = connection.cells.get(hot.unsent)?;
+    // With the last of a range there would be more to think of: PSH, FIN, and what is queued behind.
+    let inside = matches!(cell.data, Data::Extent(_)) && cell.len > mss && !cell.is(mark::CONTROL);
+    (inside && flight > 0 && usable >= mss).then_some((hot.unsent, mss))
+}
+
+/// Send the segment that [`full`] has found, behind one that said `before`: what [`output::next`] would say, and all that it
+/// would.
+#[inline]
+pub fn output_full(connection: &mut Connection, (first, len): (u32, u32), before: &Plain) -> Option<Plain> {
+    if !connection.queue(|cells, queue, _| cells.split(queue, first, len)) {
+        return None;
+    }
+    let flight = connection.flight();
+    let (window, congestion) = (connection.hot.snd_wnd - flight, connection.hot.cwnd - flight);
+    validation::note_sent(connection, len, congestion <= window && congestion - len < len);
+    let now = connection.now.micros;
+    let cell = connection.cells.get_mut(first)?;
+    cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
+    cell.sent_us = now;
+    let (hot, cold) = (&mut *connection.hot, &mut *connection.cold);
+    hot.unsent = cell.next;
+    let seq = hot.snd_nxt;
+    hot.snd_nxt = seq + len;
+    cold.sent_us = now;
+    cold.quick_acks = cold.quick_acks.saturating_sub(1);
+    timers::on_sent(connection);
+    tally::note_sent(connection, len);
+    Some(Plain { seq, len, ..*before })
 }
 
 /// The one payload that is queued, with its length, where it may go as one segment, everything before it was acknowledged,
