@@ -262,8 +262,8 @@ impl Engine {
         }
         let (queue, tag) = (hot.queue, hot.tag);
         let Some(connection) = self.flows.connection(slot) else { return };
-        let reason = REASONS.get(usize::from(connection.cold.reason)).copied().unwrap_or(Reason::Done);
-        let unsent = u64::from(connection.beside.unsent);
+        let reason = REASONS.get(usize::from(connection.rare().reason)).copied().unwrap_or(Reason::Done);
+        let unsent = u64::from(connection.rare().unsent);
         let event = Event::Closed { socket: self.flows.id(slot), reason, unsent };
         self.complete(queue, Tag(tag), false, event);
         self.flows.release(slot);

@@ -13,8 +13,8 @@ use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::Emit;
-use crate::tcp::send::{Data, NONE};
-use crate::tcp::state::flag;
+use crate::tcp::send::Data;
+use crate::tcp::state::{flag, hint};
 use crate::tcp::{ecn, mtu, text};
 use crate::wire::DropReason;
 use crate::wire::tcp::Flags;
@@ -51,7 +51,7 @@ impl Engine {
         offset: u16,
         mut frame: Frame,
     ) -> Fast {
-        let Some(mut connection) = self.flows.connection(slot) else { return Fast::Declined(frame) };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return Fast::Declined(frame) };
         connection.signals.field = field;
         let Some(taken) = fast::input(&mut connection, plain) else { return Fast::Declined(frame) };
         self.counters.fast_segments += 1;
@@ -69,7 +69,7 @@ impl Engine {
             frame.trim_front(usize::from(offset));
             frame.truncate(plain.len as usize);
             let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
-                && connection.cold.waiting_head == NONE
+                && hot.hints & hint::WAITS == 0
                 && connection.frames_left as usize > SPILL_FRAMES
                 && self.mesh.came.is_none();
             let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes && quiet);
@@ -120,8 +120,8 @@ impl Engine {
         let limit = self.flows.config.receive_frames_max;
         let Some((hot, cold)) = self.flows.hot_and_cold(slot) else { return Some(frame) };
         let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
-            && cold.waiting_head == NONE
-            && fast::follows(hot, cold, plain);
+            && hot.hints & hint::WAITS == 0
+            && fast::follows(hot, plain);
         let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes);
         if !queue.is_some_and(CompletionQueue::take_credit) {
             return Some(frame);
@@ -144,7 +144,7 @@ impl Engine {
     /// something. False if it is not, and nothing was done.
     #[inline]
     pub(super) fn say_whole(&mut self, slot: u32) -> bool {
-        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let Some((first, len)) = fast::whole(&connection) else { return false };
         let path = connection.hot.path;
         let Some((interface, station)) = self.paths.station(path, self.turn) else { return false };

@@ -3,18 +3,14 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::buffer::Waiting;
-use crate::config::{Congestion, TcpConfig};
+use crate::config::TcpConfig;
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
-use crate::tcp::challenge::Challenges;
 use crate::tcp::congestion::Controls;
-use crate::tcp::history::History;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
-use crate::tcp::rtt::Rtt;
 use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{self, Actives, Beside, Cold, Connection, Hot, Signals, State, decline, flag};
+use crate::tcp::state::{self, Actives, Cold, Connection, Hot, Rares, Signals, State, flag, hint};
 use crate::tcp::ticks::{Now, Ticks};
-use crate::tcp::urgent::Urgent;
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
 
@@ -41,8 +37,10 @@ pub struct Flows {
     /// The ends of streams over IPv6, by slot; no longer than the last of them.
     ends: Vec<Ends>,
     kinds: Vec<Kind>,
-    /// What streams have beside their hot parts: a slot that had one once keeps it for the next.
-    cold: Vec<Parts>,
+    /// The cold parts of streams.
+    cold: Vec<Cold>,
+    /// The rare parts of streams.
+    rares: Rares,
     /// The first free slot; each leads to the next by its tag.
     free: u32,
     max: usize,
@@ -69,18 +67,8 @@ pub struct Flows {
     pub now: Now,
 }
 
-/// What a stream has beside its hot part: first, in two cache lines, what its common segments touch.
-#[derive(Debug)]
-#[repr(C, align(64))]
-struct Parts {
-    cold: Cold,
-    /// What it does otherwise than the configuration says.
-    options: StreamOptions,
-    /// What it knows of urgent data.
-    urgent: Urgent,
-    /// What is seldom looked at.
-    beside: Beside,
-}
+/// Slots that there is room for once there is one.
+const SLOTS_FIRST: usize = 64;
 
 /// The two ends of a stream over IPv6, of which the hot part has but a hash.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +118,7 @@ impl Flows {
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
+            rares: Rares::default(),
             free: NONE,
             max,
             used: 0,
@@ -167,7 +156,9 @@ impl Flows {
                 core::mem::replace(&mut self.free, next)
             }
             None => {
-                self.hot.push(blank_hot());
+                self.grow();
+                self.hot.push(Hot::BLANK);
+                self.cold.push(Cold::BLANK);
                 self.kinds.push(Kind::Free);
                 u32::try_from(self.kinds.len() - 1).ok()?
             }
@@ -181,6 +172,17 @@ impl Flows {
             hot.held = 0;
         }
         Some(slot)
+    }
+
+    /// Have room for another slot: for as many again, but never for more than there may be.
+    fn grow(&mut self) {
+        let len = self.kinds.len();
+        if len == self.kinds.capacity() {
+            let more = len.max(SLOTS_FIRST).min(self.max.saturating_sub(len)).max(1);
+            self.hot.reserve_exact(more);
+            self.cold.reserve_exact(more);
+            self.kinds.reserve_exact(more);
+        }
     }
 
     /// Give a slot back: its handle is stale from here on.
@@ -197,13 +199,13 @@ impl Flows {
         hot.state = State::Closed;
         // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
         // promises than slots, but for those that an earlier deadline overtook.
-        if was == Kind::Stream {
-            self.controls.remove(&mut hot.control);
-            let cold = hot.cold;
-            if let Some(Parts { cold: part, .. }) = self.cold.get_mut(cold as usize) {
-                self.actives.remove(part.active);
-                part.active = NONE;
-            }
+        if was == Kind::Stream
+            && let Some(cold) = self.cold.get_mut(slot as usize)
+        {
+            self.controls.remove(&mut cold.control);
+            self.actives.remove(cold.active);
+            cold.active = NONE;
+            self.rares.remove(&mut cold.rare);
         }
     }
 
@@ -237,62 +239,18 @@ impl Flows {
 
     /// Fill a slot with a new connection.
     pub fn begin(&mut self, slot: u32, birth: &Birth) {
-        let config = self.config;
-        let Rtt { srtt_us, rttvar_us, rto_us } = Rtt::new(&config);
-        let cold_part = Cold {
-            snd_wl1: SeqNum(0),
-            snd_wl2: SeqNum(0),
-            iss: birth.iss,
-            recover: birth.iss,
-            limited_end: birth.iss,
-            out_max: 0,
-            snd_wnd_max: 0,
-            delack_at: Ticks::OFF,
-            keepalive_at: Ticks::OFF,
-            life_at: Ticks::OFF,
-            unanswered_since: Ticks::OFF,
-            ts_recent_at: self.now.millis,
-            sent_us: self.now.micros,
-            heard_ms: self.now.millis,
-            data_ms: self.now.millis,
-            waiting_head: NONE,
-            waiting_tail: NONE,
-            active: NONE,
-            user_timeout_ms: 0,
-            keepalive_idle_s: u16::try_from(config.keepalive_idle.as_secs()).unwrap_or(u16::MAX),
-            tuned_at: SeqNum(0),
-            short_end: SeqNum(0),
-            frames_max: config.receive_frames,
-            rcv_mss: crate::tcp::input::MSS_DEFAULT,
-            adv_mss: birth.mss,
-            challenges: Challenges::default(),
-            fin_waits: false,
-            quick_acks: config.quick_acks,
-            backoff: 0,
-            timeouts: 0,
-            probes: 0,
-            troubles: 0,
-            reason: 0,
-            history: History::NEW,
-        };
-        let parts = Parts {
-            cold: cold_part,
-            options: StreamOptions::default(),
-            urgent: Urgent::default(),
-            beside: Beside { listener: birth.listener, ..Beside::NEW },
-        };
-        let cold = self.hot.get(slot as usize).map_or(NONE, |hot| hot.cold);
-        let cold = match self.cold.get_mut(cold as usize) {
-            Some(spare) => {
-                *spare = parts;
-                cold
-            }
-            None => {
-                self.cold.push(parts);
-                u32::try_from(self.cold.len() - 1).unwrap_or(NONE)
-            }
-        };
+        let (config, now) = (self.config, self.now);
         self.note_ends(slot, &birth.tuple);
+        let Some(cold) = self.cold.get_mut(slot as usize) else { return };
+        *cold = Cold {
+            iss: birth.iss,
+            limited_end: birth.iss,
+            data_ms: now.millis,
+            listener: birth.listener,
+            adv_mss: birth.mss,
+            congestion: config.congestion,
+            ..Cold::BLANK
+        };
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         *hot = Hot {
             key: self.secret.addresses(&birth.tuple),
@@ -302,21 +260,22 @@ impl Flows {
             snd_nxt: birth.iss,
             cwnd: u32::from(birth.mss),
             state: birth.state,
-            decline: decline::STATE,
-            rto_us,
+            heard_ms: now.millis,
+            sent_us: now.micros,
             tag: birth.tag,
-            srtt_us,
-            rttvar_us,
             ts_offset: birth.ts_offset,
-            cold,
+            frames_max: config.receive_frames,
+            rcv_mss: crate::tcp::input::MSS_DEFAULT,
             mss: birth.mss,
             path: birth.path,
             queue: birth.queue,
-            congestion: config.congestion,
             generation: hot.generation,
             armed_at: hot.armed_at,
-            ..blank_hot()
+            ..Hot::BLANK
         };
+        if let Some(mut connection) = self.connection(slot) {
+            connection.set_quick_acks(config.quick_acks);
+        }
         if let Some(mut connection) = self.connection(slot) {
             options::begin(&mut connection, birth.options);
         }
@@ -338,15 +297,10 @@ impl Flows {
         self.hot.get(slot as usize)
     }
 
-    /// Bring near what a stream's hot part leads to: its other parts, and its oldest range.
+    /// Bring near what a stream's hot part leads to: its oldest range.
     #[inline]
     pub fn prefetch_rest(&self, slot: u32) {
         let Some(hot) = self.hot.get(slot as usize) else { return };
-        if let Some(parts) = self.cold.get(hot.cold as usize) {
-            drivers::prefetch(&parts.cold);
-            // Of one byte, and so behind the words.
-            drivers::prefetch(&parts.cold.reason);
-        }
         self.cells.prefetch(hot.head);
     }
 
@@ -358,33 +312,34 @@ impl Flows {
 
     /// The cold part of a stream.
     pub fn cold(&self, slot: u32) -> Option<&Cold> {
-        self.cold.get(self.hot.get(slot as usize)?.cold as usize).map(|parts| &parts.cold)
-    }
-
-    /// The cold part of a stream, for changing.
-    pub fn cold_mut(&mut self, slot: u32) -> Option<&mut Cold> {
-        self.cold.get_mut(self.hot.get(slot as usize)?.cold as usize).map(|parts| &mut parts.cold)
+        self.cold.get(slot as usize)
     }
 
     /// The hot and the cold part of a stream.
     #[inline]
     pub fn hot_and_cold(&mut self, slot: u32) -> Option<(&mut Hot, &mut Cold)> {
         let hot = self.hot.get_mut(slot as usize)?;
-        let parts = self.cold.get_mut(hot.cold as usize)?;
-        Some((hot, &mut parts.cold))
+        let cold = self.cold.get_mut(slot as usize)?;
+        Some((hot, cold))
     }
 
     /// A stream, for TCP to work on.
     #[inline]
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
+        let connection = self.connection_owing(slot)?;
+        connection.hot.pay(connection.cold);
+        Some(connection)
+    }
+
+    /// The same for the fast path, which pays what it owes to the cold part when it must.
+    #[inline]
+    pub fn connection_owing(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
-        let Parts { cold, options, urgent, beside } = self.cold.get_mut(hot.cold as usize)?;
+        let cold = self.cold.get_mut(slot as usize)?;
         Some(Connection {
             hot,
             cold,
-            options,
-            urgent,
-            beside,
+            rares: &mut self.rares,
             actives: &mut self.actives,
             controls: &mut self.controls,
             cells: &mut self.cells,
@@ -455,8 +410,8 @@ impl Flows {
             return None;
         }
         let hot = self.hot.get(slot as usize)?;
-        let Parts { cold, .. } = self.cold.get(hot.cold as usize)?;
-        Some((state::deadline(hot, cold, self.now.ticks), hot.armed_at))
+        let cold = self.cold.get(slot as usize)?;
+        Some((state::deadline(hot, cold, &self.rares, self.now.ticks), hot.armed_at))
     }
 
     /// Where the wheel has a slot, whatever it is used for.
@@ -479,57 +434,13 @@ impl Flows {
 
     /// Note the ends of the frames that wait for the application.
     pub fn set_waiting(&mut self, slot: u32, waiting: Waiting) {
-        if let Some(cold) = self.cold_mut(slot) {
+        if let Some((hot, cold)) = self.hot_and_cold(slot) {
             cold.waiting_head = waiting.head;
             cold.waiting_tail = waiting.tail;
+            hot.hints &= !hint::WAITS;
+            if !waiting.is_empty() {
+                hot.hints |= hint::WAITS;
+            }
         }
-    }
-}
-
-fn blank_hot() -> Hot {
-    Hot {
-        key: 0,
-        remote_port: 0,
-        local_port: 0,
-        generation: 0,
-        rcv_nxt: SeqNum(0),
-        rcv_adv: SeqNum(0),
-        snd_una: SeqNum(0),
-        snd_nxt: SeqNum(0),
-        snd_wnd: 0,
-        cwnd: 0,
-        ts_recent: 0,
-        head: NONE,
-        tail: NONE,
-        decline: decline::STATE,
-        state: State::Closed,
-        flags: 0,
-        retransmit_at: Ticks::OFF,
-        rto_us: 0,
-        tag: 0,
-        armed_at: Ticks::OFF,
-        srtt_us: 0,
-        rttvar_us: 0,
-        ssthresh: u32::MAX,
-        control: NONE,
-        last_ack_sent: SeqNum(0),
-        unsent: NONE,
-        ts_offset: 0,
-        cold: NONE,
-        held: 0,
-        mss: 0,
-        path: 0,
-        snd_scale: 0,
-        rcv_scale: 0,
-        unacked: 0,
-        dup_acks: 0,
-        congestion: Congestion::default(),
-        ecn: 0,
-        queue: 0,
-        mtu: 0,
-        segments_in: 0,
-        segments_out: 0,
-        data_in: 0,
-        data_out: 0,
     }
 }

@@ -10,13 +10,11 @@ use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
 use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
 use crate::tcp::congestion::Control;
-use crate::tcp::history::History;
 use crate::tcp::isn::Tuple;
 use crate::tcp::loss::LossState;
 use crate::tcp::send::{Data, NONE, SendQueue, mark};
-use crate::tcp::state::{Beside, Cold, Connection, Hot, State, flag};
+use crate::tcp::state::{Cold, Connection, Hot, Rare, State, flag};
 use crate::tcp::ticks::{Now, Ticks};
-use crate::tcp::urgent::Urgent;
 use crate::wire::tcp::SeqNum;
 
 /// A connection taken out of its engine: no index, no reference, only values and bytes. Its time stands still.
@@ -25,9 +23,7 @@ pub struct Frozen {
     tuple: Tuple,
     hot: Hot,
     cold: Cold,
-    options: StreamOptions,
-    urgent: Urgent,
-    beside: Beside,
+    rare: Option<Rare>,
     loss: LossState,
     control: Option<Control>,
     sends: Vec<FrozenSend>,
@@ -97,11 +93,9 @@ impl Engine {
                 tuple,
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
-                options: *connection.options,
-                urgent: *connection.urgent,
-                beside: *connection.beside,
+                rare: connection.rares.get(connection.cold.rare).copied(),
                 loss: *connection.loss(),
-                control: connection.controls.get(connection.hot.control).copied(),
+                control: connection.controls.get(connection.cold.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
                 ranges: reassembly
@@ -168,7 +162,7 @@ impl Engine {
 
     /// Fill the slot with the state's values, on this engine's clock.
     fn begin_thawed(&mut self, slot: u32, frozen: &Frozen, path: u16, queue: u8, tag: Tag) {
-        let Frozen { tuple, hot, cold, options, at, .. } = frozen;
+        let Frozen { tuple, hot, cold, at, .. } = frozen;
         let birth = Birth {
             tuple: *tuple,
             iss: cold.iss,
@@ -178,11 +172,11 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
-            options: *options,
+            options: StreamOptions::default(),
             state: hot.state,
         };
         self.flows.begin(slot, &birth);
-        let Some(connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
         let now = connection.now;
         let later = |ticks: Ticks| match ticks.is_on() {
             true => Ticks::from_raw(ticks.raw().wrapping_add(now.ticks.raw()).wrapping_sub(at.ticks.raw())),
@@ -190,14 +184,17 @@ impl Engine {
         };
         let millis = now.millis.wrapping_sub(at.millis);
         let ours = flag::DIRTY | flag::WAITING | flag::END_TOLD;
-        *connection.urgent = frozen.urgent;
-        *connection.beside =
-            Beside { search: frozen.beside.search.moved(millis), listener: NONE, ..frozen.beside };
+        if let Some(rare) = frozen.rare {
+            *connection.rare_mut() = Rare {
+                search: rare.search.moved(millis),
+                unanswered_since: later(rare.unanswered_since),
+                keepalive_at: later(rare.keepalive_at),
+                ..rare
+            };
+        }
         *connection.hot = Hot {
             key: connection.hot.key,
             generation: connection.hot.generation,
-            cold: connection.hot.cold,
-            control: NONE,
             head: NONE,
             tail: NONE,
             unsent: NONE,
@@ -210,25 +207,24 @@ impl Engine {
             retransmit_at: later(hot.retransmit_at),
             // Our timestamps go on from where they stood, whatever this clock says.
             ts_offset: hot.ts_offset.wrapping_sub(millis),
+            heard_ms: hot.heard_ms.wrapping_add(millis),
+            sent_us: hot.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
             ..hot.clone()
         };
         *connection.cold = Cold {
             active: NONE,
+            rare: connection.cold.rare,
+            control: NONE,
+            listener: NONE,
             waiting_head: NONE,
             waiting_tail: NONE,
             delack_at: later(cold.delack_at),
-            keepalive_at: later(cold.keepalive_at),
             life_at: later(cold.life_at),
-            unanswered_since: later(cold.unanswered_since),
-            ts_recent_at: cold.ts_recent_at.wrapping_add(millis),
-            heard_ms: cold.heard_ms.wrapping_add(millis),
             data_ms: cold.data_ms.wrapping_add(millis),
-            sent_us: cold.sent_us.wrapping_add(now.micros.wrapping_sub(at.micros)),
-            history: History { min_rtt: cold.history.min_rtt.moved(millis), ..cold.history },
             ..cold.clone()
         };
         if let Some(control) = frozen.control {
-            let memory = connection.controls.obtain(&mut connection.hot.control);
+            let memory = connection.controls.obtain(&mut connection.cold.control);
             *memory = control;
             memory.shift(now.micros.wrapping_sub(at.micros));
         }

@@ -142,7 +142,7 @@ impl Engine {
         for stream in state.unoffered {
             self.send_abort(stream);
             if let Some(connection) = self.flows.connection(stream) {
-                connection.beside.listener = UNOFFERED;
+                connection.cold.listener = UNOFFERED;
             }
             self.bring_down(stream, Reason::Aborted);
         }
@@ -458,7 +458,7 @@ impl Engine {
                 ecn::agree(&mut connection);
             }
             let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
-            connection.cold.history.retransmits = u32::from(half.retries);
+            connection.note_retransmits(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
             if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
@@ -520,7 +520,7 @@ impl Engine {
             }
             let Some(tuple) = self.flows.tuple(slot) else { continue };
             if let Some(connection) = self.flows.connection(slot) {
-                connection.beside.listener = crate::tcp::send::NONE;
+                connection.cold.listener = crate::tcp::send::NONE;
             }
             let (listener, stream) = (Listener(self.flows.id(listener)), Stream(self.flows.id(slot)));
             self.complete(queue, tag, true, Event::Accepted { listener, stream, peer: tuple.remote });
@@ -530,7 +530,7 @@ impl Engine {
 
     /// Take a dead stream off its listener's list if the application was never told of it; true if so.
     pub(super) fn forget_unoffered(&mut self, slot: u32) -> bool {
-        let Some(listener) = self.flows.connection(slot).map(|connection| connection.beside.listener) else {
+        let Some(listener) = self.flows.connection(slot).map(|connection| connection.cold.listener) else {
             return false;
         };
         if listener == UNOFFERED {

@@ -232,7 +232,7 @@ impl Engine {
         self.flows.begin(slot, &birth);
         let us = nanoseconds(timeout) / 1_000;
         let queued = self.flows.connection(slot).is_some_and(|mut connection| {
-            connection.cold.life_at = connection.now.after(us);
+            connection.set_life(connection.now.after(us));
             connection.queue(|cells, queue, _| cells.push_control(queue, iss))
         });
         if !queued || !self.table.insert(self.secret.flow_key(&tuple).hash, slot) {
@@ -389,17 +389,18 @@ impl Engine {
                 connection.clear(flag::KEEPALIVE);
                 if let Some(idle) = idle {
                     connection.set(flag::KEEPALIVE);
-                    connection.cold.keepalive_idle_s =
+                    connection.rare_mut().keepalive_idle_s =
                         u16::try_from(idle.as_secs().max(1)).unwrap_or(u16::MAX);
                 }
                 timers::heard(&mut connection);
             }
             SocketOption::UserTimeout(after) => {
-                connection.cold.user_timeout_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+                let ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+                options::set_user_timeout(&mut connection, ms);
             }
             SocketOption::ReceiveFrames(frames) => {
                 let max = connection.config.receive_frames_max;
-                connection.cold.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
+                connection.hot.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
             SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
             SocketOption::Urgent => urgent::send(&mut connection),
@@ -472,7 +473,7 @@ impl Engine {
 
     fn close_stream(&mut self, slot: u32, manner: Manner, queue: u8, tag: Tag) {
         let unread = manner.unread || !self.flows.waiting(slot).is_empty();
-        let Some(connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
         if connection.is(flag::DEAF) && !connection.is(flag::DEAD) {
             let socket = Some(self.flows.id(slot));
             return self.fail(socket, OpError::NotOpen, queue, tag);
@@ -494,10 +495,10 @@ impl Engine {
         }
         connection.hot.flags |= flag::DEAF;
         if let Some(within) = manner.within {
-            connection.cold.life_at = connection.now.after(nanoseconds(within) / 1_000);
+            connection.set_life(connection.now.after(nanoseconds(within) / 1_000));
         } else if connection.hot.state == State::FinWait2 {
             let us = options::fin_timeout_us(&connection);
-            connection.cold.life_at = connection.now.after(us);
+            connection.set_life(connection.now.after(us));
         }
         if connection.is(flag::DEAD) {
             self.drop_waiting(slot);

@@ -221,7 +221,7 @@ impl Engine {
         let all = connection.hot.mtu & bit::SEARCHING == 0;
         // What passes as the interface has it need not be remembered.
         let mtu = if all { u16::MAX } else { connection.hot.mss.saturating_add(headers) };
-        let sure = all || connection.beside.search.is_proven();
+        let sure = all || connection.rare().search.is_proven();
         if self.path_mtus.believed.find(tuple.remote.ip(), mtu, self.flows.now.instant) {
             self.path_mtu_changed(tuple.remote.ip(), mtu, true, sure);
         }

@@ -14,7 +14,7 @@ use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::mtu;
 use crate::tcp::send::NONE;
-use crate::tcp::state::{State, flag};
+use crate::tcp::state::{State, decline, flag};
 use crate::tcp::tally;
 use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
@@ -87,7 +87,7 @@ impl Engine {
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
         }
-        if self.flows.connection(slot).is_some_and(|connection| connection.cold.fin_waits)
+        if self.flows.connection(slot).is_some_and(|connection| connection.hot.decline & decline::FIN != 0)
             && let Some(mut connection) = self.flows.connection(slot)
         {
             let end = text::finish(&mut connection);
@@ -107,7 +107,7 @@ impl Engine {
         let waiting: usize = self.frames.iter(self.flows.waiting(slot)).map(Frame::len).sum();
         let Some(connection) = self.flows.connection(slot) else { return };
         let told = connection.hot.rcv_nxt - u32::try_from(waiting).unwrap_or(0);
-        if let Some(end) = connection.urgent.received.filter(|end| end.gt(told)) {
+        if let Some(end) = connection.rare().urgent.received.filter(|end| end.gt(told)) {
             self.tell_of_urgent(slot, end, 0);
         }
     }
@@ -132,12 +132,13 @@ impl Engine {
     //# problem (unless such information has been disabled by the
     //# application
     pub(super) fn tell_of_trouble(&mut self, slot: u32, trouble: Trouble) {
-        let Some(connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.connection(slot) else { return };
         let bit = 1 << trouble as u8;
-        if connection.is(flag::DEAF) || connection.cold.troubles & bit != 0 {
+        if connection.is(flag::DEAF) || connection.rare().troubles & bit != 0 {
             return;
         }
-        connection.cold.troubles |= bit;
+        connection.rare_mut().troubles |= bit;
+        connection.note_amiss();
         let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
         let stream = Stream(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Trouble { stream, trouble });
@@ -196,7 +197,7 @@ impl Engine {
         connection.hot.held =
             connection.hot.held.saturating_sub(u16::try_from(freed.len()).unwrap_or(u16::MAX));
         // As a last resort, what nobody has acknowledged goes: the peer still has it.
-        let over = connection.hot.held > connection.cold.frames_max.saturating_mul(2);
+        let over = connection.hot.held > connection.hot.frames_max.saturating_mul(2);
         let given_up = if over { connection.active_mut().reassembly.give_up_last() } else { None };
         if given_up.is_some() {
             connection.hot.held -= 1;
@@ -245,7 +246,7 @@ impl Engine {
 
     fn on_connected(&mut self, slot: u32) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        let (listener, queue, tag) = (connection.beside.listener, connection.hot.queue, connection.hot.tag);
+        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
         mtu::begin(&mut connection);
         self.heed_path_mtu(slot);
         if listener != NONE {
@@ -299,7 +300,7 @@ impl Engine {
     /// A connection that never was: its connect fails, or nobody hears of it.
     pub(super) fn fail_connect(&mut self, slot: u32, error: OpError) {
         let Some(connection) = self.flows.connection(slot) else { return };
-        let (listener, queue, tag) = (connection.beside.listener, connection.hot.queue, connection.hot.tag);
+        let (listener, queue, tag) = (connection.cold.listener, connection.hot.queue, connection.hot.tag);
         self.detach(slot);
         if listener == NONE {
             let socket = Some(self.flows.id(slot));
@@ -320,15 +321,18 @@ impl Engine {
         if let Some((queue, tag, event)) = last.filter(|_| !never_offered) {
             self.complete(queue, tag, true, event);
         }
-        if let Some(connection) = self.flows.connection(slot) {
+        if let Some(mut connection) = self.flows.connection(slot) {
             connection.hot.flags |= flag::DEAD;
             if reason != Reason::Done {
                 connection.hot.flags |= flag::DEAF;
             }
             connection.hot.state = State::Closed;
             let number = REASONS.iter().position(|known| *known == reason).unwrap_or(0);
-            connection.cold.reason = u8::try_from(number).unwrap_or(0);
-            connection.beside.unsent = u32::try_from(unacked).unwrap_or(u32::MAX);
+            if number > 0 || unacked > 0 {
+                let rare = connection.rare_mut();
+                rare.reason = u8::try_from(number).unwrap_or(0);
+                rare.unsent = u32::try_from(unacked).unwrap_or(u32::MAX);
+            }
         }
         if never_offered {
             self.drop_waiting(slot);
@@ -344,7 +348,7 @@ impl Engine {
     /// What a stream that ends tells of itself, if it is to.
     fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Back>)> {
         let stream = Stream(self.flows.id(slot));
-        let connection = self.flows.connection(slot).filter(|connection| connection.options.report)?;
+        let connection = self.flows.connection(slot).filter(|connection| connection.rare().options.report)?;
         let info = Box::new(crate::tcp::info::info(&connection));
         Some((connection.hot.queue, Tag(connection.hot.tag), Event::Info { stream, info }))
     }
@@ -357,9 +361,11 @@ impl Engine {
         let socket = self.flows.id(slot);
         let Some(mut connection) = self.flows.connection(slot) else { return 0 };
         connection.hot.retransmit_at = Ticks::OFF;
-        connection.cold.delack_at = Ticks::OFF;
-        connection.cold.keepalive_at = Ticks::OFF;
-        connection.cold.life_at = Ticks::OFF;
+        connection.set_delack(Ticks::OFF);
+        connection.set_life(Ticks::OFF);
+        if let Some(rare) = connection.rare_if() {
+            rare.keepalive_at = Ticks::OFF;
+        }
         let path = connection.hot.path;
         let (mut answers, mut unacked) = (Vec::new(), 0);
         connection.queue(|cells, queue, _| {

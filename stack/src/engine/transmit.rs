@@ -238,7 +238,7 @@ impl Engine {
         segment.options.timestamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(&connection));
         let path = hot.path;
         let field = if hot.ecn & ecn::bit::OK != 0 {
-            ecn::control_field(hot.congestion)
+            ecn::control_field(connection.cold.congestion)
         } else {
             ecn::codepoint::NOT_ECT
         };

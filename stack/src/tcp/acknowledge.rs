@@ -2,10 +2,9 @@
 //! Whether it is acceptable is decided in `input`.
 
 use super::ecn;
-use super::fast::Plain;
 use super::sack::{self, News};
-use super::send::{Cell, Finished, NONE, mark};
-use super::state::{Connection, State, flag};
+use super::send::{Cell, Finished, mark};
+use super::state::{Connection, State, flag, owed};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
 use crate::wire::tcp::{Flags, Segment, SeqNum};
@@ -19,14 +18,16 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         update_window(connection, segment.seq, segment.ack, segment.window);
     }
     if news.acked > 0 {
-        connection.cold.unanswered_since = Ticks::OFF;
-        connection.cold.troubles = 0;
+        forget_unanswered(connection);
+        if let Some(rare) = connection.rare_if() {
+            rare.troubles = 0;
+        }
         connection.hot.snd_una = segment.ack;
         tally::note_una(connection, news.una_before);
         take_acknowledged(connection, &mut news);
     } else if connection.hot.snd_wnd == 0 {
         // The peer is there and says so: only its window is closed.
-        connection.cold.unanswered_since = Ticks::OFF;
+        forget_unanswered(connection);
         connection.cold.timeouts = 0;
     }
     if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
@@ -59,33 +60,39 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     ecn::react(connection, news.acked);
 }
 
+/// The peer has answered.
+fn forget_unanswered(connection: &mut Connection) {
+    if let Some(rare) = connection.rare_if() {
+        rare.unanswered_since = Ticks::OFF;
+    }
+}
+
 /// What `acknowledge` does on a connection on which nothing is amiss, nothing ever went again, and neither congestion marks
-/// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window.
+/// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window, which is
+/// taken in already.
 ///
 /// Returns a payload that is done; others go to the connection's list.
 #[inline]
-pub(super) fn acknowledge_quietly(connection: &mut Connection, plain: &Plain) -> Option<Finished> {
-    update_window(connection, plain.seq, plain.ack, plain.window);
+pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> Option<Finished> {
     let before = connection.hot.snd_una;
-    let acked = plain.ack.since(before);
+    let acked = ack.since(before);
     if acked == 0 {
         timers::on_ack(connection, false, 0);
         return None;
     }
-    connection.cold.unanswered_since = Ticks::OFF;
-    connection.cold.troubles = 0;
-    connection.cold.timeouts = 0;
-    connection.hot.snd_una = plain.ack;
+    if connection.hot.owed & owed::OUT != 0 && ack != connection.hot.snd_nxt {
+        // Not all that is in flight: what was the most of it is to be remembered.
+        connection.hot.pay(connection.cold);
+    }
+    connection.hot.snd_una = ack;
     tally::note_una(connection, before);
     let now = connection.now.micros;
-    let (sample, done) = match connection.queue(|cells, queue, _| cells.acknowledge_only(queue, plain.ack)) {
+    let (sample, done) = match connection.queue(|cells, queue, _| cells.acknowledge_only(queue, ack)) {
         Some((sent_us, done)) => (Some(now.wrapping_sub(sent_us)), done),
-        None => (take_quietly(connection, plain.ack), None),
+        None => (take_quietly(connection, ack), None),
     };
     if let Some(us) = sample {
-        connection.measure(us);
-        connection.cold.history.min_rtt.note(us, connection.now.millis);
-        connection.cold.backoff = 0;
+        connection.measure_exactly(us);
     }
     loss::grow(connection, acked);
     timers::on_ack(connection, true, 0);
@@ -121,7 +128,7 @@ fn take_acknowledged(connection: &mut Connection, news: &mut News) {
             }
         });
     });
-    if connection.cold.active != NONE {
+    if connection.has_active() {
         let sack = connection.is(flag::SACK);
         let loss = &mut connection.active_mut().loss;
         if sack {
@@ -142,9 +149,10 @@ fn time(connection: &mut Connection, news: &News) {
         None => news.sample_us.map(|us| (us, true)),
     };
     let Some((us, exact)) = sample else { return };
-    connection.measure(us);
     if exact {
-        connection.cold.history.min_rtt.note(us, connection.now.millis);
+        connection.measure_exactly(us);
+    } else {
+        connection.measure(us);
     }
     // Without a measurement the timer stays backed off (Karn's algorithm), or a round trip longer than the timeout would
     // never be measured.
@@ -187,16 +195,25 @@ fn reopen(connection: &mut Connection) {
 //# SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK.
 #[inline]
 fn update_window(connection: &mut Connection, seq: SeqNum, ack: SeqNum, window: u16) {
-    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
-    if wl1.lt(seq) || wl1 == seq && wl2.le(ack) {
+    if is_newer(connection, seq, ack) {
         set_snd_wnd(connection, window);
         connection.cold.snd_wl1 = seq;
         connection.cold.snd_wl2 = ack;
     }
 }
 
+/// What the segment says of the window was said later than what is known of it.
+#[inline]
+pub(super) fn is_newer(connection: &Connection, seq: SeqNum, ack: SeqNum) -> bool {
+    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
+    wl1.lt(seq) || wl1 == seq && wl2.le(ack)
+}
+
 #[inline]
 pub(super) fn set_snd_wnd(connection: &mut Connection, window: u16) {
+    let before = connection.hot.snd_wnd;
     connection.hot.snd_wnd = u32::from(window) << connection.hot.snd_scale;
-    connection.cold.snd_wnd_max = connection.cold.snd_wnd_max.max(connection.hot.snd_wnd);
+    if connection.hot.snd_wnd > before {
+        connection.cold.snd_wnd_max = connection.cold.snd_wnd_max.max(connection.hot.snd_wnd);
+    }
 }

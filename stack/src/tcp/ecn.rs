@@ -85,7 +85,7 @@ pub fn negotiate(connection: &mut Connection, segment: &Segment) {
         //# flag set but the CWR flag not set an "ECN-setup SYN-ACK packet"
         asked && segment.flags & SETUP == Flags::ECE
     } else {
-        asked && grants(config.ecn, connection.hot.congestion, segment, field)
+        asked && grants(config.ecn, connection.cold.congestion, segment, field)
     };
     connection.hot.ecn = if granted { bit::OK | before & bit::ECT } else { 0 };
 }
@@ -137,13 +137,13 @@ pub fn stamp(connection: &mut Connection, emit: &mut Emit, nxt: SeqNum) {
     //# It is
     //# RECOMMENDED that an implementation provide a configuration knob that
     //# will cause ECT to be set on such control packets
-    if connection.config.dctcp_ect_always && connection.hot.congestion == Congestion::Dctcp {
+    if connection.config.dctcp_ect_always && connection.cold.congestion == Congestion::Dctcp {
         emit.field = codepoint::ECT_0;
     }
 }
 
 fn stamp_syn(connection: &mut Connection, emit: &mut Emit) {
-    emit.field = control_field(connection.hot.congestion);
+    emit.field = control_field(connection.cold.congestion);
     if connection.hot.state == State::SynReceived {
         // A simultaneous open; that both ask is known from the peer's SYN.
         if connection.hot.ecn & bit::OK != 0 {
@@ -152,7 +152,7 @@ fn stamp_syn(connection: &mut Connection, emit: &mut Emit) {
         return;
     }
     let config = connection.config;
-    let dctcp = connection.hot.congestion == Congestion::Dctcp;
+    let dctcp = connection.cold.congestion == Congestion::Dctcp;
     let again = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.retransmits > 0);
     //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.1.1
     //# A host that receives no reply to an ECN-setup SYN within the normal
@@ -179,7 +179,7 @@ pub fn declines(connection: &Connection, len: u32) -> bool {
         return false;
     }
     let marked = connection.signals.field == codepoint::CE;
-    let dctcp = connection.hot.congestion == Congestion::Dctcp;
+    let dctcp = connection.cold.congestion == Congestion::Dctcp;
     marked != (dctcp && state & bit::ECHO != 0)
 }
 
@@ -190,7 +190,7 @@ pub fn on_data(connection: &mut Connection, segment: &Segment) {
         return;
     }
     let marked = connection.signals.field == codepoint::CE;
-    if connection.hot.congestion == Congestion::Dctcp {
+    if connection.cold.congestion == Congestion::Dctcp {
         return on_dctcp_data(connection, marked);
     }
     // CWR first: a segment with both says that the window was made smaller, and that it was too large again.
@@ -227,7 +227,7 @@ fn on_dctcp_data(connection: &mut Connection, marked: bool) {
     //# acknowledging the most recently received packet.
     if connection.hot.unacked > 0 {
         let nxt = connection.hot.rcv_nxt;
-        connection.controls.obtain(&mut connection.hot.control).early_ack = nxt;
+        connection.controls.obtain(&mut connection.cold.control).early_ack = nxt;
         connection.hot.ecn |= bit::EARLY;
     }
     connection.hot.ecn ^= bit::ECHO;
@@ -240,7 +240,7 @@ pub fn early_ack(connection: &mut Connection) -> Option<Segment> {
         return None;
     }
     connection.hot.ecn &= !bit::EARLY;
-    let ack = connection.controls.get(connection.hot.control)?.early_ack;
+    let ack = connection.controls.get(connection.cold.control)?.early_ack;
     let mut segment = bare(connection, ack);
     // The state before the change.
     if connection.hot.ecn & bit::ECHO == 0 {
@@ -278,11 +278,11 @@ pub fn react(connection: &mut Connection, acked: u32) {
     if connection.hot.ecn & bit::OK == 0 {
         return;
     }
-    if acked > 0 && connection.hot.congestion == Congestion::Dctcp {
+    if acked > 0 && connection.cold.congestion == Congestion::Dctcp {
         connection.congestion(|algorithm, window| algorithm.on_echo(window, acked));
     }
     let una = connection.hot.snd_una;
-    let end = connection.controls.get(connection.hot.control).map_or(una, |control| control.cwr_end);
+    let end = connection.controls.get(connection.cold.control).map_or(una, |control| control.cwr_end);
     // What was in flight as the window fell may have met the same congestion, up to its last byte.
     if connection.hot.ecn & bit::REDUCED != 0 && una.gt(end) {
         connection.hot.ecn &= !bit::REDUCED;

@@ -1,12 +1,12 @@
 //! The common segment of an established flow, in and out: in order, nothing odd about it. Finishes, or declines before it
 //! changes anything; what it does is what `input` or `output` would have done.
 
-use super::acknowledge::{acknowledge, acknowledge_quietly};
+use super::acknowledge::{acknowledge, acknowledge_quietly, is_newer, set_snd_wnd};
 use super::congestion::validation;
 use super::input;
 use super::output;
 use super::send::{Data, Finished, NONE, mark};
-use super::state::{Cold, Connection, Hot, flag};
+use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
@@ -60,27 +60,52 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         return None;
     }
     let una = connection.hot.snd_una;
+    let newer = connection.hot.owed & owed::WINDOW != 0 || is_newer(connection, plain.seq, plain.ack);
     let done = if is_quiet(connection) {
-        acknowledge_quietly(connection, plain)
+        if newer {
+            set_snd_wnd(connection, plain.window);
+        }
+        acknowledge_quietly(connection, plain.ack)
     } else {
+        connection.hot.pay(connection.cold);
         let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
         acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);
         None
     };
+    if plain.len == 0 && connection.hot.owed & owed::DATA != 0 {
+        // This segment has none: when the last data came is told by the one before.
+        connection.hot.owed &= !owed::DATA;
+        connection.cold.data_ms = connection.hot.heard_ms;
+    }
     input::heard_in_order(connection, plain.seq, plain.stamps);
     if plain.len > 0 {
-        text::note_size(connection, plain.len);
+        text::note_bytes(connection.hot, plain.len);
+        connection.hot.owed |= owed::DATA;
         text::advance(connection, plain.len);
+    }
+    if newer {
+        owe_window(connection.hot, connection.cold, plain);
     }
     tally::note_received(connection, plain.len);
     Some(Taken { progress: connection.hot.snd_una != una, done })
 }
 
+/// SND.WL1 and SND.WL2 are of this segment, which was just taken in.
+#[inline]
+fn owe_window(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
+    if let Ok(len) = u16::try_from(plain.len) {
+        hot.last_len = len;
+        hot.owed |= owed::WINDOW;
+    } else {
+        hot.owed &= !owed::WINDOW;
+        (cold.snd_wl1, cold.snd_wl2) = (plain.seq, plain.ack);
+    }
+}
+
 /// Nothing is amiss, and nothing was, that an acknowledgement must be searched for.
 #[inline]
 fn is_quiet(connection: &Connection) -> bool {
-    connection.cold.active == NONE
-        && connection.cold.history.retransmits == 0
+    !connection.is_marked_amiss()
         && connection.hot.ecn == 0
         && connection.hot.mtu & (mtu::bit::PROBE | mtu::bit::FELL) == 0
 }
@@ -90,10 +115,6 @@ fn is_quiet(connection: &Connection) -> bool {
 fn declines(connection: &Connection, plain: &Plain) -> bool {
     let hot = &*connection.hot;
     if hot.decline != 0 || connection.frames_left == 0 || plain.seq != hot.rcv_nxt {
-        return true;
-    }
-    // A FIN that came early has its turn once what was missing is here.
-    if connection.cold.fin_waits {
         return true;
     }
     if ecn::declines(connection, plain.len) {
@@ -114,26 +135,26 @@ fn declines(connection: &Connection, plain: &Plain) -> bool {
 
 /// A segment that says what the one before did, but for its own data, may be taken in by [`follow`]. Reads only.
 #[inline]
-pub fn follows(hot: &Hot, cold: &Cold, plain: &Plain) -> bool {
+pub fn follows(hot: &Hot, plain: &Plain) -> bool {
     let end = hot.rcv_nxt.0.wrapping_add(plain.len);
     hot.decline == 0
-        && !cold.fin_waits
+        && hot.owed & owed::WINDOW != 0
         && hot.ecn == 0
         && plain.seq == hot.rcv_nxt
         && plain.len > 0
         && plain.len <= hot.rcv_adv.since(hot.rcv_nxt)
         // No count runs over. Of the peer's clock only the first segment behind the last acknowledgement tells.
         && end > hot.rcv_nxt.0
-        && hot.segments_in < u16::MAX
+        && hot.segments_in < u8::MAX
         && hot.data_in < u8::MAX
 }
 
 /// Take such a segment in: what [`input()`] would do is done but for this.
 #[inline]
 pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
-    (cold.snd_wl1, cold.snd_wl2) = (plain.seq, plain.ack);
-    text::note_bytes(cold, plain.len);
+    text::note_bytes(hot, plain.len);
     hot.rcv_nxt += plain.len;
+    owe_window(hot, cold, plain);
     hot.unacked = hot.unacked.saturating_add(1);
     hot.held = hot.held.saturating_add(1);
     hot.segments_in += 1;
@@ -145,7 +166,7 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Plain> {
     let (now, mss) = (connection.now, connection.send_mss());
     let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
-    validation::note_sent(connection, len, congestion <= window && congestion - len < mss);
+    validation::note_first(connection, congestion <= window && congestion - len < mss);
     let cell = connection.cells.get_mut(first)?;
     cell.marks |= mark::SENT | mark::PUSHED;
     cell.sent_us = now.micros;
@@ -155,9 +176,11 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
     hot.unsent = NONE;
     let seq = hot.snd_nxt;
     hot.snd_nxt = seq + len;
-    connection.cold.sent_us = now.micros;
+    connection.hot.sent_us = now.micros;
+    // Where a short one was sent before, it is acknowledged.
+    connection.hot.owed &= !owed::SHORT;
     if len < mss && !connection.is(flag::NO_DELAY) {
-        connection.cold.short_end = seq + len;
+        connection.hot.owed |= owed::SHORT;
     }
     timers::on_sent(connection);
     let window = output::advertise(connection);
@@ -175,12 +198,7 @@ pub fn full(connection: &Connection) -> Option<(u32, u32)> {
     let hot = &*connection.hot;
     let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED | flag::ACK_NOW;
     let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0 || hot.unacked > 0;
-    if hot.unsent == NONE
-        || hot.decline != 0
-        || hot.flags & odd != 0
-        || other
-        || connection.cold.active != NONE
-    {
+    if hot.unsent == NONE || hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active() {
         return None;
     }
     let (flight, mss) = (connection.flight(), connection.send_mss());
@@ -205,12 +223,12 @@ pub fn output_full(connection: &mut Connection, (first, len): (u32, u32), before
     let cell = connection.cells.get_mut(first)?;
     cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
     cell.sent_us = now;
-    let (hot, cold) = (&mut *connection.hot, &mut *connection.cold);
+    let hot = &mut *connection.hot;
     hot.unsent = cell.next;
     let seq = hot.snd_nxt;
     hot.snd_nxt = seq + len;
-    cold.sent_us = now;
-    cold.quick_acks = cold.quick_acks.saturating_sub(1);
+    hot.sent_us = now;
+    connection.take_quick_ack();
     timers::on_sent(connection);
     tally::note_sent(connection, len);
     Some(Plain { seq, len, ..*before })
@@ -224,13 +242,150 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     let first = hot.unsent;
     let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
     let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0;
-    if first == NONE || hot.decline != 0 || hot.flags & odd != 0 || other || connection.cold.active != NONE {
+    if first == NONE || hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active() {
         return None;
     }
     let cell = connection.cells.get(first)?;
     let single = hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
     let fits = cell.len <= connection.send_mss() && cell.len <= hot.snd_wnd && cell.len <= hot.cwnd;
-    let since_us = connection.now.micros.wrapping_sub(connection.cold.sent_us);
-    let idle = since_us > hot.rto_us && connection.config.slow_start_after_idle;
+    let since_us = connection.now.micros.wrapping_sub(connection.hot.sent_us);
+    let idle = since_us > connection.rto_us() && connection.config.slow_start_after_idle;
     (single && fits && hot.snd_una == hot.snd_nxt && !idle).then_some((first, cell.len))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use drivers::Extent;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mode::{Key, View, ViewData};
+    use crate::tcp::sack::tests::flows_of;
+    use crate::tcp::state::State;
+    use crate::tcp::ticks::Now;
+
+    /// What happens to a connection on which all is well.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// Time passes. Units: milliseconds.
+        Pass(u32),
+        /// So many bytes come, with an acknowledgement of some of what is in flight, or of all of it, and a window.
+        Hear { len: u32, part: u8, window: u16 },
+        /// So many bytes come behind what the last segment said.
+        Follow(u32),
+        /// A payload goes, if nothing is in flight.
+        Say(usize),
+        /// Two go at once, by the slow path.
+        SayTwo(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (1u32..200_000).prop_map(Step::Pass),
+            (prop_oneof![Just(0u32), 1u32..100], 0u8..3, 300u16..2_000)
+                .prop_map(|(len, part, window)| Step::Hear { len, part, window }),
+            (1u32..100).prop_map(Step::Follow),
+            (1usize..100).prop_map(Step::Say),
+            (1usize..100).prop_map(Step::SayTwo),
+        ]
+    }
+
+    fn push(connection: &mut Connection, len: usize) {
+        let end = connection.queued_end();
+        let data = Extent::of_bytes(&Bytes::from(vec![0; len])).unwrap();
+        connection.queue(|cells, queue, _| {
+            let view = View { data: ViewData::Extent(data), key: Key(0) };
+            cells.push(queue, end, view, 0, 0).unwrap();
+        });
+    }
+
+    fn take(connection: &mut Connection, step: Step, last: &mut Option<Plain>) {
+        let (una, flight) = (connection.hot.snd_una, connection.flight());
+        match step {
+            Step::Pass(_) => {}
+            Step::Hear { len, part, window } => {
+                let ack = una + flight / 2 * u32::from(part);
+                let seq = connection.hot.rcv_nxt;
+                let plain =
+                    Plain { seq, ack: if part == 2 { una + flight } else { ack }, window, stamps: None, len };
+                *last = input(connection, &plain).map(|_| plain);
+            }
+            Step::Follow(len) => {
+                let seq = connection.hot.rcv_nxt;
+                let plain = last.map(|last| Plain { seq, len, ..last });
+                if let Some(plain) = plain.filter(|plain| follows(connection.hot, plain)) {
+                    follow(connection.hot, connection.cold, &plain);
+                }
+            }
+            Step::Say(len) => {
+                if connection.send_queue().is_empty() {
+                    push(connection, len);
+                    match whole(connection) {
+                        Some(found) => assert!(output(connection, found).is_some()),
+                        None => {
+                            connection.hot.pay(connection.cold);
+                            assert!(output::next(connection).is_some());
+                        }
+                    }
+                }
+            }
+            Step::SayTwo(len) => {
+                for _ in 0..2 {
+                    push(connection, len);
+                }
+                while output::next(connection).is_some() {}
+            }
+        }
+        connection.finished.clear();
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_owed_is_paid(steps in prop::collection::vec(step(), 1..40), two in any::<bool>()) {
+            // Shows of random segments and payloads that the cold part is the same whether what it is owed is paid at once,
+            // or when the slow path asks, or at the end.
+            let [mut at_once, mut late] = [(); 2].map(|()| {
+                let (mut flows, slot) = flows_of(0);
+                let mut connection = flows.connection(slot).unwrap();
+                connection.enter(State::Established);
+                connection.frames_left = 100;
+                connection.hot.rcv_adv = connection.hot.rcv_nxt + 60_000;
+                connection.hot.cwnd = if two { 300 } else { 10_000 };
+                (connection.hot.snd_wnd, connection.cold.snd_wnd_max) = (10_000, 10_000);
+                connection.cold.snd_wl2 = connection.hot.snd_una;
+                flows.frames_left = 100;
+                (flows, slot, None)
+            });
+            for step in steps {
+                for (flows, ..) in [&mut at_once, &mut late] {
+                    if let Step::Pass(ms) = step {
+                        let pause = core::time::Duration::from_millis(ms.into());
+                        flows.now = Now::new(flows.now.instant.saturating_add(pause));
+                    }
+                }
+                let slow = matches!(step, Step::SayTwo(_));
+                for (paid, (flows, slot, last)) in [(true, &mut at_once), (false, &mut late)] {
+                    let found = if slow { flows.connection(*slot) } else { flows.connection_owing(*slot) };
+                    let mut connection = found.unwrap();
+                    take(&mut connection, step, last);
+                    if paid {
+                        // A segment that follows may be told so by what is owed.
+                        let window = connection.hot.owed & owed::WINDOW;
+                        connection.hot.pay(connection.cold);
+                        connection.hot.owed |= window;
+                    }
+                }
+            }
+            let parts = [at_once, late].map(|(mut flows, slot, _)| {
+                let connection = flows.connection(slot).unwrap();
+                if connection.flight() == 0 {
+                    // Nobody asks before something goes again.
+                    connection.cold.out_max = 0;
+                }
+                (format!("{:?}", connection.hot), format!("{:?}", connection.cold))
+            });
+            prop_assert_eq!(&parts[0], &parts[1]);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! A connection's figures, for those who ask.
 
 use super::ecn;
+use super::history::MinRtt;
 use super::loss::{LossState, Phase};
 use super::send::mark;
 use super::state::{Connection, State, flag};
@@ -11,7 +12,8 @@ use crate::socket::{Recovery, TcpInfo, TcpState};
 pub fn info(connection: &Connection) -> TcpInfo {
     let (hot, cold) = (&*connection.hot, &*connection.cold);
     let LossState { sacked, lost, again, .. } = *connection.loss();
-    let history = &cold.history;
+    let rare = connection.rare();
+    let history = &rare.history;
     let payload = |first| -> u32 { connection.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
     // What runs out on a closed window are probes, though the byte they carry is in flight.
     let closed = connection.flight() == 0 || hot.snd_wnd == 0 && hot.state.is_synchronized();
@@ -26,15 +28,15 @@ pub fn info(connection: &Connection) -> TcpInfo {
         scales: (scaled != (0, 0)).then_some(scaled),
         rtt_us: hot.srtt_us,
         rttvar_us: hot.rttvar_us,
-        rto_us: hot.rto_us,
+        rto_us: connection.rto_us(),
         backoff: cold.backoff,
         cwnd: hot.cwnd,
-        ssthresh: hot.ssthresh,
+        ssthresh: cold.ssthresh,
         snd_wnd: hot.snd_wnd,
         rcv_wnd: connection.rcv_wnd(),
         mss: u16::try_from(connection.send_mss()).unwrap_or(u16::MAX),
         advertised_mss: cold.adv_mss,
-        peer_mss: cold.rcv_mss,
+        peer_mss: hot.rcv_mss,
         in_flight: connection.flight(),
         queued: payload(hot.head),
         unsent: payload(hot.unsent),
@@ -42,12 +44,12 @@ pub fn info(connection: &Connection) -> TcpInfo {
         lost,
         resent: again,
         retransmits: if closed { 0 } else { timeouts },
-        probes: u32::from(cold.probes).max(if closed { timeouts } else { 0 }),
+        probes: u32::from(rare.probes).max(if closed { timeouts } else { 0 }),
         total_retransmits: history.retransmits,
         reordering: u32::from(history.reordering),
         reorder_seen: u32::from(history.reordered),
         dsack_dups: history.duplicates,
-        min_rtt_us: history.min_rtt.us().unwrap_or(0),
+        min_rtt_us: MinRtt::us(hot, cold).unwrap_or(0),
         ato_us: connection.config.delayed_ack_us,
         path_mtu: hot.mss.saturating_add(if hot.is_ipv6() { 60 } else { 40 }),
         held_frames: u32::from(hot.held),
@@ -57,9 +59,9 @@ pub fn info(connection: &Connection) -> TcpInfo {
 
 /// What has passed, and when it last did.
 fn counts(connection: &Connection) -> TcpInfo {
-    let (hot, cold, tally) = (&*connection.hot, &*connection.cold, &connection.beside.tally);
-    let (segments_received, data_segments_received) = tally.received(hot);
-    let (segments_sent, data_segments_sent) = tally.sent(hot);
+    let (hot, cold, tally) = (&*connection.hot, &*connection.cold, &connection.rare().tally);
+    let (segments_received, data_segments_received) = tally.received(hot, cold);
+    let (segments_sent, data_segments_sent) = tally.sent(hot, cold);
     let ago = |millis: u32| connection.now.millis.wrapping_sub(millis);
     TcpInfo {
         bytes_acked: tally::bytes_acked(connection),
@@ -71,9 +73,9 @@ fn counts(connection: &Connection) -> TcpInfo {
         segments_sent,
         data_segments_sent,
         delivered: delivered(connection, data_segments_sent),
-        sent_ms_ago: connection.now.micros.wrapping_sub(cold.sent_us) / 1_000,
+        sent_ms_ago: connection.now.micros.wrapping_sub(hot.sent_us) / 1_000,
         received_ms_ago: ago(cold.data_ms),
-        heard_ms_ago: ago(cold.heard_ms),
+        heard_ms_ago: ago(hot.heard_ms),
         ..TcpInfo::default()
     }
 }
@@ -87,7 +89,7 @@ fn delivered(connection: &Connection, data_sent: u32) -> u32 {
     let in_flight = connection.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
     let unheard = in_flight.filter(|(_, cell)| !cell.any(mark::SACKED | mark::CONTROL)).count();
     let unheard = u32::try_from(unheard).unwrap_or(u32::MAX);
-    (data_sent + 1).saturating_sub(connection.cold.history.retransmits).saturating_sub(unheard)
+    (data_sent + 1).saturating_sub(connection.rare().history.retransmits).saturating_sub(unheard)
 }
 
 fn recovery(connection: &Connection) -> Recovery {
@@ -96,7 +98,7 @@ fn recovery(connection: &Connection) -> Recovery {
         Phase::Loss => Recovery::TimedOut,
         Phase::Recovery => Recovery::Repairing,
         Phase::Open if connection.hot.ecn & ecn::bit::REDUCED != 0 => Recovery::Reduced,
-        Phase::Open if connection.hot.dup_acks > 0 || loss.sacked > 0 => Recovery::Disorder,
+        Phase::Open if connection.cold.dup_acks > 0 || loss.sacked > 0 => Recovery::Disorder,
         Phase::Open => Recovery::Open,
     }
 }

@@ -145,11 +145,13 @@ pub fn negotiate(connection: &mut Connection, offered: &Offer) {
     let offered_mss = offered.mss.filter(|mss| *mss > 0);
     let peer_mss = offered_mss.unwrap_or(mss_default(connection.hot.is_ipv6())).max(MSS_MIN);
     connection.hot.mss = connection.hot.mss.min(peer_mss);
-    connection.beside.search.bound(peer_mss);
+    if let Some(rare) = connection.rare_if() {
+        rare.search.bound(peer_mss);
+    }
     match offered.window_scale {
         Some(scale) if config.window_scaling => {
             connection.hot.snd_scale = scale.min(14);
-            connection.hot.rcv_scale = options::window_scale(connection.options, config);
+            connection.hot.rcv_scale = options::window_scale(&connection.rare().options, config);
         }
         _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
     }
@@ -157,7 +159,6 @@ pub fn negotiate(connection: &mut Connection, offered: &Offer) {
     if let (Some(value), true) = (offered.timestamp, config.timestamps) {
         connection.set(flag::TIMESTAMPS);
         connection.hot.ts_recent = value;
-        connection.cold.ts_recent_at = connection.now.millis;
     }
     if offered.sack_permitted && config.sack {
         connection.set(flag::SACK);
@@ -184,21 +185,21 @@ fn establish(connection: &mut Connection) {
     //# unless there have been more than
     //# one SYN or SYN/ACK retransmissions or true loss detection has been
     //# made.
-    if connection.cold.history.retransmits > 1 {
+    if connection.rare().history.retransmits > 1 {
         connection.hot.cwnd = mss;
     } else {
         connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
-        connection.hot.ssthresh = u32::MAX;
+        connection.cold.ssthresh = u32::MAX;
     }
-    connection.cold.quick_acks = connection.config.quick_acks;
+    connection.set_quick_acks(connection.config.quick_acks);
     connection.cold.tuned_at = connection.hot.rcv_nxt;
-    connection.cold.life_at = Ticks::OFF;
-    if connection.hot.srtt_us == 0 && connection.cold.history.retransmits > 0 {
+    connection.set_life(Ticks::OFF);
+    if connection.hot.srtt_us == 0 && connection.rare().history.retransmits > 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
         //# (5.7) If the timer expires awaiting the ACK of a SYN segment and the TCP implementation
         //# is using an RTO less than 3 seconds, the RTO MUST be re-initialized to 3 seconds when
         //# data transmission begins (i.e., after the three-way handshake completes).
-        connection.hot.rto_us = connection.hot.rto_us.max(RTO_AFTER_SYN_US);
+        connection.hot.rttvar_us = RTO_AFTER_SYN_US;
         connection.cold.backoff = 0;
     }
     connection.enter(State::Established);
@@ -228,7 +229,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
         //# If the connection was initiated with a passive OPEN, then
         //# return this connection to the LISTEN state and return.
-        if connection.hot.state == State::SynReceived && connection.beside.listener != NONE {
+        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
             return Verdict::ended(End::Refused);
         }
         //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
@@ -390,7 +391,7 @@ fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Ver
         //# silently drop the segment.
         return (!segment.flags.contains(Flags::SYN)).then(|| Verdict::dropped(DropReason::TcpOldTimestamp));
     };
-    let age_ms = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at);
+    let age_ms = connection.now.millis.wrapping_sub(connection.hot.heard_ms);
     let older = value.wrapping_sub(connection.hot.ts_recent).cast_signed() < 0;
     if older && age_ms < TS_RECENT_MS_MAX {
         connection.set(flag::ACK_NOW);
@@ -407,13 +408,12 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 #[inline]
 fn update_timestamp(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
-    let outdated = connection.now.millis.wrapping_sub(connection.cold.ts_recent_at) >= TS_RECENT_MS_MAX;
+    let outdated = connection.now.millis.wrapping_sub(connection.hot.heard_ms) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (stamps, connection.is(flag::TIMESTAMPS))
         && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
         && seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
-        connection.cold.ts_recent_at = connection.now.millis;
     }
 }
 
@@ -455,7 +455,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
             connection.enter(State::FinWait2);
             if connection.is(flag::DEAF) {
                 let us = options::fin_timeout_us(connection);
-                connection.cold.life_at = connection.now.after(us);
+                connection.set_life(connection.now.after(us));
             }
             Ok(Verdict::default())
         }

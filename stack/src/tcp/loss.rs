@@ -97,16 +97,16 @@ impl Default for LossState {
 /// An acknowledgement came; SND.UNA and the ranges' marks say already what it told. `duplicate`: by RFC 5681's
 /// definition, or with new SACK information. Returns how long reordering is given still. Units: microseconds.
 pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 {
-    let quiet = connection.cold.active == NONE && connection.hot.dup_acks == 0;
+    let quiet = connection.cold.active == NONE && connection.cold.dup_acks == 0;
     if quiet && !duplicate && news.dsack.is_none() {
         grow(connection, news.acked);
         return 0;
     }
     if news.acked > 0 {
-        connection.hot.dup_acks = 0;
+        connection.cold.dup_acks = 0;
     }
     if duplicate {
-        connection.hot.dup_acks = connection.hot.dup_acks.saturating_add(1);
+        connection.cold.dup_acks = connection.cold.dup_acks.saturating_add(1);
     }
     take_duplicates(connection, news);
     tlp::on_ack(connection, news);
@@ -157,7 +157,7 @@ fn take_duplicates(connection: &mut Connection, news: &News) {
     }
     let Some(block) = news.dsack else { return };
     let segments = block.right.since(block.left).div_ceil(connection.send_mss());
-    let history = &mut connection.cold.history;
+    let history = &mut connection.rare_mut().history;
     history.reports_duplicates = true;
     history.duplicates = history.duplicates.saturating_add(segments);
     // The network makes copies too: more duplicates than segments went again are not ours. Nor does a probe's copy say
@@ -183,7 +183,7 @@ fn reconsider(connection: &mut Connection, news: &News) {
 fn go_on(connection: &mut Connection, news: &News) {
     if undo::is_spurious(connection, news) {
         undo::revert(connection, news);
-    } else if connection.hot.snd_una.ge(connection.cold.recover) {
+    } else if connection.hot.snd_una.ge(connection.recover()) {
         finish(connection);
     }
 }
@@ -193,7 +193,7 @@ fn after_timeout(connection: &mut Connection, news: &News, duplicate: bool) {
     let spurious = news.acked > 0 && undo::is_spurious(connection, news);
     if spurious || undo::judge(connection, news, duplicate) {
         undo::revert(connection, news);
-    } else if connection.hot.snd_una.ge(connection.cold.recover) {
+    } else if connection.hot.snd_una.ge(connection.recover()) {
         finish(connection);
     }
 }
@@ -206,9 +206,9 @@ fn finish(connection: &mut Connection) {
     if connection.loss().phase == Phase::Recovery {
         // Rate reduction has led here by SACK's count of what is in the network; without SACK that count is a guess.
         let most = if sack { u32::MAX } else { flight.max(mss) + mss };
-        connection.hot.cwnd = connection.hot.ssthresh.min(most);
+        connection.hot.cwnd = connection.cold.ssthresh.min(most);
     }
-    connection.hot.dup_acks = 0;
+    connection.cold.dup_acks = 0;
     rack::on_recovered(connection);
     let nxt = connection.hot.snd_nxt;
     let loss = &mut connection.active_mut().loss;
@@ -235,7 +235,7 @@ fn begin_if_lost(connection: &mut Connection, news: Option<&News>) {
     }
     let sacked = news.map_or(loss.sacked, |news| news.sacked_before);
     if mtu::is_probe_lost(connection) {
-        connection.cold.recover = connection.hot.snd_nxt;
+        connection.rare_mut().recover = connection.hot.snd_nxt;
         let loss = &mut connection.active_mut().loss;
         (loss.phase, loss.frto, loss.undo) = (Phase::Loss, Frto::Off, None);
         (loss.probe, loss.probe_due) = (None, false);
@@ -245,7 +245,7 @@ fn begin_if_lost(connection: &mut Connection, news: Option<&News>) {
     undo::remember(connection);
     let flight = flight_before(connection);
     connection.congestion(|algorithm, window| algorithm.on_loss(window, flight));
-    connection.cold.recover = connection.hot.snd_nxt;
+    connection.rare_mut().recover = connection.hot.snd_nxt;
     let flight = connection.hot.snd_nxt.since(una).saturating_sub(sacked);
     let loss = &mut connection.active_mut().loss;
     loss.phase = Phase::Recovery;
@@ -269,7 +269,7 @@ pub fn on_reordering_over(connection: &mut Connection) {
     if connection.recovers() {
         prr::regulate(connection, 0, false);
     }
-    connection.cold.history.timer = Timer::Reorder;
+    connection.hot.set_timer(Timer::Reorder);
     timers::on_ack(connection, false, wait_us);
     connection.refresh_decline();
 }
@@ -283,8 +283,8 @@ pub fn on_timeout(connection: &mut Connection) {
         undo::remember(connection);
     }
     reduce(connection, phase == Phase::Open || phase == Phase::Loss && first);
-    connection.cold.recover = connection.hot.snd_nxt;
-    connection.hot.dup_acks = 0;
+    connection.rare_mut().recover = connection.hot.snd_nxt;
+    connection.cold.dup_acks = 0;
     // A receiver may have thrown out-of-order data away (RFC 2018 section 8): if the oldest range was reported,
     // it did, and no report counts any more.
     let reneged = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.is(mark::SACKED));
@@ -324,7 +324,7 @@ pub fn on_too_big(connection: &mut Connection) {
         }
         index = cell.next;
     }
-    connection.cold.recover = connection.hot.snd_nxt;
+    connection.rare_mut().recover = connection.hot.snd_nxt;
     let Active { loss, skips, .. } = connection.active_mut();
     skips.forget_losses();
     (loss.lost, loss.again) = (lost, 0);
@@ -337,11 +337,11 @@ pub fn on_too_big(connection: &mut Connection) {
 fn count(connection: &mut Connection, news: &News, duplicate: bool) -> Found {
     let (flight, mss) = (connection.flight(), connection.send_mss());
     let phase = connection.loss().phase;
-    let third = connection.hot.dup_acks >= DUPLICATES;
+    let third = connection.cold.dup_acks >= DUPLICATES;
     //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
     //# the TCP sender first checks the value of recover to see if the
     //# Cumulative Acknowledgment field covers more than recover.
-    let covers = connection.hot.snd_una.gt(connection.cold.recover);
+    let covers = connection.hot.snd_una.gt(connection.recover());
     //= https://www.rfc-editor.org/rfc/rfc3042#section-2
     //# it SHOULD use the Limited Transmit algorithm, which calls for a TCP
     //# sender to transmit new data upon the arrival of the first two

@@ -2,7 +2,8 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `state`, `active` | what a connection is; its part for what is amiss |
+//! | `state`, `parts` | what a connection is, of which parts |
+//! | `active`, `rare` | its part for what is amiss; its part for what few connections have |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the common segment, in and out, or nothing |
@@ -39,8 +40,10 @@ pub mod loss;
 pub mod mtu;
 pub mod options;
 pub mod output;
+pub mod parts;
 pub mod prr;
 pub mod rack;
+mod rare;
 pub mod receive;
 pub mod rtt;
 pub mod sack;

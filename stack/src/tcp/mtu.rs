@@ -86,7 +86,7 @@ pub fn begin(connection: &mut Connection) {
     if connection.config.mtu_probing == MtuProbing::Always {
         let most = connection.hot.mss;
         fall(connection, base(connection).min(most));
-        connection.beside.search.wait_until_ms = connection.now.millis;
+        connection.rare_mut().search.wait_until_ms = connection.now.millis;
     }
 }
 
@@ -96,7 +96,7 @@ pub fn fall(connection: &mut Connection, size: u16) -> bool {
     if size >= before {
         return false;
     }
-    let search = &mut connection.beside.search;
+    let search = &mut connection.rare_mut().search;
     if search.most == 0 {
         (search.most, search.high) = (before, before);
     }
@@ -124,7 +124,7 @@ pub fn told(connection: &mut Connection, size: u16) -> bool {
     let fell = fall(connection, size);
     if fell {
         let (high, millis) = (connection.hot.mss, connection.now.millis);
-        let search = &mut connection.beside.search;
+        let search = &mut connection.rare_mut().search;
         (search.high, search.wait_until_ms) = (high, millis.wrapping_add(AGAIN_MS));
     }
     fell
@@ -136,9 +136,8 @@ pub fn told(connection: &mut Connection, size: u16) -> bool {
 //# search_high and eff_pmtu MAY be set from the MTU value indicated in
 //# the message.
 pub fn asked(connection: &mut Connection, size: u16) -> bool {
-    let search = &mut connection.beside.search;
-    if connection.hot.mtu & bit::PROBE != 0 && size < search.probe {
-        search.probe = size.saturating_add(1);
+    if connection.hot.mtu & bit::PROBE != 0 && size < connection.rare().search.probe {
+        connection.rare_mut().search.probe = size.saturating_add(1);
     }
     told(connection, size)
 }
@@ -147,7 +146,7 @@ pub fn asked(connection: &mut Connection, size: u16) -> bool {
 pub fn may_be_wider(connection: &mut Connection) {
     if connection.hot.mtu & (bit::SEARCHING | bit::PROBE) == bit::SEARCHING {
         let millis = connection.now.millis;
-        let search = &mut connection.beside.search;
+        let search = &mut connection.rare_mut().search;
         (search.high, search.wait_until_ms) = (search.most, millis);
     }
 }
@@ -180,7 +179,7 @@ pub fn on_timeout(connection: &mut Connection) {
     let stuck = oldest_segment(connection);
     if stuck + options > u32::from(smaller) && fall(connection, smaller) {
         connection.hot.mtu |= bit::FELL;
-        connection.beside.search.wait_until_ms = connection.now.millis;
+        connection.rare_mut().search.wait_until_ms = connection.now.millis;
     }
 }
 
@@ -202,7 +201,7 @@ fn on_probe_timeout(connection: &mut Connection) {
         return;
     }
     connection.hot.mtu &= !bit::PROBE;
-    if connection.hot.snd_una.ge(connection.beside.search.probe_start) {
+    if connection.hot.snd_una.ge(connection.rare().search.probe_start) {
         //= https://www.rfc-editor.org/rfc/rfc4821#section-7.6.3
         //# A time interval that is
         //# five times the non-timeout failure case (Section 7.6.2) is
@@ -221,7 +220,7 @@ fn fail(connection: &mut Connection, times: u32) {
     let us = u64::from(connection.hot.srtt_us) * u64::from(segments.max(1)) * u64::from(times);
     let wait_ms = u32::try_from(us / 1_000).unwrap_or(u32::MAX).clamp(1, AGAIN_MS);
     let (size, millis) = (connection.hot.mss, connection.now.millis);
-    let search = &mut connection.beside.search;
+    let search = &mut connection.rare_mut().search;
     search.high = search.probe.saturating_sub(1).max(size);
     search.wait_until_ms = millis.wrapping_add(wait_ms);
     settle(connection);
@@ -230,7 +229,7 @@ fn fail(connection: &mut Connection, times: u32) {
 /// See whether the search has come to its end, for a while or for ever.
 fn settle(connection: &mut Connection) {
     let (size, millis) = (connection.hot.mss, connection.now.millis);
-    let search = &mut connection.beside.search;
+    let search = &mut connection.rare_mut().search;
     if size >= search.most {
         connection.hot.mtu = connection.hot.mtu & !bit::SEARCHING | bit::TELL;
     } else if search.high.saturating_sub(size) < NEAR_BYTES {
@@ -246,14 +245,14 @@ fn settle(connection: &mut Connection) {
 //# conditions:
 pub fn probe(connection: &mut Connection, queued: u32, usable: u32) -> Option<u32> {
     let open = connection.hot.mtu & (bit::SEARCHING | bit::PROBE) == bit::SEARCHING
-        && connection.hot.dup_acks == 0
+        && connection.cold.dup_acks == 0
         && connection.loss().is_idle();
-    let wait_ms = connection.beside.search.wait_until_ms.wrapping_sub(connection.now.millis).cast_signed();
+    let wait_ms = connection.rare().search.wait_until_ms.wrapping_sub(connection.now.millis).cast_signed();
     if !open || wait_ms > 0 {
         return None;
     }
     let mss = connection.hot.mss;
-    let search = &mut connection.beside.search;
+    let search = &mut connection.rare_mut().search;
     if search.high.saturating_sub(mss) < NEAR_BYTES {
         // The search ended long ago.
         search.high = search.most;
@@ -267,7 +266,7 @@ pub fn probe(connection: &mut Connection, queued: u32, usable: u32) -> Option<u3
         return None;
     }
     let start = connection.hot.snd_nxt;
-    let search = &mut connection.beside.search;
+    let search = &mut connection.rare_mut().search;
     (search.probe, search.probe_start, search.probe_end) = (size, start, start + payload);
     // A probe that routers may cut would tell of nothing.
     connection.hot.mtu = connection.hot.mtu & !bit::FRAGMENT | bit::PROBE;
@@ -282,7 +281,7 @@ pub fn on_ack(connection: &mut Connection, original: bool) {
             connection.hot.mtu |= bit::TELL;
         }
     }
-    let Search { probe, probe_end, .. } = connection.beside.search;
+    let Search { probe, probe_end, .. } = connection.rare().search;
     if connection.hot.mtu & bit::PROBE != 0 && connection.hot.snd_una.ge(probe_end) {
         connection.hot.mss = connection.hot.mss.max(probe);
         connection.hot.mtu &= !bit::PROBE;
@@ -301,7 +300,7 @@ pub fn is_probe_lost(connection: &mut Connection) -> bool {
         return false;
     }
     connection.hot.mtu &= !bit::PROBE;
-    let Search { probe_start: start, probe_end: end, .. } = connection.beside.search;
+    let Search { probe_start: start, probe_end: end, .. } = connection.rare().search;
     let probes = connection.cells.from(connection.hot.head).take_while(|(_, cell)| cell.end.le(end));
     let of_probe: u32 = probes
         .filter(|(_, cell)| cell.is(mark::LOST) && cell.start().ge(start))

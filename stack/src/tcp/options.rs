@@ -1,7 +1,7 @@
 //! What a connection does otherwise than the lane's configuration says, and what changing it does.
 
 use super::send::mark;
-use super::state::{Connection, decline, flag};
+use super::state::{Connection, decline, flag, hint};
 use super::timers;
 use crate::config::TcpConfig;
 use crate::socket::{QuickAck, StreamOptions};
@@ -12,23 +12,43 @@ pub fn mss_bound(options: &StreamOptions) -> u16 {
     if options.mss_max == 0 { u16::MAX } else { options.mss_max }
 }
 
+/// As the configuration has it.
+pub const NONE: StreamOptions = StreamOptions {
+    no_delay: false,
+    cork: false,
+    keepalive: false,
+    keepalive_probes: 0,
+    keepalive_idle_s: 0,
+    keepalive_interval_s: 0,
+    mss_max: 0,
+    syn_retries: 0,
+    traffic_class: 0,
+    hop_limit: 0,
+    user_timeout_ms: 0,
+    receive_bytes: 0,
+    fin_timeout_s: 0,
+    quick_ack: QuickAck::Default,
+    congestion: None,
+    report: false,
+};
+
 /// Give a new connection its options.
 pub fn begin(connection: &mut Connection, options: StreamOptions) {
-    *connection.options = options;
-    if options != StreamOptions::default() {
+    if options != NONE {
+        connection.rare_mut().options = options;
         apply(connection);
     }
 }
 
 /// Change a connection's options.
 pub fn change(connection: &mut Connection, options: StreamOptions) {
-    let before = core::mem::replace(connection.options, options);
+    let before = core::mem::replace(&mut connection.rare_mut().options, options);
     if before.cork && !options.cork {
         uncork(connection);
     }
     apply(connection);
     set_quick(connection);
-    connection.options.quick_ack = QuickAck::Default;
+    connection.rare_mut().options.quick_ack = QuickAck::Default;
     if before.keepalive != options.keepalive || before.keepalive_idle_s != options.keepalive_idle_s {
         timers::heard(connection);
     }
@@ -57,30 +77,30 @@ pub fn is_said(connection: &Connection) -> bool {
 /// The application holds short segments back.
 #[inline]
 pub fn is_corked(connection: &Connection) -> bool {
-    is_said(connection) && connection.options.cork
+    is_said(connection) && connection.rare().options.cork
 }
 
 /// The type of service of the connection's segments, without the bits of ECN.
 pub fn traffic_class(connection: &Connection) -> u8 {
-    if is_said(connection) { connection.options.traffic_class } else { 0 }
+    if is_said(connection) { connection.rare().options.traffic_class } else { 0 }
 }
 
 /// The time to live of the connection's segments; zero: the port's.
 pub fn hop_limit(connection: &Connection) -> u8 {
-    if is_said(connection) { connection.options.hop_limit } else { 0 }
+    if is_said(connection) { connection.rare().options.hop_limit } else { 0 }
 }
 
 /// Bytes that may wait for the application, if that was set.
 #[inline]
 fn bytes_max(connection: &Connection) -> Option<u32> {
-    let bytes = if is_said(connection) { connection.options.receive_bytes } else { 0 };
+    let bytes = if is_said(connection) { connection.rare().options.receive_bytes } else { 0 };
     (bytes > 0).then_some(bytes)
 }
 
 /// Bytes the peer may have under way: what the frames we may still take stand for, within the bytes that were set.
 #[inline]
 pub fn window_room(connection: &Connection) -> u32 {
-    let (held, each) = (connection.hot.held, u32::from(connection.cold.rcv_mss));
+    let (held, each) = (connection.hot.held, u32::from(connection.hot.rcv_mss));
     let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.frames_left);
     match bytes_max(connection) {
         None => frames * each,
@@ -91,9 +111,9 @@ pub fn window_room(connection: &Connection) -> u32 {
 /// Frames the connection may hold: those that its bytes ask for, if they were set.
 #[inline]
 fn frames_max(connection: &Connection) -> u16 {
-    let max = connection.cold.frames_max;
+    let max = connection.hot.frames_max;
     let Some(bytes) = bytes_max(connection) else { return max };
-    let frames = bytes.div_ceil(u32::from(connection.cold.rcv_mss).max(1));
+    let frames = bytes.div_ceil(u32::from(connection.hot.rcv_mss).max(1));
     u16::try_from(frames)
         .unwrap_or(u16::MAX)
         .clamp(max.min(connection.config.receive_frames), connection.config.receive_frames_max)
@@ -102,13 +122,13 @@ fn frames_max(connection: &Connection) -> u16 {
 /// The whole receive buffer. Units: bytes.
 #[inline]
 pub fn receive_bytes(connection: &Connection) -> u32 {
-    let frames = u32::from(connection.cold.frames_max) * u32::from(connection.cold.rcv_mss);
+    let frames = u32::from(connection.hot.frames_max) * u32::from(connection.hot.rcv_mss);
     bytes_max(connection).unwrap_or(frames)
 }
 
 /// SYNs sent again before a connect is given up.
 pub fn syn_retries(connection: &Connection) -> u8 {
-    match connection.options.syn_retries {
+    match connection.rare().options.syn_retries {
         0 => connection.config.syn_retries,
         retries => retries,
     }
@@ -116,16 +136,16 @@ pub fn syn_retries(connection: &Connection) -> u8 {
 
 /// As many keepalive probes were sent as may stay unanswered.
 pub fn is_probed_in_vain(connection: &Connection) -> bool {
-    let most = match connection.options.keepalive_probes {
+    let most = match connection.rare().options.keepalive_probes {
         0 => connection.config.keepalive_probes,
         probes => probes,
     };
-    connection.cold.probes >= most
+    connection.rare().probes >= most
 }
 
 /// Time between keepalive probes. Units: microseconds.
 pub fn keepalive_interval_us(connection: &Connection) -> u64 {
-    match connection.options.keepalive_interval_s {
+    match connection.rare().options.keepalive_interval_s {
         0 => nanoseconds(connection.config.keepalive_interval) / 1_000,
         seconds => u64::from(seconds) * 1_000_000,
     }
@@ -133,10 +153,26 @@ pub fn keepalive_interval_us(connection: &Connection) -> u64 {
 
 /// How long FIN_WAIT_2 lasts once the application has closed. Units: microseconds.
 pub fn fin_timeout_us(connection: &Connection) -> u64 {
-    match connection.options.fin_timeout_s {
+    match connection.rare().options.fin_timeout_s {
         0 => nanoseconds(connection.config.fin_timeout) / 1_000,
         seconds => u64::from(seconds) * 1_000_000,
     }
+}
+
+/// Give the connection up once data stay unacknowledged so long; zero: only where the retransmissions do.
+pub fn set_user_timeout(connection: &mut Connection, ms: u32) {
+    connection.hot.hints &= !hint::USER_TIMEOUT;
+    if ms > 0 {
+        connection.hot.hints |= hint::USER_TIMEOUT;
+    }
+    connection.rare_mut().options.user_timeout_ms = ms;
+}
+
+/// The user timeout, if there is one. Units: milliseconds.
+#[inline]
+pub fn user_timeout_ms(connection: &Connection) -> Option<u32> {
+    let set = connection.hot.hints & hint::USER_TIMEOUT != 0;
+    set.then(|| connection.rare().options.user_timeout_ms)
 }
 
 /// What waits for more to be written waits no longer.
@@ -150,20 +186,20 @@ fn uncork(connection: &mut Connection) {
 
 /// Acknowledge at once for a while, or delay from here on.
 fn set_quick(connection: &mut Connection) {
-    match connection.options.quick_ack {
+    match connection.rare().options.quick_ack {
         QuickAck::Default => {}
         QuickAck::On => {
-            connection.cold.quick_acks = connection.config.quick_acks;
+            connection.set_quick_acks(connection.config.quick_acks);
             if connection.hot.unacked > 0 {
                 connection.set(flag::ACK_NOW);
             }
         }
-        QuickAck::Off => connection.cold.quick_acks = 0,
+        QuickAck::Off => connection.set_quick_acks(0),
     }
 }
 
 fn apply(connection: &mut Connection) {
-    let options = *connection.options;
+    let options = connection.rare().options;
     for (wanted, bit) in [(options.no_delay, flag::NO_DELAY), (options.keepalive, flag::KEEPALIVE)] {
         connection.clear(bit);
         if wanted {
@@ -171,9 +207,9 @@ fn apply(connection: &mut Connection) {
         }
     }
     connection.choose_congestion(options.congestion);
-    connection.cold.user_timeout_ms = options.user_timeout_ms;
+    set_user_timeout(connection, options.user_timeout_ms);
     if options.keepalive_idle_s > 0 {
-        connection.cold.keepalive_idle_s = options.keepalive_idle_s;
+        connection.rare_mut().keepalive_idle_s = options.keepalive_idle_s;
     }
     connection.refresh_decline();
 }

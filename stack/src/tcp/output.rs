@@ -7,7 +7,7 @@ use super::history::Timer;
 use super::loss::LossState;
 use super::options;
 use super::send::{NONE, mark};
-use super::state::{Connection, State, flag};
+use super::state::{Connection, State, flag, hint};
 use super::ticks::Ticks;
 use super::undo::{self, Frto};
 use super::{mtu, prr, tally, timers, tlp, urgent};
@@ -41,7 +41,7 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     }
     let (forced, nxt) = (connection.is(flag::PROBE), connection.hot.snd_nxt);
     // Where nothing is amiss, nothing is lost and no loss is probed for.
-    let amiss = connection.cold.active != NONE;
+    let amiss = connection.has_active();
     let mut emit = amiss
         .then(|| lost(connection, forced).or_else(|| tlp::probe(connection)))
         .flatten()
@@ -65,7 +65,7 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
 #[inline]
 pub fn is_silent(connection: &Connection) -> bool {
     connection.hot.unsent == NONE
-        && connection.cold.active == NONE
+        && !connection.has_active()
         && connection.hot.unacked == 0
         && !connection.is(flag::ACK_NOW | flag::PROBE | flag::KEEPALIVE_PROBE)
 }
@@ -152,8 +152,10 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
     if lost > 0 {
         connection.active_mut().loss.again += lost;
     }
-    connection.cold.history.retransmits = connection.cold.history.retransmits.saturating_add(1);
-    connection.beside.tally.bytes_again += u64::from(len);
+    connection.note_amiss();
+    let rare = connection.rare_mut();
+    rare.history.retransmits = rare.history.retransmits.saturating_add(1);
+    rare.tally.bytes_again += u64::from(len);
     undo::note_sent(connection);
     prr::note_sent(connection, seq_len);
     timers::on_sent_again(connection, first == connection.hot.head);
@@ -201,7 +203,7 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     // Segments that duplicates or SACK report make room for new ones: RFC 3042's limited transmit, RFC 6675's step 3.
     let mut congestion = connection.hot.cwnd.saturating_sub(connection.pipe());
     if connection.loss().frto == Frto::New {
-        let sent = connection.hot.snd_nxt.since(connection.cold.recover);
+        let sent = connection.hot.snd_nxt.since(connection.recover());
         congestion = congestion.min((2 * mss).saturating_sub(sent));
     }
     let usable = window.min(congestion);
@@ -287,8 +289,8 @@ fn restart_after_idle(connection: &mut Connection) {
     if connection.flight() > 0 || !connection.config.slow_start_after_idle {
         return;
     }
-    let idle = connection.now.micros.wrapping_sub(connection.cold.sent_us);
-    if idle > connection.hot.rto_us {
+    let idle = connection.now.micros.wrapping_sub(connection.hot.sent_us);
+    if idle > connection.rto_us() {
         let mss = connection.send_mss();
         let restart = super::congestion::initial_window(mss, connection.config.initial_window);
         connection.hot.cwnd = connection.hot.cwnd.min(restart);
@@ -343,7 +345,7 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     }
     connection.hot.unsent = index;
     connection.hot.snd_nxt = seq + seq_len;
-    connection.cold.sent_us = now;
+    connection.hot.sent_us = now;
     let len = len - left;
     if len > 0 && len < payload_max(connection) && !connection.is(flag::NO_DELAY) {
         connection.cold.short_end = seq + len;
@@ -381,8 +383,8 @@ fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
         return None;
     }
     if !connection.is(flag::ACK_NOW) && !is_ack_due(connection) {
-        if connection.hot.unacked > 0 && !connection.cold.delack_at.is_on() {
-            connection.cold.delack_at = connection.now.after(u64::from(connection.config.delayed_ack_us));
+        if connection.hot.unacked > 0 && connection.hot.hints & hint::DELAYED == 0 {
+            connection.set_delack(connection.now.after(u64::from(connection.config.delayed_ack_us)));
         }
         return None;
     }
@@ -405,7 +407,7 @@ fn is_ack_due(connection: &Connection) -> bool {
         return false;
     }
     let behind = connection.hot.rcv_nxt.since(connection.hot.last_ack_sent);
-    connection.cold.quick_acks > 0 || behind >= 2 * u32::from(connection.cold.rcv_mss)
+    connection.hot.hints & hint::QUICK != 0 || behind >= 2 * u32::from(connection.hot.rcv_mss)
 }
 
 /// Build the header, and count as said what it says.
@@ -425,7 +427,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
     segment.options = if syn { syn_options(connection) } else { data_options(connection) };
     if flags.contains(Flags::ACK) {
         note_acknowledged(connection);
-        if connection.cold.active != NONE && connection.active_mut().dsack.take().is_some() {
+        if connection.has_active() && connection.active_mut().dsack.take().is_some() {
             //= https://www.rfc-editor.org/rfc/rfc2883#section-4
             //# (2) Each duplicate contiguous sequence of data received is reported
             //# in at most one D-SACK block.
@@ -441,10 +443,8 @@ pub(super) fn note_acknowledged(connection: &mut Connection) {
     connection.clear(flag::ACK_NOW);
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
     connection.hot.unacked = 0;
-    if connection.cold.delack_at.is_on() {
-        connection.cold.delack_at = Ticks::OFF;
-    }
-    connection.cold.quick_acks = connection.cold.quick_acks.saturating_sub(1);
+    connection.set_delack(Ticks::OFF);
+    connection.take_quick_ack();
 }
 
 /// TSval and TSecr of a segment sent now.
@@ -464,7 +464,7 @@ fn syn_options(connection: &Connection) -> Options {
             config.window_scaling,
             connection.hot.snd_scale.max(connection.hot.rcv_scale) > 0,
         )
-        .then(|| options::window_scale(connection.options, config)),
+        .then(|| options::window_scale(&connection.rare().options, config)),
         sack_permitted: offered(config.sack, connection.is(flag::SACK)),
         timestamps: stamps.then(|| timestamps(connection)),
         ..Options::NONE
@@ -495,7 +495,7 @@ fn data_options(connection: &Connection) -> Options {
 
 /// Largest payload of a segment sent now: less than usual while SACK blocks go with it.
 pub(super) fn payload_max(connection: &Connection) -> u32 {
-    if connection.cold.active == NONE {
+    if !connection.has_active() {
         return connection.send_mss();
     }
     let options = u32::try_from(data_options(connection).len()).unwrap_or(40);
@@ -508,7 +508,7 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
 #[inline]
 fn window_step(connection: &Connection) -> u32 {
     let whole = options::receive_bytes(connection);
-    (whole / 2).min(u32::from(connection.cold.rcv_mss))
+    (whole / 2).min(u32::from(connection.hot.rcv_mss))
 }
 
 /// Where the window's edge could stand now.
@@ -548,7 +548,7 @@ fn syn_window(connection: &mut Connection) -> u16 {
 #[inline]
 pub fn window_opened(connection: &mut Connection) -> bool {
     // An open window must be able to grow by a quarter of the buffer.
-    let (open, mss) = (connection.rcv_wnd(), u32::from(connection.cold.rcv_mss));
+    let (open, mss) = (connection.rcv_wnd(), u32::from(connection.hot.rcv_mss));
     let quarter = options::receive_bytes(connection) / 4;
     if open >= mss && options::window_room(connection) < open + quarter {
         return false;
@@ -558,8 +558,8 @@ pub fn window_opened(connection: &mut Connection) -> bool {
 
 fn tell_opened(connection: &mut Connection) -> bool {
     let whole = options::receive_bytes(connection);
-    let worth = (whole / 4).min(2 * u32::from(connection.cold.rcv_mss)).max(1);
-    let closed = connection.rcv_wnd() < u32::from(connection.cold.rcv_mss);
+    let worth = (whole / 4).min(2 * u32::from(connection.hot.rcv_mss)).max(1);
+    let closed = connection.rcv_wnd() < u32::from(connection.hot.rcv_mss);
     let opened = window_edge(connection).since(connection.hot.rcv_adv);
     let say = opened >= worth && (closed || opened >= whole / 4);
     if say && connection.hot.state.receives() {

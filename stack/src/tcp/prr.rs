@@ -63,7 +63,7 @@ pub fn note_sent(connection: &mut Connection, bytes: u32) {
 
 /// Set the congestion window to what is in the network and what may follow it now.
 pub fn regulate(connection: &mut Connection, delivered: u32, safe: bool) {
-    let (pipe, ssthresh, mss) = (connection.pipe(), connection.hot.ssthresh, connection.send_mss());
+    let (pipe, ssthresh, mss) = (connection.pipe(), connection.cold.ssthresh, connection.send_mss());
     let prr = &mut connection.active_mut().loss.prr;
     if delivered == 0 && prr.out > 0 {
         return;

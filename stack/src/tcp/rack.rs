@@ -2,6 +2,7 @@
 //! time. What a report newly covers is `sack`'s to say, what follows from a loss `loss`'s.
 
 use super::active::Active;
+use super::history::MinRtt;
 use super::sack::News;
 use super::send::{Cell, mark};
 use super::skip::Run;
@@ -90,7 +91,7 @@ pub fn take_news(connection: &mut Connection, news: &News) {
         //# it has been delivered out of order.
         let degree = fack.since(start).div_ceil(connection.send_mss());
         let degree = u16::try_from(degree).unwrap_or(u16::MAX).min(REORDERING_MAX);
-        let history = &mut connection.cold.history;
+        let history = &mut connection.rare_mut().history;
         history.reordered = true;
         history.reordering = history.reordering.max(degree);
     }
@@ -122,7 +123,7 @@ pub fn on_duplicate(connection: &mut Connection) {
         return;
     }
     *round = Some(nxt);
-    let history = &mut connection.cold.history;
+    let history = &mut connection.rare_mut().history;
     history.reorder_quarters = history.reorder_quarters.saturating_add(1);
     history.reorder_recoveries = PERSIST;
 }
@@ -133,7 +134,7 @@ pub fn on_duplicate(connection: &mut Connection) {
 //# recoveries, after which it resets RACK.reo_wnd to its starting value,
 //# min_RTT / 4.
 pub fn on_recovered(connection: &mut Connection) {
-    let history = &mut connection.cold.history;
+    let history = &mut connection.rare_mut().history;
     history.reorder_recoveries = history.reorder_recoveries.saturating_sub(1);
     if history.reorder_recoveries == 0 {
         history.reorder_quarters = 1;
@@ -142,18 +143,18 @@ pub fn on_recovered(connection: &mut Connection) {
 
 /// RACK.reo_wnd. Units: microseconds.
 fn reordering_window_us(connection: &Connection) -> u32 {
-    let (history, loss) = (&connection.cold.history, connection.loss());
+    let (history, loss) = (&connection.rare().history, connection.loss());
     //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
     //# when no reordering has been observed, the RACK.reo_wnd
     //# is set to 0 both upon entering and during fast recovery or RTO
     //# recovery.
     // As many SACKed segments as DupThresh are told by RFC 6675's means: by acknowledgements, or by their bytes.
     let many = u32::from(DUPLICATES - 1) * connection.send_mss();
-    let enough = connection.hot.dup_acks >= DUPLICATES || loss.sacked > many;
+    let enough = connection.cold.dup_acks >= DUPLICATES || loss.sacked > many;
     if !history.reordered && (loss.is_repairing() || enough) {
         return 0;
     }
-    let quarter = history.min_rtt.us().unwrap_or(connection.hot.srtt_us) / 4;
+    let quarter = MinRtt::us(connection.hot, connection.cold).unwrap_or(connection.hot.srtt_us) / 4;
     let window = u32::from(history.reorder_quarters).saturating_mul(quarter).min(connection.hot.srtt_us);
     // Where a round trip takes microseconds, turns of the lanes reorder by more than a quarter of it.
     window.max(REORDER_US_MIN)

@@ -3,25 +3,28 @@
 
 use crate::config::TcpConfig;
 
-/// What is known of the path's round trip. Units: microseconds. `srtt_us` zero: nothing measured yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What is known of the path's round trip. Units: microseconds. The retransmission timeout follows from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rtt {
-    /// Smoothed round-trip time.
+    /// Smoothed round-trip time; zero before the first measurement.
     pub srtt_us: u32,
-    /// Its mean deviation.
+    /// Its mean deviation; before the first measurement the least timeout.
     pub rttvar_us: u32,
-    /// Retransmission timeout, not backed off.
-    pub rto_us: u32,
 }
 
 impl Rtt {
-    /// Before the first measurement.
+    /// The retransmission timeout, not backed off. Units: microseconds.
     //= https://www.rfc-editor.org/rfc/rfc6298#section-2
     //# (2.1) Until a round-trip time (RTT) measurement has been made for a
     //#       segment sent between the sender and receiver, the sender SHOULD
     //#       set RTO <- 1 second
-    pub fn new(config: &TcpConfig) -> Rtt {
-        Rtt { srtt_us: 0, rttvar_us: 0, rto_us: config.rto_initial_us }
+    #[inline]
+    pub fn rto_us(&self, config: &TcpConfig) -> u32 {
+        if self.srtt_us == 0 {
+            return config.rto_initial_us.max(self.rttvar_us);
+        }
+        let rto = self.srtt_us.saturating_add(self.rttvar_us.saturating_mul(4).max(GRANULARITY_US));
+        rto.clamp(config.rto_min_us, config.rto_max_us)
     }
 
     /// Take a measurement in.
@@ -30,7 +33,7 @@ impl Rtt {
     //#       RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|
     //#       SRTT <- (1 - alpha) * SRTT + alpha * R'
     #[inline]
-    pub fn measure(&mut self, sample_us: u32, config: &TcpConfig) {
+    pub fn measure(&mut self, sample_us: u32) {
         let sample = sample_us.max(1);
         if self.srtt_us == 0 {
             //= https://www.rfc-editor.org/rfc/rfc6298#section-2
@@ -43,8 +46,6 @@ impl Rtt {
             self.rttvar_us = self.rttvar_us - self.rttvar_us / 4 + self.srtt_us.abs_diff(sample) / 4;
             self.srtt_us = (self.srtt_us - self.srtt_us / 8 + sample / 8).max(1);
         }
-        let rto = self.srtt_us.saturating_add(self.rttvar_us.saturating_mul(4).max(GRANULARITY_US));
-        self.rto_us = rto.clamp(config.rto_min_us, config.rto_max_us);
     }
 }
 
@@ -78,20 +79,25 @@ mod tests {
         //#       SRTT <- R
         //#       RTTVAR <- R/2
         let config = TcpConfig { rto_min_us: 1, ..TcpConfig::default() };
-        let mut rtt = Rtt::new(&config);
-        assert_eq!(rtt.rto_us, 1_000_000);
-        rtt.measure(80_000, &config);
-        assert_eq!(rtt, Rtt { srtt_us: 80_000, rttvar_us: 40_000, rto_us: 240_000 });
-        rtt.measure(40_000, &config);
-        assert_eq!(rtt, Rtt { srtt_us: 75_000, rttvar_us: 40_000, rto_us: 235_000 });
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.rto_us(&config), 1_000_000);
+        assert_eq!(
+            Rtt { rttvar_us: 3_000_000, ..rtt }.rto_us(&config),
+            3_000_000,
+            "the least, where it is said"
+        );
+        rtt.measure(80_000);
+        assert_eq!((rtt, rtt.rto_us(&config)), (Rtt { srtt_us: 80_000, rttvar_us: 40_000 }, 240_000));
+        rtt.measure(40_000);
+        assert_eq!((rtt, rtt.rto_us(&config)), (Rtt { srtt_us: 75_000, rttvar_us: 40_000 }, 235_000));
         let config = TcpConfig::default();
-        rtt.measure(1, &config);
+        rtt.measure(1);
         for _ in 0..100 {
-            rtt.measure(50, &config);
+            rtt.measure(50);
         }
-        assert_eq!(rtt.rto_us, config.rto_min_us);
-        rtt.measure(u32::MAX, &config);
-        assert_eq!(rtt.rto_us, config.rto_max_us);
+        assert_eq!(rtt.rto_us(&config), config.rto_min_us);
+        rtt.measure(u32::MAX);
+        assert_eq!(rtt.rto_us(&config), config.rto_max_us);
     }
 
     #[test]

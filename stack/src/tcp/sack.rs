@@ -1,6 +1,7 @@
 //! The scoreboard: what an acknowledgement newly reports of the ranges in flight, by its number and by its SACK blocks.
 //! What follows from it is for `rack`, `undo` and `loss` to say.
 
+use super::history::MinRtt;
 use super::rack::{self, Arrival};
 use super::send::{Cell, mark};
 use super::skip::{Run, STRIDE, Skips};
@@ -64,10 +65,10 @@ impl News {
             now_us: connection.now.micros,
             now_full_us: connection.now.instant.0 / 1_000,
             stamp_offset: connection.hot.ts_offset,
-            min_rtt_us: connection.cold.history.min_rtt.us().unwrap_or(0),
+            min_rtt_us: MinRtt::us(connection.hot, connection.cold).unwrap_or(0),
             fack: (loss.sacked > 0 && connection.is(flag::SACK)).then_some(loss.fack),
             echo: stamps.map(|(_, echo)| echo),
-            recover: connection.cold.recover,
+            recover: connection.recover(),
             acked: segment.ack.since(connection.hot.snd_una),
             sacked: 0,
             sacked_before: loss.sacked,

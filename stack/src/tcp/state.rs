@@ -2,20 +2,17 @@
 //! What is done to it lives in `input`, `output`, `timers` and `loss`.
 
 pub use super::active::{Active, Actives};
-use super::challenge::Challenges;
 use super::congestion::{Algorithm, Controls, Window};
 use super::ecn;
-use super::history::History;
+use super::history::MinRtt;
 use super::loss::{LossState, Phase};
-use super::mtu::Search;
+pub use super::parts::{Cold, Hot, deadline, decline, flag, hint, owed};
+pub use super::rare::{Rare, Rares};
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::skip::Skips;
-use super::tally::Tally;
 use super::ticks::{Now, Ticks};
-use super::urgent::Urgent;
 use crate::config::{Congestion, TcpConfig};
-use crate::socket::StreamOptions;
 use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -66,257 +63,8 @@ impl State {
     }
 }
 
-/// Bits of [`Hot::flags`].
-pub mod flag {
-    /// An acknowledgement is due at once.
-    pub const ACK_NOW: u16 = 1 << 0;
-    /// The application will send no more: FIN follows what is queued.
-    pub const FIN_QUEUED: u16 = 1 << 1;
-    /// The peer's FIN has been taken in.
-    pub const FIN_RECEIVED: u16 = 1 << 2;
-    /// Both ends send timestamps.
-    pub const TIMESTAMPS: u16 = 1 << 3;
-    /// Both ends understand SACK.
-    pub const SACK: u16 = 1 << 4;
-    /// Nagle's algorithm is off.
-    pub const NO_DELAY: u16 = 1 << 5;
-    /// Idle peers are probed.
-    pub const KEEPALIVE: u16 = 1 << 6;
-    /// The application takes what arrives.
-    pub const RECEIVING: u16 = 1 << 7;
-    /// The application has closed: nothing more is delivered.
-    pub const DEAF: u16 = 1 << 8;
-    /// Bytes in flight were sent while they filled the congestion window: those before `limited_end`.
-    pub const CWND_LIMITED: u16 = 1 << 9;
-    /// A window probe is due.
-    pub const PROBE: u16 = 1 << 10;
-    /// A keepalive probe is due.
-    pub const KEEPALIVE_PROBE: u16 = 1 << 11;
-    /// End was told to the application.
-    pub const END_TOLD: u16 = 1 << 12;
-    /// The flow waits in its queue's list for room.
-    pub const WAITING: u16 = 1 << 13;
-    /// On the list of flows with something to say.
-    pub const DIRTY: u16 = 1 << 14;
-    /// The connection has ended and only its last completions are left.
-    pub const DEAD: u16 = 1 << 15;
-}
-
-/// Bits of [`Hot::decline`]: why the fast path must not take a segment of this flow.
-pub mod decline {
-    /// Not in ESTABLISHED, or the application has closed.
-    pub const STATE: u8 = 1 << 0;
-    /// Something waits in reassembly.
-    pub const REASSEMBLY: u8 = 1 << 1;
-    /// Loss recovery, or duplicates were counted.
-    pub const LOSS: u8 = 1 << 2;
-    /// The slow path alone was asked for.
-    pub const OFF: u8 = 1 << 3;
-    /// Options of its own decide what each segment says.
-    pub const OPTIONS: u8 = 1 << 4;
-}
-
-/// What every segment of an established flow touches: two cache lines.
-#[derive(Clone, Debug)]
-#[repr(C, align(64))]
-pub struct Hot {
-    /// Remote and local address in one word: see `Secret::addresses`.
-    pub key: u64,
-    /// The peer's port.
-    pub remote_port: u16,
-    /// Our port.
-    pub local_port: u16,
-    /// How often the slot was used.
-    pub generation: u32,
-    /// RCV.NXT.
-    pub rcv_nxt: SeqNum,
-    /// RCV.NXT + RCV.WND as last advertised: never taken back.
-    pub rcv_adv: SeqNum,
-    /// SND.UNA.
-    pub snd_una: SeqNum,
-    /// SND.NXT.
-    pub snd_nxt: SeqNum,
-    /// SND.WND, scaled. Units: bytes.
-    pub snd_wnd: u32,
-    /// Congestion window. Units: bytes.
-    pub cwnd: u32,
-    /// TS.Recent.
-    pub ts_recent: u32,
-    /// The send queue's oldest and newest range.
-    pub head: u32,
-    /// See `head`.
-    pub tail: u32,
-    /// Why the fast path declines.
-    pub decline: u8,
-    /// The state.
-    pub state: State,
-    /// See [`flag`].
-    pub flags: u16,
-    /// When to retransmit or probe the window.
-    pub retransmit_at: Ticks,
-    /// Retransmission timeout, not backed off. Units: microseconds.
-    pub rto_us: u32,
-
-    /// The application's word for received data.
-    pub tag: u64,
-    /// Where the wheel has the flow.
-    pub armed_at: Ticks,
-    /// Smoothed round-trip time. Units: microseconds.
-    pub srtt_us: u32,
-    /// Its deviation. Units: microseconds.
-    pub rttvar_us: u32,
-    /// Slow-start threshold. Units: bytes.
-    pub ssthresh: u32,
-    /// Index of what the congestion control remembers, or `NONE`.
-    pub control: u32,
-    /// Last.ACK.sent.
-    pub last_ack_sent: SeqNum,
-    /// The send queue's oldest range never transmitted.
-    pub unsent: u32,
-    /// What is added to milliseconds to make our timestamps.
-    pub ts_offset: u32,
-    /// Index of the cold part.
-    pub cold: u32,
-    /// Frames held: waiting, with the application, or out of order.
-    pub held: u16,
-    /// Largest payload of a segment without options. Units: bytes.
-    pub mss: u16,
-    /// Index of the path.
-    pub path: u16,
-    /// The peer's window shift and ours.
-    pub snd_scale: u8,
-    /// See `snd_scale`.
-    pub rcv_scale: u8,
-    /// Segments that wait for a delayed acknowledgement.
-    pub unacked: u8,
-    /// Duplicate acknowledgements in a row.
-    pub dup_acks: u8,
-    /// The congestion control.
-    pub congestion: Congestion,
-    /// See [`ecn::bit`].
-    pub ecn: u8,
-    /// Queue that received data go to.
-    pub queue: u8,
-    /// See [`mtu::bit`](super::mtu::bit).
-    pub mtu: u8,
-    /// Segments received and sent, and of them those with data; what these do not hold is in [`Tally`].
-    pub segments_in: u16,
-    /// See `segments_in`.
-    pub segments_out: u16,
-    /// See `segments_in`.
-    pub data_in: u8,
-    /// See `segments_in`.
-    pub data_out: u8,
-}
-
-const _: () = assert!(size_of::<Hot>() == 128);
-
-impl Hot {
-    /// The connection is over IPv6.
-    #[inline]
-    pub fn is_ipv6(&self) -> bool {
-        super::isn::is_ipv6(self.key)
-    }
-}
-
-/// What a connection needs now and then.
-#[derive(Clone, Debug)]
-pub struct Cold {
-    /// SND.WL1.
-    pub snd_wl1: SeqNum,
-    /// SND.WL2.
-    pub snd_wl2: SeqNum,
-    /// ISS.
-    pub iss: SeqNum,
-    /// Highest sequence sent when loss was last found (RFC 6582).
-    pub recover: SeqNum,
-    /// SND.NXT when the congestion window was last full, if [`flag::CWND_LIMITED`] says that it was; else when as much
-    /// was in flight as `out_max` says.
-    pub limited_end: SeqNum,
-    /// The most that was in flight of late while the window was not full. Units: bytes.
-    pub out_max: u32,
-    /// MAX.SND.WND of RFC 5961.
-    pub snd_wnd_max: u32,
-    /// When a delayed acknowledgement is due.
-    pub delack_at: Ticks,
-    /// When a keepalive probe is due.
-    pub keepalive_at: Ticks,
-    /// When the connection is given up: connect, FIN_WAIT_2, linger.
-    pub life_at: Ticks,
-    /// Since when the peer owes an acknowledgement.
-    pub unanswered_since: Ticks,
-    /// When TS.Recent was taken. Units: milliseconds.
-    pub ts_recent_at: u32,
-    /// When data was last sent. Units: microseconds.
-    pub sent_us: u32,
-    /// When a segment, and when data, last came. Units: milliseconds.
-    pub heard_ms: u32,
-    /// See `heard_ms`.
-    pub data_ms: u32,
-    /// Frames that wait for the application: numbers of the first and the last.
-    pub waiting_head: u32,
-    /// See `waiting_head`.
-    pub waiting_tail: u32,
-    /// Index of the active part, or `NONE`.
-    pub active: u32,
-    /// User timeout (RFC 5482), or zero. Units: milliseconds.
-    pub user_timeout_ms: u32,
-    /// Keepalive's idle time. Units: seconds; eighteen hours at most.
-    pub keepalive_idle_s: u16,
-    /// RCV.NXT when the receive buffer was last enlarged.
-    pub tuned_at: SeqNum,
-    /// The number behind the last short segment that was sent while Nagle's algorithm was on.
-    pub short_end: SeqNum,
-    /// Frames the flow may hold.
-    pub frames_max: u16,
-    /// The largest segment the peer has sent: what a held frame stands for.
-    pub rcv_mss: u16,
-    /// MSS we announce.
-    pub adv_mss: u16,
-    /// Challenges answered in the current second.
-    pub challenges: Challenges,
-    /// `fin_seq` is meant.
-    pub fin_waits: bool,
-    /// Acknowledgements still to send at once.
-    pub quick_acks: u8,
-    /// Timeouts in a row: how often the RTO is doubled.
-    pub backoff: u8,
-    /// Timeouts since the peer last answered: what R2 counts.
-    pub timeouts: u8,
-    /// Keepalive probes in a row.
-    pub probes: u8,
-    /// Which troubles the application was told of since the peer last acknowledged something new: a bit each.
-    pub troubles: u8,
-    /// Why it ended.
-    pub reason: u8,
-    /// What was learnt of the path.
-    pub history: History,
-}
-
-const _: () = assert!(size_of::<Cold>() <= 128);
-
-/// What is seldom looked at, beside the cold part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Beside {
-    /// Which sizes of segments pass.
-    pub search: Search,
-    /// What has passed, all in all.
-    pub tally: Tally,
-    /// Slot of the listener it came by, or `NONE`.
-    pub listener: u32,
-    /// The sequence number of a FIN that came out of order.
-    pub fin_seq: SeqNum,
-    /// Bytes that were never acknowledged, once the connection has ended.
-    pub unsent: u32,
-}
-
-impl Beside {
-    /// Of a connection that begins.
-    pub const NEW: Beside =
-        Beside { search: Search::NEW, tally: Tally::NEW, listener: NONE, fin_seq: SeqNum(0), unsent: 0 };
-}
-
 static NO_LOSS: LossState = LossState::NONE;
+static NO_RARE: Rare = Rare::NONE;
 
 /// A connection taken apart, for the length of one event.
 #[derive(Debug)]
@@ -325,12 +73,8 @@ pub struct Connection<'a> {
     pub hot: &'a mut Hot,
     /// Its cold part.
     pub cold: &'a mut Cold,
-    /// What it does otherwise than the configuration says.
-    pub options: &'a mut StreamOptions,
-    /// What it knows of urgent data.
-    pub urgent: &'a mut Urgent,
-    /// What it seldom looks at.
-    pub beside: &'a mut Beside,
+    /// The lane's rare parts.
+    pub rares: &'a mut Rares,
     /// The lane's active parts.
     pub actives: &'a mut Actives,
     /// What the lane's congestion controls remember.
@@ -401,19 +145,87 @@ impl Connection<'_> {
                 reasons |= decline::LOSS;
             }
         }
-        if self.hot.dup_acks > 0 {
+        if self.cold.dup_acks > 0 {
             reasons |= decline::LOSS;
         }
         if !self.config.fast_path {
             reasons |= decline::OFF;
         }
-        if super::options::are_said(self.options)
-            || self.urgent.sending.is_some()
-            || self.urgent.pushed.is_some()
+        if let Some(rare) = self.rares.get(self.cold.rare)
+            && (super::options::are_said(&rare.options)
+                || rare.urgent.sending.is_some()
+                || rare.urgent.pushed.is_some())
         {
             reasons |= decline::OPTIONS;
         }
-        self.hot.decline = reasons;
+        self.hot.decline = reasons | self.hot.decline & decline::FIN;
+        self.hot.hints &= !hint::AMISS;
+        if self.is_amiss() {
+            self.hot.hints |= hint::AMISS;
+        }
+    }
+
+    /// Whether [`hint::AMISS`] is due.
+    fn is_amiss(&self) -> bool {
+        let (cold, rare) = (&*self.cold, self.rare());
+        let timed = cold.backoff > 0 || cold.timeouts > 0 || rare.unanswered_since.is_on();
+        let repaired = rare.history.retransmits > 0 || !rare.history.measured;
+        cold.active != NONE || rare.troubles != 0 || timed || repaired
+    }
+
+    /// Something is amiss that the fast path has to look for: until [`Self::refresh_decline`] finds otherwise.
+    #[inline]
+    pub fn note_amiss(&mut self) {
+        self.hot.hints |= hint::AMISS;
+    }
+
+    /// Its SYN was sent again so often.
+    pub fn note_retransmits(&mut self, count: u8) {
+        if count > 0 {
+            self.rare_mut().history.retransmits = u32::from(count);
+            self.note_amiss();
+        }
+    }
+
+    /// Something is amiss, or was: only then is there anything to find in the cold part, or in an active one.
+    #[inline]
+    pub fn is_marked_amiss(&self) -> bool {
+        self.hot.hints & hint::AMISS != 0
+    }
+
+    /// There is an active part.
+    #[inline]
+    pub fn has_active(&self) -> bool {
+        self.is_marked_amiss() && self.cold.active != NONE
+    }
+
+    /// The rare part, or what is in it where there is none.
+    #[inline]
+    pub fn rare(&self) -> &Rare {
+        self.rares.get(self.cold.rare).unwrap_or(&NO_RARE)
+    }
+
+    /// The rare part, made if there is none.
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        let idle = self.config.keepalive_idle.as_secs();
+        let una = self.hot.snd_una;
+        self.rares.obtain(&mut self.cold.rare, || Rare {
+            keepalive_idle_s: u16::try_from(idle).unwrap_or(u16::MAX),
+            // Nothing was ever found lost: whatever is acknowledged next lies behind.
+            recover: una - 1,
+            ..Rare::NONE
+        })
+    }
+
+    /// The rare part, if there is one.
+    #[inline]
+    pub fn rare_if(&mut self) -> Option<&mut Rare> {
+        self.rares.get_mut(self.cold.rare)
+    }
+
+    /// Highest sequence sent when loss was last found (RFC 6582).
+    pub fn recover(&self) -> SeqNum {
+        self.rares.get(self.cold.rare).map_or(self.hot.snd_una - 1, |rare| rare.recover)
     }
 
     /// The active part, if there is one.
@@ -425,6 +237,7 @@ impl Connection<'_> {
     pub fn active_mut(&mut self) -> &mut Active {
         if self.cold.active == NONE {
             self.cold.active = self.actives.insert();
+            self.note_amiss();
         }
         self.actives.get_mut(self.cold.active)
     }
@@ -432,7 +245,7 @@ impl Connection<'_> {
     /// The ways past ranges that need no look, for a walk; to be given back behind it.
     pub fn take_skips(&mut self) -> Skips {
         let una = self.hot.snd_una;
-        if self.cold.active == NONE {
+        if !self.has_active() {
             return Skips::default();
         }
         let mut skips = core::mem::take(&mut self.active_mut().skips);
@@ -442,7 +255,7 @@ impl Connection<'_> {
 
     /// Give them back. Where nothing is amiss there is no use for them.
     pub fn keep_skips(&mut self, skips: Skips) {
-        if self.cold.active != NONE {
+        if self.has_active() {
             self.active_mut().skips = skips;
         }
     }
@@ -456,6 +269,43 @@ impl Connection<'_> {
         self.refresh_decline();
     }
 
+    /// So many acknowledgements are to be sent at once.
+    pub fn set_quick_acks(&mut self, count: u8) {
+        self.cold.quick_acks = count;
+        self.hot.hints &= !hint::QUICK;
+        if count > 0 {
+            self.hot.hints |= hint::QUICK;
+        }
+    }
+
+    /// One of them less.
+    #[inline]
+    pub fn take_quick_ack(&mut self) {
+        if self.hot.hints & hint::QUICK != 0 {
+            self.set_quick_acks(self.cold.quick_acks - 1);
+        }
+    }
+
+    /// Have a delayed acknowledgement sent at a time, or not.
+    #[inline]
+    pub fn set_delack(&mut self, at: Ticks) {
+        if at.is_on() {
+            self.hot.hints |= hint::DELAYED;
+            self.cold.delack_at = at;
+        } else if self.hot.hints & hint::DELAYED != 0 {
+            self.hot.hints &= !hint::DELAYED;
+            self.cold.delack_at = Ticks::OFF;
+        }
+    }
+
+    /// Give the connection up at a time, or not.
+    pub fn set_life(&mut self, at: Ticks) {
+        if at.is_on() {
+            self.hot.hints |= hint::LATER;
+        }
+        self.cold.life_at = at;
+    }
+
     /// What is known of losses.
     #[inline]
     pub fn loss(&self) -> &LossState {
@@ -465,7 +315,7 @@ impl Connection<'_> {
     /// A fast recovery is under way.
     #[inline]
     pub fn recovers(&self) -> bool {
-        self.cold.active != NONE && self.loss().phase == Phase::Recovery
+        self.has_active() && self.loss().phase == Phase::Recovery
     }
 
     /// Bytes between SND.UNA and SND.NXT.
@@ -519,10 +369,10 @@ impl Connection<'_> {
     /// Let the congestion control change the window.
     pub fn congestion(&mut self, work: impl FnOnce(Algorithm, &mut Window<'_>)) {
         let (mss, recovering) = (self.send_mss(), self.loss().is_repairing());
-        let control = self.controls.obtain(&mut self.hot.control);
+        let control = self.controls.obtain(&mut self.cold.control);
         let mut window = Window {
             cwnd: self.hot.cwnd,
-            ssthresh: self.hot.ssthresh,
+            ssthresh: self.cold.ssthresh,
             mss,
             control,
             snd_una: self.hot.snd_una,
@@ -537,9 +387,9 @@ impl Connection<'_> {
             abe: self.config.abe,
             reduced: false,
         };
-        work(Algorithm(self.hot.congestion), &mut window);
+        work(Algorithm(self.cold.congestion), &mut window);
         let Window { cwnd, ssthresh, reduced, .. } = window;
-        (self.hot.cwnd, self.hot.ssthresh) = (cwnd, ssthresh);
+        (self.hot.cwnd, self.cold.ssthresh) = (cwnd, ssthresh);
         //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.2
         //# When an ECN-Capable TCP sender reduces its congestion window for any
         //# reason (because of a retransmit timeout, a Fast Retransmit, or in
@@ -548,46 +398,57 @@ impl Connection<'_> {
             self.hot.ecn |= ecn::bit::CWR;
         }
         // Until the initial slow start ends, what is remembered is of bytes in flight alone.
-        let plain = self.hot.congestion != Congestion::Dctcp && ssthresh == u32::MAX;
+        let plain = self.cold.congestion != Congestion::Dctcp && ssthresh == u32::MAX;
         if plain && self.flight() == 0 {
-            self.controls.remove(&mut self.hot.control);
+            self.controls.remove(&mut self.cold.control);
         }
     }
 
     /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
     pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
         let congestion = congestion.unwrap_or(self.config.congestion);
-        if self.hot.congestion != congestion {
-            self.hot.congestion = congestion;
-            self.controls.remove(&mut self.hot.control);
+        if self.cold.congestion != congestion {
+            self.cold.congestion = congestion;
+            self.controls.remove(&mut self.cold.control);
         }
     }
 
     /// The round-trip estimate.
     #[inline]
     pub fn rtt(&self) -> Rtt {
-        Rtt { srtt_us: self.hot.srtt_us, rttvar_us: self.hot.rttvar_us, rto_us: self.hot.rto_us }
+        Rtt { srtt_us: self.hot.srtt_us, rttvar_us: self.hot.rttvar_us }
     }
 
     /// Take a round-trip measurement in.
     #[inline]
     pub fn measure(&mut self, sample_us: u32) {
         self.signals.rtt_us = sample_us.max(1);
-        self.cold.history.measured = true;
+        if self.is_marked_amiss()
+            && let Some(rare) = self.rare_if()
+        {
+            rare.history.measured = true;
+        }
         let mut rtt = self.rtt();
-        rtt.measure(sample_us, self.config);
-        let Rtt { srtt_us, rttvar_us, rto_us } = rtt;
-        self.hot.srtt_us = srtt_us;
-        self.hot.rttvar_us = rttvar_us;
-        self.hot.rto_us = rto_us;
+        rtt.measure(sample_us);
+        (self.hot.srtt_us, self.hot.rttvar_us) = (rtt.srtt_us, rtt.rttvar_us);
     }
-}
 
-/// The earliest of a connection's deadlines.
-#[inline]
-pub fn deadline(hot: &Hot, cold: &Cold, now: Ticks) -> Ticks {
-    let Cold { delack_at, keepalive_at, life_at, .. } = *cold;
-    hot.retransmit_at.earlier(delack_at, now).earlier(keepalive_at, now).earlier(life_at, now)
+    /// The same of a measurement that is exact: it may be the least round trip too.
+    #[inline]
+    pub fn measure_exactly(&mut self, sample_us: u32) {
+        self.measure(sample_us);
+        if MinRtt::is_over(self.hot.heard_ms, self.now.millis) {
+            self.hot.pay(self.cold);
+            self.hot.hear(self.cold, &self.now);
+        }
+        self.hot.min_rtt_us = self.hot.min_rtt_us.min(sample_us.max(1));
+    }
+
+    /// Retransmission timeout, not backed off. Units: microseconds.
+    #[inline]
+    pub fn rto_us(&self) -> u32 {
+        self.rtt().rto_us(self.config)
+    }
 }
 
 /// Length of the timestamps option with its padding.

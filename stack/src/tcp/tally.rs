@@ -1,23 +1,22 @@
 //! What a connection counts of what has passed. Bytes follow from sequence numbers, so that only their rounds are
-//! counted; segments are counted in the few bits that the hot part has left, and here when those are full.
+//! counted; segments are counted in the few bits that the hot part has left, in the cold part when those are full, and
+//! here when those are.
 
-use super::state::{Connection, Hot, State, flag};
+use super::state::{Cold, Connection, Hot, State, flag};
 use crate::wire::tcp::SeqNum;
 
 /// Counts of a whole life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tally {
-    /// IRS.
-    pub irs: SeqNum,
     /// How often SND.UNA has passed the end of the sequence space.
     una_rounds: u16,
     /// How often RCV.NXT has.
     nxt_rounds: u16,
-    /// Segments received, but for those that the hot part counts.
-    segments_in: u32,
-    segments_out: u32,
-    data_in: u32,
-    data_out: u32,
+    /// Segments received, but for those that the other parts count: in 2^24s.
+    segments_in: u8,
+    segments_out: u8,
+    data_in: u8,
+    data_out: u8,
     /// Bytes of payload sent again.
     pub bytes_again: u64,
 }
@@ -25,7 +24,6 @@ pub struct Tally {
 impl Tally {
     /// Of a connection that begins.
     pub const NEW: Tally = Tally {
-        irs: SeqNum(0),
         una_rounds: 0,
         nxt_rounds: 0,
         segments_in: 0,
@@ -36,37 +34,51 @@ impl Tally {
     };
 
     /// Segments received, and of them those with data.
-    pub fn received(&self, hot: &Hot) -> (u32, u32) {
-        let all = self.segments_in.wrapping_add(u32::from(hot.segments_in));
-        (all, self.data_in.wrapping_add(u32::from(hot.data_in)))
+    pub fn received(&self, hot: &Hot, cold: &Cold) -> (u32, u32) {
+        let all = count(self.segments_in, cold.segments_in, hot.segments_in);
+        (all, count(self.data_in, cold.data_in, hot.data_in))
     }
 
     /// Segments sent, and of them those with data.
-    pub fn sent(&self, hot: &Hot) -> (u32, u32) {
-        let all = self.segments_out.wrapping_add(u32::from(hot.segments_out));
-        (all, self.data_out.wrapping_add(u32::from(hot.data_out)))
+    pub fn sent(&self, hot: &Hot, cold: &Cold) -> (u32, u32) {
+        let all = count(self.segments_out, cold.segments_out, hot.segments_out);
+        (all, count(self.data_out, cold.data_out, hot.data_out))
     }
+}
+
+fn count(rare: u8, cold: u16, hot: u8) -> u32 {
+    u32::from(rare) << 24 | u32::from(cold) << 8 | u32::from(hot)
 }
 
 /// The peer's SYN has this number, and what follows it is expected next.
 pub fn begin(connection: &mut Connection, irs: SeqNum) {
-    connection.beside.tally.irs = irs;
+    connection.cold.irs = irs;
     connection.hot.rcv_nxt = irs + 1;
     note_nxt(connection, irs);
+}
+
+/// One of the counts in the hot part has run over.
+#[cold]
+fn carry(connection: &mut Connection, cold: fn(&mut Cold) -> &mut u16, rare: fn(&mut Tally) -> &mut u8) {
+    let count = cold(connection.cold);
+    *count = count.wrapping_add(1);
+    if *count == 0 {
+        let count = rare(&mut connection.rare_mut().tally);
+        *count = count.wrapping_add(1);
+    }
 }
 
 /// A segment with `len` bytes of payload has come.
 #[inline]
 pub fn note_received(connection: &mut Connection, len: u32) {
-    let hot = &mut *connection.hot;
-    hot.segments_in = hot.segments_in.wrapping_add(1);
-    if hot.segments_in == 0 {
-        connection.beside.tally.segments_in = connection.beside.tally.segments_in.wrapping_add(1 << 16);
+    connection.hot.segments_in = connection.hot.segments_in.wrapping_add(1);
+    if connection.hot.segments_in == 0 {
+        carry(connection, |cold| &mut cold.segments_in, |tally| &mut tally.segments_in);
     }
     if len > 0 {
-        hot.data_in = hot.data_in.wrapping_add(1);
-        if hot.data_in == 0 {
-            connection.beside.tally.data_in = connection.beside.tally.data_in.wrapping_add(1 << 8);
+        connection.hot.data_in = connection.hot.data_in.wrapping_add(1);
+        if connection.hot.data_in == 0 {
+            carry(connection, |cold| &mut cold.data_in, |tally| &mut tally.data_in);
         }
     }
 }
@@ -74,15 +86,14 @@ pub fn note_received(connection: &mut Connection, len: u32) {
 /// A segment with `len` bytes of payload goes.
 #[inline]
 pub fn note_sent(connection: &mut Connection, len: u32) {
-    let hot = &mut *connection.hot;
-    hot.segments_out = hot.segments_out.wrapping_add(1);
-    if hot.segments_out == 0 {
-        connection.beside.tally.segments_out = connection.beside.tally.segments_out.wrapping_add(1 << 16);
+    connection.hot.segments_out = connection.hot.segments_out.wrapping_add(1);
+    if connection.hot.segments_out == 0 {
+        carry(connection, |cold| &mut cold.segments_out, |tally| &mut tally.segments_out);
     }
     if len > 0 {
-        hot.data_out = hot.data_out.wrapping_add(1);
-        if hot.data_out == 0 {
-            connection.beside.tally.data_out = connection.beside.tally.data_out.wrapping_add(1 << 8);
+        connection.hot.data_out = connection.hot.data_out.wrapping_add(1);
+        if connection.hot.data_out == 0 {
+            carry(connection, |cold| &mut cold.data_out, |tally| &mut tally.data_out);
         }
     }
 }
@@ -91,7 +102,7 @@ pub fn note_sent(connection: &mut Connection, len: u32) {
 #[inline]
 pub fn note_una(connection: &mut Connection, before: SeqNum) {
     if connection.hot.snd_una.0 < before.0 {
-        let tally = &mut connection.beside.tally;
+        let tally = &mut connection.rare_mut().tally;
         tally.una_rounds = tally.una_rounds.wrapping_add(1);
     }
 }
@@ -100,7 +111,7 @@ pub fn note_una(connection: &mut Connection, before: SeqNum) {
 #[inline]
 pub fn note_nxt(connection: &mut Connection, before: SeqNum) {
     if connection.hot.rcv_nxt.0 < before.0 {
-        let tally = &mut connection.beside.tally;
+        let tally = &mut connection.rare_mut().tally;
         tally.nxt_rounds = tally.nxt_rounds.wrapping_add(1);
     }
 }
@@ -112,7 +123,7 @@ fn between(first: SeqNum, now: SeqNum, rounds: u16) -> u64 {
 
 /// Bytes that the peer has acknowledged, without SYN and FIN.
 pub fn bytes_acked(connection: &Connection) -> u64 {
-    let all = between(connection.cold.iss, connection.hot.snd_una, connection.beside.tally.una_rounds);
+    let all = between(connection.cold.iss, connection.hot.snd_una, connection.rare().tally.una_rounds);
     let fin = connection.is(flag::FIN_QUEUED) && connection.send_queue().is_empty();
     all.saturating_sub(1 + u64::from(fin && connection.hot.state.is_synchronized()))
 }
@@ -122,7 +133,7 @@ pub fn bytes_received(connection: &Connection) -> u64 {
     if !connection.hot.state.is_synchronized() {
         return 0;
     }
-    let Tally { irs, nxt_rounds, .. } = connection.beside.tally;
+    let (irs, nxt_rounds) = (connection.cold.irs, connection.rare().tally.nxt_rounds);
     let fin = u64::from(connection.is(flag::FIN_RECEIVED));
     between(irs, connection.hot.rcv_nxt, nxt_rounds).saturating_sub(1 + fin)
 }
@@ -135,5 +146,5 @@ pub fn bytes_sent(connection: &Connection) -> u64 {
     if connection.hot.state == State::SynSent {
         return 0;
     }
-    bytes_acked(connection) + in_flight + connection.beside.tally.bytes_again
+    bytes_acked(connection) + in_flight + connection.rare().tally.bytes_again
 }

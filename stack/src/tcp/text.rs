@@ -3,7 +3,7 @@
 
 use super::input::{Accept, End};
 use super::receive::Range;
-use super::state::{Cold, Connection, Hot, State, flag};
+use super::state::{Cold, Connection, Hot, State, decline, flag};
 use super::tally;
 use crate::wire::tcp::{Flags, SackBlock, Segment, SeqNum};
 
@@ -68,31 +68,36 @@ fn note_overlap(connection: &mut Connection, start: SeqNum, end: SeqNum) {
 /// Remember the largest segment the peer sends: what each held frame stands for.
 #[inline]
 pub(super) fn note_size(connection: &mut Connection, len: u32) {
-    note_bytes(connection.cold, len);
+    note_bytes(connection.hot, len);
     connection.cold.data_ms = connection.now.millis;
 }
 
 #[inline]
-pub(super) fn note_bytes(cold: &mut Cold, len: u32) {
+pub(super) fn note_bytes(hot: &mut Hot, len: u32) {
     let seen = u16::try_from(len).unwrap_or(u16::MAX);
-    cold.rcv_mss = cold.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    hot.rcv_mss = hot.rcv_mss.max(seen.min(MSS_SEEN_MAX));
 }
+
+/// Segments with data between looks at how much the receive buffer should hold.
+const TUNE_SEGMENTS: u8 = 8;
 
 /// What a held frame can stand for at most: a frame's data room.
 const MSS_SEEN_MAX: u16 = 2048;
 
 /// A stream whose application keeps up while a whole window arrives may hold twice as much (RFC 7323's large windows are of
 /// use only if they grow with the path; Linux's dynamic right-sizing measures the same). `limit` frames are the most.
+///
+/// It is looked at with every eighth segment: the others leave the cold part alone.
 #[inline]
-pub fn tune(hot: &Hot, cold: &mut Cold, limit: u16) {
-    let max = cold.frames_max;
-    if max >= limit || hot.held >= max / 4 {
+pub fn tune(hot: &mut Hot, cold: &mut Cold, limit: u16) {
+    let max = hot.frames_max;
+    if !hot.data_in.is_multiple_of(TUNE_SEGMENTS) || max >= limit || hot.held >= max / 4 {
         return;
     }
-    let whole = u32::from(max) * u32::from(cold.rcv_mss);
+    let whole = u32::from(max) * u32::from(hot.rcv_mss);
     if hot.rcv_nxt.since(cold.tuned_at) >= whole {
         cold.tuned_at = hot.rcv_nxt;
-        cold.frames_max = max.saturating_mul(2).min(limit);
+        hot.frames_max = max.saturating_mul(2).min(limit);
     }
 }
 
@@ -129,8 +134,8 @@ pub fn pull(connection: &mut Connection) -> Option<(Range, u32)> {
 pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNum) {
     if segment.flags.contains(Flags::FIN) && connection.hot.state.receives() && at.le(connection.hot.rcv_adv)
     {
-        connection.cold.fin_waits = true;
-        connection.beside.fin_seq = at;
+        connection.hot.decline |= decline::FIN;
+        connection.cold.fin_seq = at;
         if at != connection.hot.rcv_nxt {
             connection.set(flag::ACK_NOW);
         }
@@ -139,10 +144,10 @@ pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNu
 
 /// Everything deliverable was delivered: let a FIN whose turn has come act. Returns how the connection goes on.
 pub fn finish(connection: &mut Connection) -> Option<End> {
-    if !connection.cold.fin_waits || connection.beside.fin_seq != connection.hot.rcv_nxt {
+    if connection.hot.decline & decline::FIN == 0 || connection.cold.fin_seq != connection.hot.rcv_nxt {
         return None;
     }
-    connection.cold.fin_waits = false;
+    connection.hot.decline &= !decline::FIN;
     let before = connection.hot.rcv_nxt;
     connection.hot.rcv_nxt += 1;
     tally::note_nxt(connection, before);

@@ -5,7 +5,7 @@ use super::options;
 use super::rack::REORDER_US_MIN;
 use super::rtt::backed_off;
 use super::send::{NONE, mark};
-use super::state::{Connection, State, flag};
+use super::state::{Connection, State, flag, hint};
 use super::ticks::Ticks;
 use super::{loss, mtu, tlp};
 
@@ -30,25 +30,27 @@ pub enum Expiry {
 pub fn expire(connection: &mut Connection) -> Option<Expiry> {
     let now = connection.now.ticks;
     if connection.cold.delack_at.is_due(now) {
-        connection.cold.delack_at = Ticks::OFF;
+        connection.set_delack(Ticks::OFF);
         connection.set(flag::ACK_NOW);
     }
     if connection.cold.life_at.is_due(now) {
-        connection.cold.life_at = Ticks::OFF;
+        connection.set_life(Ticks::OFF);
         return Some(match connection.hot.state {
             State::SynSent | State::SynReceived => Expiry::TimedOut,
             State::FinWait2 => Expiry::Done,
             _ => Expiry::Linger,
         });
     }
-    if connection.cold.keepalive_at.is_due(now)
+    if connection.rare().keepalive_at.is_due(now)
         && let Some(expiry) = keepalive(connection)
     {
         return Some(expiry);
     }
     if connection.hot.retransmit_at.is_due(now) {
         connection.hot.retransmit_at = Ticks::OFF;
-        match core::mem::take(&mut connection.cold.history.timer) {
+        let timer = connection.hot.timer();
+        connection.hot.set_timer(Timer::Retransmit);
+        match timer {
             Timer::Retransmit => return retransmit(connection),
             Timer::Probe => tlp::expire(connection),
             Timer::Reorder => loss::on_reordering_over(connection),
@@ -65,6 +67,7 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
     if flight > 0 && is_given_up(connection) {
         return Some(Expiry::TimedOut);
     }
+    connection.note_amiss();
     connection.cold.backoff = connection.cold.backoff.saturating_add(1);
     connection.cold.timeouts = connection.cold.timeouts.saturating_add(1);
     if flight == 0 || connection.hot.snd_wnd == 0 && connection.hot.state.is_synchronized() {
@@ -87,19 +90,21 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
 //# threshold R2 greater than R1, close the connection.
 fn is_given_up(connection: &mut Connection) -> bool {
     let waited = waited_us(connection);
-    if !connection.cold.unanswered_since.is_on() {
+    if !connection.rare().unanswered_since.is_on() {
         let since = connection.now.instant.0.saturating_sub(u64::from(waited) * 1_000);
-        connection.cold.unanswered_since = Ticks::at(crate::time::Instant(since));
+        connection.rare_mut().unanswered_since = Ticks::at(crate::time::Instant(since));
+        connection.note_amiss();
     }
     let retries = match connection.hot.state {
         State::SynSent | State::SynReceived => options::syn_retries(connection),
         _ => connection.config.retries,
     };
-    let cold = &*connection.cold;
-    if cold.user_timeout_ms > 0 && connection.hot.state.is_synchronized() {
-        return waited.saturating_add(TICK_US) >= cold.user_timeout_ms.saturating_mul(1_000);
+    match options::user_timeout_ms(connection) {
+        Some(ms) if connection.hot.state.is_synchronized() => {
+            waited.saturating_add(TICK_US) >= ms.saturating_mul(1_000)
+        }
+        _ => connection.cold.timeouts >= retries,
     }
-    cold.timeouts >= retries
 }
 
 /// A tick of the wheel, rounded up. Units: microseconds.
@@ -107,7 +112,7 @@ const TICK_US: u32 = 66;
 
 /// How long the peer has owed an acknowledgement. Units: microseconds.
 fn waited_us(connection: &Connection) -> u32 {
-    let since = connection.cold.unanswered_since;
+    let since = connection.rare().unanswered_since;
     if since.is_on() {
         let ticks = u64::from(since.until(connection.now.ticks).unsigned_abs());
         return u32::try_from(ticks * 65_536 / 1_000).unwrap_or(u32::MAX);
@@ -126,11 +131,13 @@ pub fn arm_retransmit(connection: &mut Connection) {
 /// Have the retransmission timer run out after an RTO from now, whatever it was armed for.
 pub fn arm_timeout(connection: &mut Connection) {
     let mut us = timeout_us(connection);
-    if connection.cold.user_timeout_ms > 0 && connection.hot.state.is_synchronized() {
+    if let Some(ms) = options::user_timeout_ms(connection)
+        && connection.hot.state.is_synchronized()
+    {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
         //# If a timeout is specified, the current user timeout for this
         //# connection is changed to the new one.
-        let limit = connection.cold.user_timeout_ms.saturating_mul(1_000);
+        let limit = ms.saturating_mul(1_000);
         us = us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US));
     }
     arm(connection, Timer::Retransmit, us);
@@ -138,13 +145,14 @@ pub fn arm_timeout(connection: &mut Connection) {
 
 /// Arm the one timer.
 pub fn arm(connection: &mut Connection, timer: Timer, us: u32) {
-    connection.cold.history.timer = timer;
+    connection.hot.set_timer(timer);
     connection.hot.retransmit_at = connection.now.after(u64::from(us));
 }
 
 /// RTO, backed off. Units: microseconds.
 fn timeout_us(connection: &Connection) -> u32 {
-    backed_off(connection.hot.rto_us, connection.cold.backoff, connection.config.rto_max_us)
+    let backoff = if connection.is_marked_amiss() { connection.cold.backoff } else { 0 };
+    backed_off(connection.rto_us(), backoff, connection.config.rto_max_us)
 }
 
 /// What is left of the RTO since the oldest range was sent; zero if nothing is. Units: microseconds.
@@ -178,7 +186,7 @@ pub fn on_sent(connection: &mut Connection) {
 //# that re-arms the RTO timer on each retransmission that is sent during
 //# recovery MAY be used.
 pub fn on_sent_again(connection: &mut Connection, oldest: bool) {
-    if oldest && connection.cold.history.timer != Timer::Reorder {
+    if oldest && connection.hot.timer() != Timer::Reorder {
         arm_timeout(connection);
     } else {
         arm_retransmit(connection);
@@ -206,7 +214,7 @@ pub fn on_ack(connection: &mut Connection, advanced: bool, wait_us: u32) {
         }
         return;
     }
-    let timer = connection.cold.history.timer;
+    let timer = connection.hot.timer();
     if wait_us > 0 {
         //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
         //# it is RECOMMENDED that the
@@ -256,7 +264,9 @@ const SHORT_SEGMENTS: usize = 4;
 //# and no data or acknowledgment packets have been received for the
 //# connection within an interval (MUST-26).
 fn keepalive(connection: &mut Connection) -> Option<Expiry> {
-    connection.cold.keepalive_at = Ticks::OFF;
+    if let Some(rare) = connection.rare_if() {
+        rare.keepalive_at = Ticks::OFF;
+    }
     if !connection.is(flag::KEEPALIVE) || !connection.hot.state.is_synchronized() {
         return None;
     }
@@ -265,19 +275,23 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
     }
     let interval = options::keepalive_interval_us(connection);
     if connection.flight() == 0 {
-        connection.cold.probes += 1;
+        connection.rare_mut().probes += 1;
         connection.set(flag::KEEPALIVE_PROBE);
     }
-    connection.cold.keepalive_at = connection.now.after(interval);
+    let at = connection.now.after(interval);
+    connection.rare_mut().keepalive_at = at;
     None
 }
 
 /// Something was heard from the peer: probing starts over.
+#[inline]
 pub fn heard(connection: &mut Connection) {
-    connection.cold.probes = 0;
-    connection.cold.heard_ms = connection.now.millis;
+    connection.hot.hear(connection.cold, &connection.now);
     if connection.is(flag::KEEPALIVE) {
-        let idle = u64::from(connection.cold.keepalive_idle_s) * 1_000_000;
-        connection.cold.keepalive_at = connection.now.after(idle);
+        let now = connection.now;
+        connection.hot.hints |= hint::LATER;
+        let rare = connection.rare_mut();
+        rare.probes = 0;
+        rare.keepalive_at = now.after(u64::from(rare.keepalive_idle_s) * 1_000_000);
     }
 }

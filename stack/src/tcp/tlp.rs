@@ -33,11 +33,14 @@ pub fn is_wanted(connection: &Connection) -> bool {
         return false;
     }
     let open = connection.hot.state.is_synchronized() && connection.hot.state != State::SynReceived;
-    if !open || !connection.cold.history.measured || connection.cold.timeouts > 0 {
-        return false;
-    }
     // What a mark holds back until the retransmission timer runs out is not to be asked after either.
     let held = connection.hot.ecn & ecn::bit::HELD != 0;
+    if !open || !connection.is_marked_amiss() {
+        return open && !held;
+    }
+    if !connection.rare().history.measured || connection.cold.timeouts > 0 {
+        return false;
+    }
     let loss = connection.loss();
     !held && !loss.is_repairing() && loss.sacked == 0 && loss.probe.is_none() && !loss.probe_due
 }
@@ -92,7 +95,8 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
         (connection.hot.snd_nxt, connection.hot.unsent, loss::flight_before(connection));
     // There is a probe from here on, so that the timer armed behind it is the one of retransmission.
     connection.active_mut().loss.probe = Some(Probe { end, again: true, flight });
-    connection.cold.history.measured = false;
+    connection.rare_mut().history.measured = false;
+    connection.note_amiss();
     //= https://www.rfc-editor.org/rfc/rfc8985#section-7.3
     //# the sender SHOULD transmit a
     //# previously unsent data segment, if one exists and the receive window

@@ -43,7 +43,7 @@ pub enum Frto {
 //# start threshold (ssthresh) before loss recovery is initiated
 pub fn remember(connection: &mut Connection) {
     let (cwnd, flight) = (connection.hot.cwnd, connection.flight());
-    let (ssthresh, until) = (connection.hot.ssthresh.max(flight), connection.hot.snd_nxt);
+    let (ssthresh, until) = (connection.cold.ssthresh.max(flight), connection.hot.snd_nxt);
     let undo = Undo { cwnd, ssthresh, until, ..Undo::default() };
     connection.active_mut().loss.undo = Some(undo);
 }
@@ -91,7 +91,7 @@ fn answers_original(connection: &Connection, undo: &Undo, news: &News) -> bool {
     //# if during the lifetime of the TCP connection the TCP
     //# sender has previously received an ACK with a DSACK option,
     //# or the acceptable ACK does not acknowledge all outstanding
-    let tells = connection.cold.history.reports_duplicates || connection.flight() > 0;
+    let tells = connection.rare().history.reports_duplicates || connection.flight() > 0;
     news.again && earlier && news.dsack.is_none() && tells
 }
 
@@ -107,11 +107,11 @@ pub fn revert(connection: &mut Connection, news: &News) {
     //= https://www.rfc-editor.org/rfc/rfc5682#section-2.1
     //# set the value of the "recover" variable to SND.UNA
     //# (the oldest unacknowledged sequence number [Pos81]).
-    connection.cold.recover = connection.hot.snd_una;
-    connection.hot.dup_acks = 0;
+    connection.rare_mut().recover = connection.hot.snd_una;
+    connection.cold.dup_acks = 0;
     connection.cold.timeouts = 0;
     // What was taken for lost without a timeout was overtaken.
-    connection.cold.history.reordered |= !after_timeout;
+    connection.rare_mut().history.reordered |= !after_timeout;
     //= https://www.rfc-editor.org/rfc/rfc4015#section-3.4
     //# This is unless the acceptable ACK signals
     //# congestion through the ECN-Echo flag [RFC3168].
@@ -127,7 +127,7 @@ pub fn revert(connection: &mut Connection, news: &News) {
         undo.cwnd
     };
     connection.hot.cwnd = reduced.max(cwnd);
-    connection.hot.ssthresh = connection.hot.ssthresh.max(undo.ssthresh);
+    connection.cold.ssthresh = connection.cold.ssthresh.max(undo.ssthresh);
 }
 
 /// No range is taken for lost any more.
@@ -164,7 +164,7 @@ pub fn may_follow(connection: &Connection) -> bool {
 /// What F-RTO makes of an acknowledgement after a timeout. True: the timeout was spurious.
 pub fn judge(connection: &mut Connection, news: &News, duplicate: bool) -> bool {
     let frto = connection.loss().frto;
-    let covers = connection.hot.snd_una.ge(connection.cold.recover);
+    let covers = connection.hot.snd_una.ge(connection.recover());
     let sack = connection.is(flag::SACK);
     let next = match frto {
         Frto::Off => return false,
@@ -178,7 +178,7 @@ pub fn judge(connection: &mut Connection, news: &News, duplicate: bool) -> bool 
         //# "RecoveryPoint" but is larger than SND.UNA, transmit up to two
         //# new (previously unsent) segments and proceed to step 3.
         Frto::Again if news.acked > 0 && news.again && !covers && can_send_new(connection) => {
-            connection.cold.recover = connection.hot.snd_nxt;
+            connection.rare_mut().recover = connection.hot.snd_nxt;
             Frto::New
         }
         Frto::Again => Frto::Off,

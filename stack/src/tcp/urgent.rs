@@ -29,11 +29,11 @@ pub(super) fn input(connection: &mut Connection, segment: &Segment) -> Option<Se
     //# The urgent pointer MUST point to the sequence number of the octet
     //# following the urgent data (MUST-62).
     let end = segment.seq + u32::from(segment.urgent);
-    let known = connection.urgent.received.is_some_and(|known| end.le(known));
+    let known = connection.rare().urgent.received.is_some_and(|known| end.le(known));
     if known || end.le(connection.hot.rcv_nxt) {
         return None;
     }
-    connection.urgent.received = Some(end);
+    connection.rare_mut().urgent.received = Some(end);
     Some(end)
 }
 
@@ -44,7 +44,7 @@ pub(super) fn input(connection: &mut Connection, segment: &Segment) -> Option<Se
 pub fn send(connection: &mut Connection) {
     let end = connection.queued_end();
     if connection.hot.state.sends() && end.gt(connection.hot.snd_una) {
-        connection.urgent.sending = Some(end);
+        connection.rare_mut().urgent.sending = Some(end);
         connection.refresh_decline();
     }
 }
@@ -53,7 +53,7 @@ pub fn send(connection: &mut Connection) {
 pub(super) fn push(connection: &mut Connection) {
     let end = connection.queued_end();
     if end.gt(connection.hot.snd_nxt) {
-        connection.urgent.pushed = Some(end);
+        connection.rare_mut().urgent.pushed = Some(end);
         connection.refresh_decline();
     }
 }
@@ -61,13 +61,13 @@ pub(super) fn push(connection: &mut Connection) {
 /// Urgent data of ours is not acknowledged yet: it does not wait for more, nor does what follows it.
 pub(super) fn is_under_way(connection: &Connection) -> bool {
     super::options::is_said(connection)
-        && connection.urgent.sending.is_some_and(|end| end.gt(connection.hot.snd_una))
+        && connection.rare().urgent.sending.is_some_and(|end| end.gt(connection.hot.snd_una))
 }
 
 /// Everything that was queued is to go at once.
 pub(super) fn is_pushed(connection: &Connection) -> bool {
     let said = super::options::is_said(connection);
-    said && connection.urgent.pushed.is_some_and(|end| connection.queued_end().le(end))
+    said && connection.rare().urgent.pushed.is_some_and(|end| connection.queued_end().le(end))
 }
 
 /// Say in a segment where the urgent data ends, as long as it is not acknowledged.
@@ -75,13 +75,13 @@ pub(super) fn stamp(connection: &mut Connection, emit: &mut Emit) {
     if !super::options::is_said(connection) {
         return;
     }
-    if connection.urgent.pushed.is_some_and(|end| end.le(connection.hot.snd_nxt)) {
-        connection.urgent.pushed = None;
+    if connection.rare().urgent.pushed.is_some_and(|end| end.le(connection.hot.snd_nxt)) {
+        connection.rare_mut().urgent.pushed = None;
         connection.refresh_decline();
     }
-    let Some(end) = connection.urgent.sending else { return };
+    let Some(end) = connection.rare().urgent.sending else { return };
     if end.le(connection.hot.snd_una) {
-        connection.urgent.sending = None;
+        connection.rare_mut().urgent.sending = None;
         connection.refresh_decline();
         return;
     }

@@ -6,7 +6,7 @@
 //! serves in slow start, as on Linux. The window is not made smaller for being unused while the flow goes on sending,
 //! as RFC 2861 would: that is what RFC 7661 replaced it for. After an idle time it is (RFC 5681 section 4.1).
 
-use crate::tcp::state::{Connection, flag};
+use crate::tcp::state::{Connection, flag, owed};
 
 /// `len` new bytes are about to go. `full`: with them the congestion window has no room for a further segment, or holds
 /// others back.
@@ -25,15 +25,31 @@ pub fn note_sent(connection: &mut Connection, len: u32, full: bool) {
     connection.cold.limited_end = connection.hot.snd_nxt + len;
 }
 
+/// The same of `len` bytes that go while nothing is in flight: the cold part hears of it when it is asked.
+#[inline]
+pub fn note_first(connection: &mut Connection, full: bool) {
+    connection.clear(flag::CWND_LIMITED);
+    if full {
+        connection.set(flag::CWND_LIMITED);
+    }
+    connection.hot.owed |= owed::OUT;
+}
+
 /// Of `acked` bytes that SND.UNA has just passed, those that say something of a larger window. The others do not: the
 /// application, or the peer's window, had held the sender back before this one did.
 //= https://www.rfc-editor.org/rfc/rfc7661#section-4.3
 //# o  Validated phase: pipeACK >=(1/2)*cwnd, or pipeACK is undefined
 pub fn counted(connection: &mut Connection, acked: u32) -> u32 {
+    // Then all that was in flight is acknowledged, and nothing else was since there was nothing.
+    let all = connection.hot.owed & owed::OUT != 0;
     if !connection.is(flag::CWND_LIMITED) {
-        let slow_start = connection.hot.cwnd < connection.hot.ssthresh;
-        let used = connection.hot.cwnd < 2 * connection.cold.out_max;
-        return if slow_start && used { acked } else { 0 };
+        let out = if all { acked } else { connection.cold.out_max };
+        let used = connection.hot.cwnd < 2 * out;
+        return if used && connection.hot.cwnd < connection.cold.ssthresh { acked } else { 0 };
+    }
+    if all {
+        connection.clear(flag::CWND_LIMITED);
+        return acked;
     }
     let (una, end) = (connection.hot.snd_una, connection.cold.limited_end);
     if una.ge(end) {

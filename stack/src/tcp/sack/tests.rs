@@ -27,7 +27,7 @@ pub fn flows() -> (Flows, u32) {
 }
 
 /// A flow with so many bytes sent.
-fn flows_of(bytes: u32) -> (Flows, u32) {
+pub fn flows_of(bytes: u32) -> (Flows, u32) {
     let config = TcpConfig { tlp: false, ..TcpConfig::default() };
     let mut flows = Flows::new(LaneId(0), Secret::new([0; 4]), 1, 1 << 16, config, Instant(1 << 40));
     let slot = flows.take(Kind::Stream).unwrap();
