@@ -333,6 +333,11 @@ impl Run {
         self.frames.push(frame);
     }
 
+    /// Where the lane's tables of connections lie.
+    pub fn places(&self) -> Vec<stack::places::Place> {
+        self.rig.places()
+    }
+
     /// One round of the case. Returns how many transactions it has finished.
     pub fn round(&mut self, meter: &mut impl Meter) -> u64 {
         match self.plan.case {

@@ -1,7 +1,7 @@
 //! One lane in run-to-completion mode, as programs have it, on a port that takes its frames from a bench and leaves it
 //! what was sent. Time is virtual: a bench moves it.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use stack::lane::{Lane, LaneOptions};
 use stack::links::Links;
 use stack::mode::run_to_completion::RunToCompletion;
 use stack::mode::{Batch, Crossing, LaneWaker, Turn};
+use stack::places::Place;
 use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
 use stack::socket::LaneId;
 use stack::time::Instant;
@@ -69,30 +70,30 @@ impl Queue for BenchQueue {
 
 /// Run to completion, in a time that a resting lane moves: nobody else does while it ends.
 struct Resting {
-    inner: RunToCompletion,
+    inner: Rc<RefCell<RunToCompletion>>,
     clock: Rc<Cell<u64>>,
 }
 
 impl Crossing for Resting {
     fn turn(&mut self, batch: &mut Batch) -> Turn {
-        self.inner.turn(batch)
+        self.inner.borrow_mut().turn(batch)
     }
 
     fn idle(&mut self, until: Option<Instant>) {
         self.clock.set(self.clock.get() + 10_000_000);
-        self.inner.idle(until);
+        self.inner.borrow_mut().idle(until);
     }
 
     fn leave(&mut self) {
-        self.inner.leave();
+        self.inner.borrow_mut().leave();
     }
 
     fn report(&self) -> Report {
-        self.inner.report()
+        self.inner.borrow().report()
     }
 
     fn waker(&self) -> LaneWaker {
-        self.inner.waker()
+        self.inner.borrow().waker()
     }
 }
 
@@ -100,6 +101,7 @@ impl Crossing for Resting {
 pub struct Rig {
     /// The application's end.
     pub lane: Lane,
+    inner: Rc<RefCell<RunToCompletion>>,
     wire: Arc<Mutex<Wire>>,
     clock: Rc<Cell<u64>>,
 }
@@ -166,9 +168,10 @@ impl Rig {
         );
         let options = LaneOptions { ops: OPS, ..LaneOptions::default() };
         let blocks = Region::new(blocks, 64);
-        let crossing = Resting { inner: RunToCompletion::new(run), clock: Rc::clone(&clock) };
+        let inner = Rc::new(RefCell::new(RunToCompletion::new(run)));
+        let crossing = Resting { inner: Rc::clone(&inner), clock: Rc::clone(&clock) };
         let lane = Lane::new(LaneId(0), options, blocks, Box::new(crossing));
-        Rig { lane, wire, clock }
+        Rig { lane, inner, wire, clock }
     }
 
     /// Have the port hold these frames for the next turn.
@@ -184,6 +187,11 @@ impl Rig {
     /// Let virtual time pass.
     pub fn pass(&mut self, nanoseconds: u64) {
         self.clock.set(self.clock.get() + nanoseconds);
+    }
+
+    /// Where the lane's tables of connections lie.
+    pub fn places(&self) -> Vec<Place> {
+        self.inner.borrow().engine().places()
     }
 
     /// Virtual nanoseconds.

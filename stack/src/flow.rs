@@ -1,6 +1,8 @@
 //! The flow table: from a hash to the slots of the flows that have it, and to what is not yet or no longer a flow.
 //! Comparing addresses is the caller's, who has the flow's hot state at hand anyway.
 
+use crate::places;
+
 /// What the table finds: what its numbers stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
@@ -69,6 +71,11 @@ impl FlowTable {
         let count = ways.div_ceil(WAYS).max(2);
         let bucket = Bucket { tags: [0; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
         FlowTable { buckets: vec![bucket; count], len: 0 }
+    }
+
+    /// Where its buckets lie.
+    pub(crate) fn place(&self) -> places::Place {
+        places::Place::of("bucket", &self.buckets)
     }
 
     /// Flows in the table.

@@ -156,6 +156,7 @@ pub mod ip;
 pub mod lane;
 pub mod links;
 pub mod mode;
+pub mod places;
 pub mod poll;
 pub mod run;
 pub mod sim;

@@ -24,7 +24,7 @@ const CRATES: &[(&str, &str)] = &[
 const LAYERS: &[Layer] = &[
     Layer { modules: &["wire"], beside: false },
     // Words that any layer may use; `mode` itself holds only those in which batches cross.
-    Layer { modules: &["config", "counters", "mode", "socket", "time"], beside: true },
+    Layer { modules: &["config", "counters", "mode", "places", "socket", "time"], beside: true },
     Layer { modules: &["ip", "udp", "tcp"], beside: false },
     Layer { modules: &["buffer", "engine", "flow", "timer"], beside: true },
     Layer { modules: &["lane", "links", "run"], beside: true },

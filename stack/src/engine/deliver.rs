@@ -210,7 +210,7 @@ impl Engine {
         let Ok((slot, kind)) = self.flows.find(socket) else { return };
         match kind {
             Kind::Stream => {
-                let Some(mut connection) = self.flows.connection(slot) else { return };
+                let Some(mut connection) = self.flows.connection_owing(slot) else { return };
                 connection.hot.held = connection.hot.held.saturating_sub(count);
                 if crate::tcp::output::window_opened(&mut connection) {
                     self.mark_dirty(slot);

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::buffer::Waiting;
 use crate::config::TcpConfig;
+use crate::places::Place;
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
 use crate::tcp::congestion::Controls;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
@@ -133,6 +134,19 @@ impl Flows {
             frames_in_order: 0,
             now: Now::new(now),
         }
+    }
+
+    /// Where the parts of connections lie.
+    pub fn places(&self) -> Vec<Place> {
+        let [cells, texts] = self.cells.places();
+        vec![
+            Place::of("hot part", &self.hot),
+            Place::of("cold part", &self.cold),
+            Place::of("kind", &self.kinds),
+            Place::of("ends", &self.ends),
+            cells,
+            texts,
+        ]
     }
 
     /// Sockets of any kind.

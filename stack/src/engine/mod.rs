@@ -40,6 +40,7 @@ mod packets;
 mod packets_ipv6;
 mod path_mtus;
 mod paths;
+mod places;
 mod ports;
 mod receive;
 mod segments;

@@ -97,7 +97,7 @@ impl Engine {
         queue: u8,
     ) -> bool {
         let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
-        let Some(mut connection) = self.flows.connection(slot) else { return false };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
         if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
             return false;

@@ -83,7 +83,7 @@ impl Engine {
 
     /// Say what a flow has to say, and leave the last frame of it. True if there may be more on a later turn.
     fn fill_bundles(&mut self, slot: u32, bundle: &mut Option<Bundle>, spare: &mut Option<Frame>) -> bool {
-        let Some(connection) = self.flows.connection(slot) else { return false };
+        let Some(connection) = self.flows.connection_owing(slot) else { return false };
         let (path, mut silent) = (connection.hot.path, output::is_silent(&connection));
         let interface = self.paths.interface(path);
         let mut left = SEGMENTS_A_TURN;
@@ -101,7 +101,10 @@ impl Engine {
                 self.counters.fail(DropReason::NoRoom);
                 return true;
             };
-            let Some(mut connection) = self.flows.connection(slot) else { return false };
+            let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
+            if !output::only_acknowledges(&connection) {
+                connection.hot.pay(connection.cold);
+            }
             let nxt = connection.hot.snd_nxt;
             let Some(emit) = output::next(&mut connection) else { return false };
             silent = output::is_silent(&connection);

@@ -2,6 +2,7 @@
 
 use super::{Batch, Crossing, LaneWaker, Turn};
 use crate::counters::Report;
+use crate::engine::Engine;
 use crate::run::LaneRun;
 use crate::time::Instant;
 
@@ -16,6 +17,11 @@ impl RunToCompletion {
     pub fn new(run: LaneRun) -> RunToCompletion {
         let waker = LaneWaker::new(run.bell().clone());
         RunToCompletion { run, waker }
+    }
+
+    /// The engine, between turns.
+    pub fn engine(&self) -> &Engine {
+        self.run.engine()
     }
 }
 

@@ -4,7 +4,7 @@
 use super::ecn;
 use super::sack::{self, News};
 use super::send::{Cell, Finished, mark};
-use super::state::{Connection, State, flag, owed};
+use super::state::{Connection, State, decline, flag, owed};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
 use crate::wire::tcp::{Flags, Segment, SeqNum};
@@ -195,18 +195,21 @@ fn reopen(connection: &mut Connection) {
 //# SND.WND <- SEG.WND, set SND.WL1 <- SEG.SEQ, and set SND.WL2 <- SEG.ACK.
 #[inline]
 fn update_window(connection: &mut Connection, seq: SeqNum, ack: SeqNum, window: u16) {
-    if is_newer(connection, seq, ack) {
+    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
+    if wl1.lt(seq) || wl1 == seq && wl2.le(ack) {
         set_snd_wnd(connection, window);
-        connection.cold.snd_wl1 = seq;
-        connection.cold.snd_wl2 = ack;
+        note_window(connection, seq, ack);
     }
 }
 
-/// What the segment says of the window was said later than what is known of it.
-#[inline]
-pub(super) fn is_newer(connection: &Connection, seq: SeqNum, ack: SeqNum) -> bool {
-    let (wl1, wl2) = (connection.cold.snd_wl1, connection.cold.snd_wl2);
-    wl1.lt(seq) || wl1 == seq && wl2.le(ack)
+/// SND.WL1 and SND.WL2 are of this segment. SND.WL2 never exceeds SND.UNA, so that of segments in order only those have
+/// nothing new to say of the window that came behind one from beyond.
+pub(super) fn note_window(connection: &mut Connection, seq: SeqNum, ack: SeqNum) {
+    (connection.cold.snd_wl1, connection.cold.snd_wl2) = (seq, ack);
+    connection.hot.decline &= !decline::WINDOW;
+    if seq.gt(connection.hot.rcv_nxt) {
+        connection.hot.decline |= decline::WINDOW;
+    }
 }
 
 #[inline]

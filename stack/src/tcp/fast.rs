@@ -1,7 +1,7 @@
 //! The common segment of an established flow, in and out: in order, nothing odd about it. Finishes, or declines before it
 //! changes anything; what it does is what `input` or `output` would have done.
 
-use super::acknowledge::{acknowledge, acknowledge_quietly, is_newer, set_snd_wnd};
+use super::acknowledge::{acknowledge, acknowledge_quietly, set_snd_wnd};
 use super::congestion::validation;
 use super::input;
 use super::output;
@@ -60,11 +60,8 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         return None;
     }
     let una = connection.hot.snd_una;
-    let newer = connection.hot.owed & owed::WINDOW != 0 || is_newer(connection, plain.seq, plain.ack);
     let done = if is_quiet(connection) {
-        if newer {
-            set_snd_wnd(connection, plain.window);
-        }
+        set_snd_wnd(connection, plain.window);
         acknowledge_quietly(connection, plain.ack)
     } else {
         connection.hot.pay(connection.cold);
@@ -83,9 +80,7 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         connection.hot.owed |= owed::DATA;
         text::advance(connection, plain.len);
     }
-    if newer {
-        owe_window(connection.hot, connection.cold, plain);
-    }
+    owe_window(connection.hot, connection.cold, plain);
     tally::note_received(connection, plain.len);
     Some(Taken { progress: connection.hot.snd_una != una, done })
 }
@@ -353,7 +348,7 @@ mod tests {
                 connection.hot.rcv_adv = connection.hot.rcv_nxt + 60_000;
                 connection.hot.cwnd = if two { 300 } else { 10_000 };
                 (connection.hot.snd_wnd, connection.cold.snd_wnd_max) = (10_000, 10_000);
-                connection.cold.snd_wl2 = connection.hot.snd_una;
+                (connection.cold.snd_wl1, connection.cold.snd_wl2) = (connection.hot.rcv_nxt, connection.hot.snd_una);
                 flows.frames_left = 100;
                 (flows, slot, None)
             });

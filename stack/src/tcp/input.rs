@@ -2,7 +2,7 @@
 //! `fast` is a shortcut. What an acknowledgement does is in `acknowledge`, what becomes of payload in `text`; what goes
 //! out in answer is decided in `output`.
 
-use super::acknowledge::{acknowledge, set_snd_wnd};
+use super::acknowledge::{acknowledge, note_window, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
 use super::listen::Offer;
@@ -424,8 +424,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         if !(segment.ack.gt(una) && segment.ack.le(nxt)) {
             return Err(Verdict { reset: true, ..Verdict::dropped(DropReason::TcpNotAcceptable) });
         }
-        connection.cold.snd_wl1 = segment.seq;
-        connection.cold.snd_wl2 = segment.ack;
+        note_window(connection, segment.seq, segment.ack);
         set_snd_wnd(connection, segment.window);
         acknowledge(connection, segment, len);
         establish(connection);

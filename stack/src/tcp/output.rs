@@ -70,6 +70,15 @@ pub fn is_silent(connection: &Connection) -> bool {
         && !connection.is(flag::ACK_NOW | flag::PROBE | flag::KEEPALIVE_PROBE)
 }
 
+/// There may be something to acknowledge, and there is nothing else to say: then `next` asks the cold part for no more than
+/// deadlines.
+#[inline]
+pub fn only_acknowledges(connection: &Connection) -> bool {
+    connection.hot.unsent == NONE
+        && !connection.has_active()
+        && !connection.is(flag::PROBE | flag::KEEPALIVE_PROBE)
+}
+
 /// Something taken for lost, sent again.
 fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
     let LossState { lost, again, frto, .. } = *connection.loss();

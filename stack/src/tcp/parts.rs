@@ -60,6 +60,8 @@ pub mod decline {
     pub const OPTIONS: u8 = 1 << 4;
     /// A FIN waits for what is missing before it.
     pub const FIN: u8 = 1 << 5;
+    /// SND.WL1 lies beyond RCV.NXT: what the next segment in order says of the window is old.
+    pub const WINDOW: u8 = 1 << 6;
 }
 
 /// Bits of [`Hot::hints`]: whether the cold part has something to say, so that it need not be asked.

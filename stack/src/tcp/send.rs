@@ -4,6 +4,7 @@
 use drivers::Extent;
 
 use crate::mode::{Key, SMALL_MAX, View, ViewData};
+use crate::places::Place;
 use crate::wire::tcp::SeqNum;
 
 /// Index that names no cell.
@@ -151,6 +152,11 @@ impl SendQueue {
 }
 
 impl Cells {
+    /// Where the ranges lie, and the small payloads beside them.
+    pub(crate) fn places(&self) -> [Place; 2] {
+        [Place::of("range", &self.cells), Place::of("small payload", &self.texts)]
+    }
+
     /// A slab of at most `max` cells.
     pub fn new(max: usize) -> Cells {
         Cells {
