@@ -16,6 +16,9 @@ pub(crate) const HEADROOM: u16 = 128;
 
 const LINE: usize = 64;
 
+/// Frames that are taken between looks at those that came back: about a burst.
+const LOOK: u8 = 32;
+
 /// Shared by the pool's handle and its frames; freed by whichever goes last.
 struct Inner {
     returned: AtomicPtr<Header>,
@@ -32,6 +35,8 @@ const CLOSED: *mut Header = ptr::without_provenance_mut(2);
 pub(crate) struct HeapPool {
     inner: NonNull<Inner>,
     local: Cell<*mut Header>,
+    /// Frames still to be taken before those that came back are looked for.
+    until_look: Cell<u8>,
     capacity: usize,
     headroom: u16,
 }
@@ -63,7 +68,7 @@ impl HeapPool {
             next = format(at, data_room, inner.as_ptr(), next);
         }
         let headroom = headroom.min(data_room);
-        HeapPool { inner, local: Cell::new(next), capacity: frames, headroom }
+        HeapPool { inner, local: Cell::new(next), until_look: Cell::new(LOOK), capacity: frames, headroom }
     }
 
     fn inner(&self) -> &Inner {
@@ -74,8 +79,11 @@ impl HeapPool {
     /// A frame with one reference, headroom in front, no data and no neighbour.
     #[inline]
     pub fn take(&self) -> Option<NonNull<Header>> {
-        if self.local.get().is_null() {
-            self.refill();
+        let left = self.until_look.get();
+        if left == 0 || self.local.get().is_null() {
+            self.gather();
+        } else {
+            self.until_look.set(left - 1);
         }
         let header = NonNull::new(self.local.get())?;
         // SAFETY: a segment on the local list is unreferenced and this handle's alone.
@@ -94,8 +102,20 @@ impl HeapPool {
         Some(header)
     }
 
-    fn refill(&self) {
-        self.local.set(self.inner().returned.swap(ptr::null_mut(), Ordering::Acquire));
+    /// Put the frames that came back in front of those that are home: what was used last is still near.
+    #[inline(never)]
+    fn gather(&self) {
+        self.until_look.set(LOOK);
+        let first = self.inner().returned.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut last = first;
+        // SAFETY: segments that came back are alive, and this handle's alone once they were popped; null is none.
+        while let Some(frame) = unsafe { last.as_mut() } {
+            if frame.next.is_null() {
+                frame.next = self.local.replace(first);
+                return;
+            }
+            last = frame.next;
+        }
     }
 
     /// Frames that are home. Cost: walks them.
