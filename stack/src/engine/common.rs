@@ -9,7 +9,7 @@ use drivers::{Checksum as Verdict, Checksums, Frame, Offload, Transport};
 use super::Engine;
 use super::fast::Fast;
 use super::paths::Hop;
-use super::ports::Port;
+use super::ports::{FRONT, Port};
 use super::segments::Arrived;
 use super::transmit::Form;
 use crate::tcp::ecn;
@@ -52,7 +52,7 @@ impl Engine {
             && word(head, 54) == 0x0101_080a;
         let total = usize::from(half(head, 16));
         let fits = total >= NETWORK + TRANSPORT && LINK + total <= bytes.len() && frame.is_single();
-        let ours = head[..6] == port.mac.0 && head[6] & 1 == 0 && port.vlan.is_none();
+        let ours = front(head) & FRONT == port.front;
         if !(shape && fits && ours) {
             return None;
         }
@@ -247,6 +247,12 @@ pub(super) const OFFSET: u16 = 66;
 #[inline]
 fn word(head: &[u8; HEADERS], at: usize) -> u32 {
     u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+/// Whom the frame is for, and the first two bytes of whom it is from.
+#[inline]
+fn front(head: &[u8; HEADERS]) -> u64 {
+    u64::from(word(head, 0)) << 32 | u64::from(word(head, 4))
 }
 
 #[inline]

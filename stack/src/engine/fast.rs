@@ -76,7 +76,7 @@ impl Engine {
             if queue.is_some_and(CompletionQueue::take_credit) {
                 (hot.held, given) = (hot.held.saturating_add(1), 1);
                 self.counters.delivered_bytes += u64::from(plain.len);
-                let (queue, tag) = (hot.queue, Tag(hot.tag));
+                let (queue, tag) = (usize::from(hot.queue), Tag(hot.tag));
                 self.completions.arrive(Arrival { stream, tag, data: frame, queue });
                 text::tune(connection.hot, connection.cold, connection.config.receive_frames_max);
             } else {
@@ -131,7 +131,7 @@ impl Engine {
         frame.trim_front(usize::from(OFFSET));
         frame.truncate(plain.len as usize);
         let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
-        let (queue, tag) = (hot.queue, Tag(hot.tag));
+        let (queue, tag) = (usize::from(hot.queue), Tag(hot.tag));
         self.completions.arrive(Arrival { stream, tag, data: frame, queue });
         self.flows.frames_left -= 1;
         self.counters.fast_segments += 1;

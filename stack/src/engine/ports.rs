@@ -10,9 +10,14 @@ use crate::ip::{KeyedHash, neighbour, slaac};
 use crate::wire::MacAddress;
 use crate::wire::ethernet::{self, Vlan};
 
+/// Of a frame's first eight bytes, whom it is for, and the bit that says that it is from a group, which none is.
+pub(super) const FRONT: u64 = 0xffff_ffff_ffff_0100;
+
 /// One port, seen from one lane.
 pub(super) struct Port {
     pub mac: MacAddress,
+    /// The first eight bytes of frames for us, as far as [`FRONT`] goes; where they carry a tag, what none begins with.
+    pub front: u64,
     pub mtu: u16,
     pub vlan: Option<Vlan>,
     pub capabilities: Capabilities,
@@ -32,6 +37,10 @@ impl Port {
         let mac = MacAddress(interface.mac);
         Port {
             mac,
+            front: match interface.vlan {
+                None => mac.0.iter().fold(0, |front, octet| front << 8 | u64::from(*octet)) << 16,
+                Some(_) => u64::MAX,
+            },
             mtu: interface.mtu,
             vlan: interface.vlan.map(|id| Vlan { tci: id & 0xfff }),
             capabilities: interface.capabilities,

@@ -23,7 +23,9 @@ impl Lane {
             self.queues.push(waiting.0, waiting.1);
         }
         let mut completions = core::mem::take(&mut self.batch.completions);
-        completions.drain(self, |lane, arrival| lane.queues.arrive(arrival), Lane::lift_one);
+        if !self.queues.arrive_all(&mut completions) {
+            completions.drain(self, |lane, arrival| lane.queues.arrive(arrival), Lane::lift_one);
+        }
         self.batch.completions = completions;
         self.tell_writable();
     }

@@ -141,8 +141,8 @@ pub struct Arrival {
     pub tag: Tag,
     /// The bytes.
     pub data: Frame,
-    /// Index of the queue it goes to.
-    pub queue: u8,
+    /// Index of the queue it goes to: a word, for a narrower field is copied by itself.
+    pub queue: usize,
 }
 
 /// What the engine answers, in order.
@@ -174,7 +174,9 @@ impl Completions {
     pub fn push(&mut self, completion: EngineCompletion) {
         let EngineCompletion { event, queue, tag, more } = completion;
         match event {
-            Event::Received { stream, data } => self.arrive(Arrival { stream, tag, data, queue }),
+            Event::Received { stream, data } => {
+                self.arrive(Arrival { stream, tag, data, queue: usize::from(queue) })
+            }
             event => self.others.push((self.arrivals.len(), EngineCompletion { event, queue, tag, more })),
         }
     }
@@ -194,6 +196,15 @@ impl Completions {
         let before = into.arrivals.len();
         into.arrivals.append(&mut self.arrivals);
         into.others.extend(self.others.drain(..).map(|(at, other)| (before + at, other)));
+    }
+
+    /// Exchange all arrivals, if there is nothing else, for an empty vector.
+    pub(crate) fn exchange(&mut self, empty: &mut Vec<Arrival>) -> bool {
+        let only = self.others.is_empty() && empty.is_empty();
+        if only {
+            core::mem::swap(&mut self.arrivals, empty);
+        }
+        only
     }
 
     /// Take all out, in order.
