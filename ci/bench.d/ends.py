@@ -2,6 +2,7 @@
 
 import json
 import re
+import select
 import shutil
 import subprocess
 import tempfile
@@ -117,6 +118,56 @@ class ResponderOnMemif(OursOnMemif):
 
     def run(self, words, seconds):
         return self.load(words, seconds, self.process.pid)
+
+
+class FloodOnMemif(Contestant):
+    """Full frames from one process to another over shared memory, written, carried and dropped: what the link itself takes."""
+
+    name = "bare frames on memif"
+    FRAME, PAYLOAD = 1514, 1448
+
+    def start(self):
+        self.hosts = [Namespace(), Namespace()]
+
+    def end(self):
+        for host in self.hosts:
+            host.delete()
+
+    def expect(self, process, word):
+        """The next line that an end prints, with this word in it."""
+        ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+        line = process.stdout.readline() if ready else ""
+        if word not in line:
+            reaped(process)
+            raise Trouble(process.stderr.read().strip()[-200:] or f"bare frames did not tell: {word}")
+        return line
+
+    def run(self, _words, seconds):
+        """One way for so long, with a receiver and a sender of its own."""
+        socket, ends, seconds = self.folder / "memif.sock", [], max(int(seconds), 1)
+        sides = (("server", SERVER_CORE, []), ("client", CLIENT_CORE, ["--send", self.FRAME]))
+        try:
+            for (role, core, words), host in zip(sides, self.hosts):
+                command = [harness.programs / "flood", "--device", f"memif:{role},{socket}", "--seconds", seconds, *words]
+                command += ["--hold", "--core", core, *([] if HUGE_PAGES else ["--no-huge"])]
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+                ends.append(host.start(*map(str, command), **pipes, text=True))
+                self.expect(ends[-1], "ready")
+            for process in ends:
+                self.expect(process, "moving")
+            # The device's own thread in each waits for a core meanwhile, for nothing that matters: who waits is not told apart.
+            watch = Watch({"server": ends[0].pid, "client": ends[1].pid}, own_cores=False)
+            told = {name: json.loads(self.expect(process, "frames")) for name, process in zip(("server", "client"), ends)}
+            # While both are there to be looked at.
+            watch.look()
+        finally:
+            for process in ends:
+                reaped(process)
+        frames = told["server"]["frames"]
+        return {
+            "sent_bytes_per_second": frames * self.PAYLOAD / seconds, "seconds": seconds, "requests": frames, "errors": 0,
+            "busy_seconds": {name: found["busy_ns"] / 1e9 for name, found in told.items()},
+        }, watch
 
 
 class EpollOnVeth(Contestant):
