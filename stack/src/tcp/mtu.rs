@@ -312,3 +312,36 @@ pub fn is_probe_lost(connection: &mut Connection) -> bool {
     }
     alone
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use drivers::Extent;
+
+    use super::*;
+    use crate::mode::{Key, View, ViewData};
+    use crate::tcp::output;
+    use crate::tcp::sack::tests::flows_of;
+
+    #[test]
+    fn many_small_sends_make_up_a_probe() {
+        // Shows that a connection that searches sends a probe as soon as what was sent in small pieces makes up that and the
+        // segments behind it, and segments of the usual size as long as it does not.
+        for (pieces, first) in [(86, 500), (87, 1_448)] {
+            let (mut flows, slot) = flows_of(0);
+            let mut connection = flows.connection(slot).unwrap();
+            connection.enter(State::Established);
+            (connection.hot.mss, connection.hot.cwnd, connection.hot.snd_wnd) = (1_448, 100_000, 100_000);
+            assert!(fall(&mut connection, 500));
+            connection.hot.cwnd = 100_000;
+            connection.rare_mut().search.wait_until_ms = connection.now.millis;
+            for _ in 0..pieces {
+                let (end, piece) = (connection.queued_end(), Bytes::from(vec![0; 40]));
+                let view = View { data: ViewData::Extent(Extent::of_bytes(&piece).unwrap()), key: Key(0) };
+                connection.queue(|cells, queue, _| cells.push(queue, end, view, 0, 0).unwrap());
+            }
+            assert_eq!(output::next(&mut connection).map(|emit| emit.len), Some(first), "{pieces} pieces");
+            assert_eq!(output::next(&mut connection).map(|emit| emit.len), Some(500), "{pieces} pieces");
+        }
+    }
+}
