@@ -223,10 +223,13 @@ impl Flows {
         }
     }
 
-    /// What a slot is used for.
+    /// What a slot is used for. Of a connection its hot part tells, which is looked at anyway.
     #[inline]
     pub fn kind(&self, slot: u32) -> Kind {
-        self.kinds.get(slot as usize).copied().unwrap_or_default()
+        match self.hot.get(slot as usize) {
+            Some(hot) if hot.state != State::Closed => Kind::Stream,
+            _ => self.kinds.get(slot as usize).copied().unwrap_or_default(),
+        }
     }
 
     /// The handle of a slot's socket.

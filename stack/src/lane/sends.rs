@@ -4,30 +4,65 @@ use std::collections::VecDeque;
 
 use crate::socket::{PerSocket, QueueId, Stream, Tag};
 
-#[derive(Default)]
+/// Sends of one stream, in as few bytes as can be: each connection that ever sent has some.
+#[derive(Clone, Copy, Default)]
 struct Count {
+    /// Of the stream's handle: what an earlier stream in the slot has left counts for nothing.
+    generation: u32,
+    /// Unfinished sends, and [`REFUSED`].
     unfinished: u32,
-    refused: Option<(QueueId, Tag)>,
+}
+
+/// Somebody was refused, and is to be told when there is room.
+const REFUSED: u32 = 1 << 31;
+
+impl Count {
+    fn unfinished(self) -> u32 {
+        self.unfinished & !REFUSED
+    }
 }
 
 pub(super) struct Sends {
     bound: u32,
-    /// Of every stream that has sent, until another takes its place.
-    streams: PerSocket<Count>,
+    /// By slot, of every stream that has sent, until another takes its place.
+    streams: Vec<Count>,
+    /// Who was refused.
+    refused: PerSocket<(QueueId, Tag)>,
     writable: VecDeque<(QueueId, Tag, Stream)>,
 }
 
 impl Sends {
     pub fn new(bound: u32) -> Sends {
-        Sends { bound, streams: PerSocket::new(), writable: VecDeque::new() }
+        Sends {
+            bound: bound.min(!REFUSED),
+            streams: Vec::new(),
+            refused: PerSocket::new(),
+            writable: VecDeque::new(),
+        }
+    }
+
+    /// The stream's count, which begins where there is none.
+    #[inline]
+    fn count(&mut self, stream: Stream) -> &mut Count {
+        let (slot, generation) = (stream.0.slot() as usize, stream.0.generation());
+        if self.streams.len() <= slot {
+            self.streams.resize(slot + 1, Count::default());
+        }
+        let count = &mut self.streams[slot];
+        if count.generation != generation {
+            *count = Count { generation, unfinished: 0 };
+        }
+        count
     }
 
     /// Count `more` sends; false, and remembered for `Writable`, if the stream has no room for all of them.
+    #[inline]
     pub fn take(&mut self, stream: Stream, more: usize, queue: QueueId, tag: Tag) -> bool {
-        let count = self.streams.entry(stream, Count::default);
+        let bound = self.bound;
+        let count = self.count(stream);
         let more = u32::try_from(more).unwrap_or(u32::MAX);
-        if more > self.bound.saturating_sub(count.unfinished) {
-            count.refused.get_or_insert((queue, tag));
+        if more > bound.saturating_sub(count.unfinished()) {
+            self.refuse(stream, queue, tag);
             return false;
         }
         count.unfinished += more;
@@ -36,18 +71,27 @@ impl Sends {
 
     /// Remember a refused sender, to be told when there is room.
     pub fn refuse(&mut self, stream: Stream, queue: QueueId, tag: Tag) {
-        self.streams.entry(stream, Count::default).refused.get_or_insert((queue, tag));
+        let count = self.count(stream);
+        if count.unfinished & REFUSED == 0 {
+            count.unfinished |= REFUSED;
+            self.refused.insert(stream, (queue, tag));
+        }
     }
 
     /// A send is finished.
+    #[inline]
     pub fn give_back(&mut self, stream: Stream) {
         let half = self.bound / 2;
-        let Some(count) = self.streams.get_mut(stream) else { return };
-        count.unfinished = count.unfinished.saturating_sub(1);
-        if count.unfinished <= half
-            && let Some((queue, tag)) = count.refused.take()
-        {
-            self.writable.push_back((queue, tag, stream));
+        let Some(count) = self.streams.get_mut(stream.0.slot() as usize) else { return };
+        if count.generation != stream.0.generation() {
+            return;
+        }
+        count.unfinished -= u32::from(count.unfinished() > 0);
+        if count.unfinished & REFUSED != 0 && count.unfinished() <= half {
+            count.unfinished &= !REFUSED;
+            if let Some((queue, tag)) = self.refused.remove(stream) {
+                self.writable.push_back((queue, tag, stream));
+            }
         }
     }
 
@@ -58,7 +102,9 @@ impl Sends {
 
     /// Sends the stream still takes.
     pub fn room(&self, stream: Stream) -> usize {
-        (self.bound - self.streams.get(stream).map_or(0, |count| count.unfinished)) as usize
+        let count = self.streams.get(stream.0.slot() as usize);
+        let count = count.filter(|count| count.generation == stream.0.generation());
+        (self.bound - count.map_or(0, |count| count.unfinished())) as usize
     }
 }
 
