@@ -321,6 +321,17 @@ impl Flows {
         self.cells.prefetch(hot.head);
     }
 
+    /// The same before it says something: where that may be an acknowledgement, when a delayed one is due.
+    #[inline]
+    pub fn prefetch_said(&self, slot: u32) {
+        let Some(hot) = self.hot.get(slot as usize) else { return };
+        if hot.unsent != NONE {
+            self.cells.prefetch(hot.head);
+        } else if let Some(cold) = self.cold.get(slot as usize) {
+            drivers::prefetch(&cold.delack_at);
+        }
+    }
+
     /// The hot part of a slot, for changing.
     #[inline]
     pub fn hot_mut(&mut self, slot: u32) -> Option<&mut Hot> {

@@ -68,7 +68,7 @@ impl Engine {
             drivers::prefetch(&hot.tag);
         }
         if let Some(slot) = dirty.get(4) {
-            self.flows.prefetch_rest(*slot);
+            self.flows.prefetch_said(*slot);
         }
     }
 
