@@ -44,9 +44,10 @@
 //! 6. Every received frame ends consumed or dropped under exactly one [`wire::DropReason`]. What is taken is given back:
 //!    after a run the counts of frames, sockets, timers and flows are what they were after start.
 //! 7. A flow's state is plain data: `Hot` (two cache lines), `Cold` (100 bytes), `Active` while something is amiss, and
-//!    `Rare` once it is asked for more than the others. Common segments, in and out, touch the hot part alone: what they
-//!    would write elsewhere follows from it, and is written before anybody looks there (`Hot::pay`). Numbers of frames and
-//!    ranges in it are not state: to move a flow, the bytes they name are copied.
+//!    `Rare` once it is asked for more than the others. Common segments, in and out, touch the hot part alone, but for one
+//!    in eight and for an acknowledgement that is delayed: what they would write elsewhere follows from it, and is written
+//!    before anybody looks there (`Hot::pay`). Numbers of frames and ranges in it are not state: to move a flow, the bytes
+//!    they name are copied.
 //! 8. Nothing a peer or an application does panics, blocks or spins the lane. All header fields are read through checked
 //!    accessors, every loop has a bound, and every queue refuses when it is full.
 //!

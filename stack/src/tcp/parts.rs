@@ -1,4 +1,4 @@
-//! The parts of a connection: two hot cache lines that its common segments touch and nothing else of it, a cold part for
+//! The parts of a connection: two hot cache lines, which are nearly all that its common segments touch of it, a cold part for
 //! the rest of what every connection has, and a rare one. What is done to them is the other files' business.
 
 use super::challenge::Challenges;
@@ -309,7 +309,7 @@ impl Hot {
     }
 }
 
-/// What every connection has, and its common segments do not touch.
+/// What every connection has, and its common segments touch but now and then.
 #[derive(Clone, Debug)]
 pub struct Cold {
     /// SND.WL1.
