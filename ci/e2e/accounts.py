@@ -98,7 +98,13 @@ class SmallPool(Case):
         self.assertEqual(faults, [])
         taken = time.monotonic() - began
         server.settle(seconds=30)
-        after = max(self.speed(server, data) for _ in range(2))
+        # Eight megabytes take some forty milliseconds, of which others of the machine may take any part: what stays slow is
+        # slow each time.
+        after = 0
+        for _ in range(8):
+            after = max(after, self.speed(server, data))
+            if after > before / 2:
+                break
         self.note(
             f"alone {before / MIB:.0f} MiB/s, then {sum(sent) // MIB} MiB stuck and {taken:.1f} s for"
             f" {len(part) * len(connections) // MIB} MiB, alone again {after / MIB:.0f} MiB/s"
