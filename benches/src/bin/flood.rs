@@ -62,7 +62,9 @@ fn run(options: &Options) -> Result<(), Box<dyn core::error::Error>> {
     if let Some(core) = options.core {
         let mut cores = CpuSet::new();
         cores.set(core.into());
-        sched_setaffinity(None, &cores).map_err(|error| format!("core {core} is not to be had: {error}"))?;
+        sched_setaffinity(None, &cores).map_err(|error| {
+            format!("core {core} is not to be had ({error}): name one that `taskset -cp $$` lists")
+        })?;
     }
     let opened = &mut opened.queues[0];
     let queue = &mut *opened.queue;

@@ -25,7 +25,7 @@ pub fn note_sent(connection: &mut Connection, len: u32, full: bool) {
     connection.cold.limited_end = connection.hot.snd_nxt + len;
 }
 
-/// The same of `len` bytes that go while nothing is in flight: the cold part hears of it when it is asked.
+/// The same of bytes that go while nothing is in flight: the cold part hears of it when it is asked.
 #[inline]
 pub fn note_first(connection: &mut Connection, full: bool) {
     connection.clear(flag::CWND_LIMITED);
