@@ -74,6 +74,10 @@ pub struct LaneArguments {
     #[arg(long, value_name = "WHEN", default_value = "full", value_parser = syn_cookies)]
     pub syn_cookies: SynCookies,
 
+    /// Take every segment by the way that uncommon ones take: slower, and the same on the wire
+    #[arg(long)]
+    pub no_fast_path: bool,
+
     /// Run without huge pages, in this much ordinary memory
     #[arg(long, value_name = "MB", num_args = 0..=1, default_missing_value = "256")]
     pub no_huge: Option<u32>,
@@ -161,7 +165,11 @@ impl LaneArguments {
             receive_frames: self.receive_frames,
             descriptors: self.descriptors,
             faults: self.faults,
-            tcp: TcpConfig { syn_cookies: self.syn_cookies, ..TcpConfig::default() },
+            tcp: TcpConfig {
+                syn_cookies: self.syn_cookies,
+                fast_path: !self.no_fast_path,
+                ..TcpConfig::default()
+            },
             no_huge_mib: self.no_huge,
             eal,
             poll: self.poll,
@@ -231,6 +239,8 @@ mod tests {
             ["off", "full", "always"].map(cookies),
             [SynCookies::Off, SynCookies::WhenFull, SynCookies::Always]
         );
+        let slow = parse("x --device null --address 10.0.0.2/8 --no-fast-path").unwrap();
+        assert!(config.tcp.fast_path && !slow.config(Vec::new()).unwrap().tcp.fast_path);
         assert_eq!(parse("x --device null --address 10.0.0.2/8 --no-huge 64").unwrap().no_huge, Some(64));
     }
 

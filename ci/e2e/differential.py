@@ -65,7 +65,7 @@ class Differential(unittest.TestCase):
 
     def setUp(self):
         Ours.load(harness.programs / "libpacketdrill.so")
-        self.linux, self.ours = Linux(), Ours()
+        self.linux, self.ours = Linux(), Ours(fast_path=not harness.everywhere)
         self.addCleanup(self.linux.close)
         self.addCleanup(self.ours.close)
 
@@ -109,7 +109,7 @@ class Differential(unittest.TestCase):
 
 def main():
     Ours.load(Path(sys.argv[1]).resolve())
-    linux, ours = Linux(), Ours()
+    linux, ours = Linux(), Ours(fast_path=True)
     try:
         for seed in map(int, sys.argv[2:]):
             script = script_of(seed)

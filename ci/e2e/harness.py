@@ -38,6 +38,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 numbers = itertools.count(1)
 # Folders set by `run.py`: the programs under test, and where tests may write. Any user can read both.
 programs = scratch = None
+# What `run.py` has every program of ours started with.
+everywhere = []
 
 
 def alone(test):
@@ -218,7 +220,7 @@ class Program:
         # `eal` are words for DPDK itself.
         # With a second device among the options, each address says whose it is.
         whose = f"@{network.device}" if "--device" in options else ""
-        command = [programs / name, *([*eal, "--"] if eal else []), "--device", network.device]
+        command = [programs / name, *([*eal, "--"] if eal else []), *everywhere, "--device", network.device]
         command += ["--address", f"{network.address}/24{whose}"]
         command += ["--json-report", self.report_file, *options]
         command += ["--root", root] if root else []

@@ -17,7 +17,7 @@ class Loader:
 
     def __init__(self, network, target, *options, address=None):
         # The target stands first: behind `--no-huge` it would be taken for an amount of memory.
-        command = [harness.programs / "loadgen", target, "--device", network.device, "--address", f"{address or network.address}/24"]
+        command = [harness.programs / "loadgen", target, *harness.everywhere, "--device", network.device, "--address", f"{address or network.address}/24"]
         command += ["--json", "-", *options, *([] if HUGE_PAGES else no_huge_words(options))]
         self.network = network
         self.process = network.host.start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

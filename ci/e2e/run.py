@@ -4,7 +4,10 @@
 Several workers take classes of tests in turn, a process each, for most tests wait more than they work. Tests that
 measure or load the machine (`alone`, in the harness) run after them, one at a time.
 
-Usage: run.py [--programs FOLDER] [--only PATTERN] [--workers N] [--list]
+Usage: run.py [--programs FOLDER] [--only PATTERN] [--slow-path] [--workers N] [--list]
+
+With --slow-path our programs take every segment by the slow path, and tests that measure or load the machine are left
+out: how fast it is then is nobody's business, and all else must be the same.
 """
 
 import argparse
@@ -209,10 +212,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, default=FOLDER.parents[1] / "target/release")
     parser.add_argument("--only", default="")
+    parser.add_argument("--slow-path", action="store_true")
     parser.add_argument("--workers", type=int, default=workers_at_most())
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     tests = list(collect(arguments.only))
+    if arguments.slow_path:
+        harness.everywhere.append("--no-fast-path")
+        tests = [test for test in tests if not is_alone(test)]
     if arguments.list:
         for test in tests:
             print(f"{name_of(test)}: {test.shortDescription()}")

@@ -201,7 +201,7 @@ class Told(Case):
         for quiet in (False, True):
             network = self.network()
             main, side = pty.openpty()
-            command = [harness.programs / "httpd", "--device", network.device, "--address", "10.77.0.2/24", "--root", self.site]
+            command = [harness.programs / "httpd", *harness.everywhere, "--device", network.device, "--address", "10.77.0.2/24", "--root", self.site]
             command += [] if HUGE_PAGES else ["--no-huge"]
             command += ["--quiet"] if quiet else []
             process = network.host.start(*command, stdout=subprocess.DEVNULL, stderr=side)

@@ -174,9 +174,9 @@ class Ours:
     def load(cls, path):
         cls.library = ctypes.CDLL(str(path))
 
-    def __init__(self):
+    def __init__(self, fast_path):
         table = Table()
-        settings = ",".join(f"{name}={value}" for name, value in SETTINGS.items())
+        settings = ",".join(f"{name}={value}" for name, value in {**SETTINGS, "tcp_fast_path": int(fast_path)}.items())
         self.library.packetdrill_interface_init(f"local={LOCAL}/16,gw=192.168.0.2,{settings}".encode(), ctypes.byref(table))
         self.userdata, self.functions = table.userdata, {}
         for name, (result, *arguments) in SHAPES.items():

@@ -101,6 +101,8 @@ impl Settings {
             "tcp_timestamps" => tcp.timestamps = on,
             "tcp_sack" => tcp.sack = on,
             "tcp_window_scaling" => tcp.window_scaling = on,
+            // Not Linux's: everything by the slow path, where it is off.
+            "tcp_fast_path" => tcp.fast_path = on,
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = on,
             "tcp_syn_retries" => tcp.syn_retries = count,
             "tcp_synack_retries" => tcp.syn_ack_retries = count,

@@ -1,5 +1,7 @@
-//! Runs each script of `stack/tests/scripts` against the plug-in, in a process of its own, and sums up as other tests do.
-//! Usage: `cargo test -p packetdrill --test scripts -- [PART OF A NAME]...`; `--script FILE` runs one file, wherever it is.
+//! Runs each script of `stack/tests/scripts` against the plug-in, in a process of its own, with the stack's fast path and
+//! without, and sums up as other tests do.
+//! Usage: `cargo test -p packetdrill --test scripts -- [PART OF A NAME]...`; `--script FILE` runs one file, wherever it is,
+//! `--slow FILE` the same without the fast path.
 
 mod calls;
 mod code;
@@ -31,9 +33,9 @@ const SETTINGS: &str = "PD_SYSCTL_FILE";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, path] = arguments.as_slice()
-        && flag == "--script"
+        && let Some(way) = Way::BOTH.into_iter().find(|way| way.flag() == flag)
     {
-        return match one(Path::new(path)) {
+        return match one(Path::new(path), way) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
                 eprintln!("{path}:{fault}");
@@ -43,11 +45,13 @@ fn main() -> ExitCode {
     }
     // Flags are those of the usual test programs, which mean nothing here.
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut scripts = Vec::new();
-    find(Path::new(SCRIPTS), &mut scripts);
-    scripts.sort();
+    let mut found = Vec::new();
+    find(Path::new(SCRIPTS), &mut found);
+    found.sort();
+    let mut scripts: Vec<Run> =
+        found.into_iter().flat_map(|path| Way::BOTH.map(|way| (path.clone(), way))).collect();
     let all = scripts.len();
-    scripts.retain(|path| wanted.is_empty() || wanted.iter().any(|part| name(path).contains(part.as_str())));
+    scripts.retain(|run| wanted.is_empty() || wanted.iter().any(|part| name(run).contains(part.as_str())));
     println!("\nrunning {} scripts", scripts.len());
     let faults = run_all(&scripts);
     if !faults.is_empty() {
@@ -63,6 +67,30 @@ fn main() -> ExitCode {
     if failed == 0 && all > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// How the stack takes the segments of a script.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As it comes: common ones by the fast path.
+    Fast,
+    /// All by the slow path, which is to say the same.
+    Slow,
+}
+
+impl Way {
+    const BOTH: [Way; 2] = [Way::Fast, Way::Slow];
+
+    /// The flag that runs one script in this way.
+    fn flag(self) -> &'static str {
+        match self {
+            Way::Fast => "--script",
+            Way::Slow => "--slow",
+        }
+    }
+}
+
+/// A script's file, and how it is run.
+type Run = (PathBuf, Way);
+
 fn find(folder: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -74,21 +102,23 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A script's path below the folder of them all.
-fn name(path: &Path) -> String {
-    path.strip_prefix(SCRIPTS).unwrap_or(path).with_extension("").display().to_string()
+/// A script's path below the folder of them all, and how it is run.
+fn name((path, way): &Run) -> String {
+    let script = path.strip_prefix(SCRIPTS).unwrap_or(path).with_extension("");
+    let how = if *way == Way::Slow { " (slow path)" } else { "" };
+    format!("{}{how}", script.display())
 }
 
 /// Run scripts in processes of their own. Returns what failed.
-fn run_all(scripts: &[PathBuf]) -> Vec<String> {
+fn run_all(scripts: &[Run]) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let faults = Mutex::new(Vec::new());
     let work = |worker: usize| {
         let settings =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("settings.{}.{worker}", std::process::id()));
-        while let Some(path) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let fault = child(path, &settings).err();
-            println!("test {} ... {}", name(path), if fault.is_none() { "ok" } else { "FAILED" });
+        while let Some(run) = scripts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let fault = child(run, &settings).err();
+            println!("test {} ... {}", name(run), if fault.is_none() { "ok" } else { "FAILED" });
             if let (Some(fault), Ok(mut faults)) = (fault, faults.lock()) {
                 faults.push(fault);
             }
@@ -107,10 +137,10 @@ fn run_all(scripts: &[PathBuf]) -> Vec<String> {
 }
 
 /// Run one script in a process of its own.
-fn child(path: &Path, settings: &Path) -> Result<(), String> {
+fn child((path, way): &Run, settings: &Path) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
-        .arg("--script")
+        .arg(way.flag())
         .arg(path)
         .env(SETTINGS, settings)
         .stdin(Stdio::null())
@@ -153,12 +183,12 @@ fn ended(code: Option<i32>) -> String {
 }
 
 /// Run one script here.
-fn one(path: &Path) -> Result<(), String> {
+fn one(path: &Path, way: Way) -> Result<(), String> {
     let text = fs::read_to_string(path).map_err(|error| format!(" {error}"))?;
     let script = parse::parse(&text)?;
     let settings = std::env::var_os(SETTINGS)
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("settings"), PathBuf::from);
-    run::run(&script, &object()?, &settings)
+    run::run(&script, &object()?, &settings, way == Way::Fast)
 }
 
 /// The plug-in, which cargo puts beside its tests.

@@ -66,8 +66,9 @@ struct Runner {
     blocked: Option<Blocked>,
 }
 
-/// Run a script. `settings`: the file that the environment names for what scripts set. Errors: `line: fault`.
-pub fn run(script: &Script, object: &Path, settings: &Path) -> Result<(), String> {
+/// Run a script, with the stack's fast path or without. `settings`: the file that the environment names for what scripts
+/// set. Errors: `line: fault`.
+pub fn run(script: &Script, object: &Path, settings: &Path, fast: bool) -> Result<(), String> {
     let option = |name: &str| script.options.get(name).map(String::as_str);
     let mtu = option("mtu").unwrap_or("1500");
     let (local, prefix, remote) = match option("ip_version") {
@@ -75,7 +76,8 @@ pub fn run(script: &Script, object: &Path, settings: &Path) -> Result<(), String
         _ => ("192.168.0.1", 16, "192.0.2.1"),
     };
     fs::write(settings, "").map_err(|error| error.to_string())?;
-    let api = Interface::load(object, &format!("local={local}/{prefix},gw={local},mtu={mtu}"))?;
+    let flags = format!("local={local}/{prefix},gw={local},mtu={mtu},tcp_fast_path={}", u8::from(fast));
+    let api = Interface::load(object, &flags)?;
     let address = |text: &str| text.parse::<IpAddr>().map_err(|error| error.to_string());
     let (local, remote) = (address(local)?, address(remote)?);
     let begin = api.now();
