@@ -200,6 +200,16 @@ impl Frame {
         }
     }
 
+    /// Keep `len` bytes from `start` on. False, and nothing done, if they are not all in the window.
+    #[inline]
+    pub fn narrow(&mut self, start: u16, len: u16) -> bool {
+        let fits = u32::from(start) + u32::from(len) <= u32::from(self.length());
+        if fits {
+            self.set_window(self.offset() + start, len);
+        }
+        fits
+    }
+
     #[inline]
     fn set_window(&mut self, offset: u16, length: u16) {
         self.packed = pack(offset, length, 0) | self.packed & u64::from(u32::MAX);
@@ -238,9 +248,12 @@ impl Frame {
         if n > self.tailroom() {
             return None;
         }
-        let (n16, before) = (u16::try_from(n).ok()?, self.len());
+        let (n16, end) = (u16::try_from(n).ok()?, self.offset() + self.length());
         self.set_window(self.offset(), self.length().checked_add(n16)?);
-        self.bytes_mut()?.get_mut(before..)
+        // SAFETY: what is behind the window lies inside the buffer, for it has room for `n` bytes more.
+        let start = unsafe { self.header().buf_addr.add(usize::from(end)) };
+        // SAFETY: with room behind it the segment is writable: its buffer is its own and this handle's is the only reference.
+        Some(unsafe { slice::from_raw_parts_mut(start, n) })
     }
 
     /// A second handle on the same single segment; `None` for a chain, or if too many share it already.
@@ -418,6 +431,7 @@ pub struct Held {
 
 impl Held {
     /// The first holder of a frame.
+    #[inline]
     pub fn new(frame: Frame) -> Held {
         frame.header().holders.store(1, Ordering::Relaxed);
         Held { frame, here: core::marker::PhantomData }
@@ -432,6 +446,7 @@ impl Held {
     }
 
     /// Hold no longer. Returns the handle, and whether this was the last holder.
+    #[inline]
     pub fn release(self) -> (Frame, bool) {
         let holders = &self.frame.header().holders;
         let left = holders.load(Ordering::Relaxed).saturating_sub(1);

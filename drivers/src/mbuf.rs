@@ -131,6 +131,7 @@ pub(crate) fn release(refcnt: &AtomicU16) -> bool {
 ///
 /// `header` is the first segment of a chain that the caller owns (one reference of each segment), and is not used
 /// after this call.
+#[inline]
 pub(crate) unsafe fn free_chain(header: *mut Header) {
     let mut segment = header;
     while !segment.is_null() {

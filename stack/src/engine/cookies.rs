@@ -18,7 +18,7 @@ impl Engine {
         if self.backlog() >= self.config.transmit_backlog_max {
             return self.counters.drop(DropReason::TcpBacklogFull);
         }
-        let (now, tuple) = (self.flows.now, half.tuple);
+        let (now, tuple) = (self.flows.shared.now, half.tuple);
         let mss = half.offer.mss.unwrap_or(crate::tcp::input::mss_default(tuple.remote.is_ipv6()));
         let ends = self.secret.flow_key(&tuple).hash;
         let numbers = cookie::numbers(&self.secret, &tuple, half.irs, mss, now.instant);
@@ -33,23 +33,23 @@ impl Engine {
             // The acknowledgement may come to another lane, if this one is no longer its home by then.
             self.mesh.tell_all(|| Message::Cookies);
         }
-        let segment = cookie::syn_ack(&half, &self.flows.config, &now);
+        let segment = cookie::syn_ack(&half, &self.flows.shared.config, &now);
         self.send_syn_ack(&half, &segment, way);
     }
 
     /// Another lane sends cookies.
     pub(super) fn hear_of_cookies(&mut self) {
-        self.cookies.note(self.flows.now.instant);
+        self.cookies.note(self.flows.shared.now.instant);
     }
 
     /// A segment for a listener, without a connection: if it brings a cookie back, there is one now. The frame comes back if
     /// it brings none.
     pub(super) fn accept_cookie(&mut self, listener: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
-        let now = self.flows.now;
+        let now = self.flows.shared.now;
         if !self.cookies.are_about(now.instant) {
             return Some(frame);
         }
-        let config = self.flows.config;
+        let config = self.flows.shared.config;
         let Some(half) = cookie::half_open(&self.secret, &arrived.tuple, &arrived.segment, &config, &now)
         else {
             self.counters.cookies_refused += 1;

@@ -165,7 +165,7 @@ impl Engine {
         if let Some(hot) = self.flows.hot_mut(slot) {
             hot.held = hot.held.saturating_add(1);
         }
-        self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
+        self.flows.shared.frames_left = self.flows.shared.frames_left.saturating_sub(1);
     }
 
     /// Hand over what waits, while there is credit: data in order, then `End`, then `Closed`.
@@ -197,6 +197,7 @@ impl Engine {
     }
 
     /// Frames have come back from the application: the windows of their sockets open again.
+    #[inline(never)]
     pub(super) fn take_back(&mut self, returned: &[SocketId]) {
         for of_one in returned.chunk_by(|one, next| one == next) {
             if let Some(socket) = of_one.first() {
@@ -235,18 +236,18 @@ impl Engine {
     /// Report payloads that TCP is done with.
     #[inline]
     pub(super) fn report_finished(&mut self, slot: u32) {
-        if !self.flows.finished.is_empty() {
+        if !self.flows.shared.finished.is_empty() {
             self.report_all(slot);
         }
     }
 
     fn report_all(&mut self, slot: u32) {
-        let mut finished = core::mem::take(&mut self.flows.finished);
+        let mut finished = core::mem::take(&mut self.flows.shared.finished);
         let stream = Stream(self.flows.id(slot));
         for done in finished.drain(..) {
             self.report_done(stream, done);
         }
-        self.flows.finished = finished;
+        self.flows.shared.finished = finished;
     }
 
     /// A stream that has ended and has nothing left to hand over says `Closed`, and its slot is free.

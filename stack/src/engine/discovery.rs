@@ -28,7 +28,7 @@ impl Engine {
         if six.is_empty() && !interface.ipv6.routers {
             return;
         }
-        let (now, mut actions) = (self.flows.now.instant, Vec::new());
+        let (now, mut actions) = (self.flows.shared.now.instant, Vec::new());
         let addresses = &mut self.ports[number].addresses;
         // One that the operator has named may be of the link alone.
         for (ip, prefix) in six {
@@ -40,7 +40,7 @@ impl Engine {
 
     /// Do what is due for the addresses of all interfaces.
     pub(super) fn advance_addresses(&mut self) {
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         for number in self.ports.interfaces() {
             let addresses = &mut self.ports[number].addresses;
             if addresses.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -115,7 +115,7 @@ impl Engine {
         if self.ports.iter().any(|port| port.addresses.is_tentative(ip)) {
             return Err(OpError::AddressInUse);
         }
-        let (now, mut actions) = (self.flows.now.instant, Vec::new());
+        let (now, mut actions) = (self.flows.shared.now.instant, Vec::new());
         let addresses = &mut self.ports[interface].addresses;
         let added = addresses.add_static(ip, prefix, now, &mut actions);
         addresses.start(now, &mut actions);
@@ -265,7 +265,7 @@ impl Engine {
             if first {
                 self.tell_of_discovery(frame);
             }
-            let now = self.flows.now.instant;
+            let now = self.flows.shared.now.instant;
             self.ports[interface].addresses.on_query(within, now);
             return Ok(());
         }
@@ -273,7 +273,7 @@ impl Engine {
         if first {
             self.tell_of_discovery(frame);
         }
-        let (source, now) = (packet.header.source, self.flows.now.instant);
+        let (source, now) = (packet.header.source, self.flows.shared.now.instant);
         let mut actions = Vec::new();
         let result = match message {
             Message::RouterSolicitation | Message::Redirect { .. } => Err(DropReason::DiscoveryNotForUs),
@@ -296,7 +296,7 @@ impl Engine {
     }
 
     fn learn_station(&mut self, address: Ipv6Addr, station: MacAddress, router: Option<bool>) {
-        let (interface, now) = (self.arriving, self.flows.now.instant);
+        let (interface, now) = (self.arriving, self.flows.shared.now.instant);
         let ours = self.routes.source_for(interface, IpAddr::V6(address));
         let Some(IpAddr::V6(ours)) = ours else { return };
         let neighbours = &mut self.ports[interface].neighbours;
@@ -312,7 +312,7 @@ impl Engine {
         first: bool,
         actions: &mut Vec<Action>,
     ) -> Result<(), DropReason> {
-        let (interface, now) = (self.arriving, self.flows.now.instant);
+        let (interface, now) = (self.arriving, self.flows.shared.now.instant);
         let port = &mut self.ports[interface];
         if port.addresses.is_tentative(target) {
             //= https://www.rfc-editor.org/rfc/rfc4862#section-5.4.3
@@ -355,7 +355,7 @@ impl Engine {
         said: &NeighbourAdvertisement,
         actions: &mut Vec<Action>,
     ) -> Result<(), DropReason> {
-        let (interface, now) = (self.arriving, self.flows.now.instant);
+        let (interface, now) = (self.arriving, self.flows.shared.now.instant);
         let port = &mut self.ports[interface];
         //= https://www.rfc-editor.org/rfc/rfc4862#section-5.4.4
         //# If the target address is tentative, the tentative address is not

@@ -4,18 +4,18 @@
 use drivers::Frame;
 
 use super::common::OFFSET;
-use super::deliver::{CompletionQueue, done_of};
+use super::deliver::CompletionQueue;
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
-use crate::mode::Arrival;
+use crate::mode::{Arrival, Done};
 use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::Emit;
 use crate::tcp::send::Data;
 use crate::tcp::state::{flag, hint};
-use crate::tcp::{ecn, mtu, text};
+use crate::tcp::{ecn, mtu, text, timers};
 use crate::wire::DropReason;
 use crate::wire::tcp::Flags;
 
@@ -52,7 +52,7 @@ impl Engine {
         mut frame: Frame,
     ) -> Fast {
         let Some(mut connection) = self.flows.connection_owing(slot) else { return Fast::Declined(frame) };
-        connection.signals.field = field;
+        connection.shared.signals.field = field;
         let Some(taken) = fast::input(&mut connection, plain) else { return Fast::Declined(frame) };
         self.counters.fast_segments += 1;
         self.counters.consumed_frames += 1;
@@ -60,17 +60,17 @@ impl Engine {
         let (path, timed) = (hot.path, hot.retransmit_at.is_on());
         let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
         let tells = hot.mtu & mtu::bit::TELL != 0;
-        let quiet = connection.finished.is_empty() && !tells && taken.done.is_none_or(|done| !done.notify);
-        if let Some(done) = taken.done.filter(|_| quiet) {
-            self.done.push(done_of(&done, stream));
+        let quiet = connection.shared.finished.is_empty() && !tells;
+        if taken.done {
+            self.done.push(Done::Small(stream));
         }
         let (mut rest, mut given) = (None, 0);
         if plain.len > 0 {
-            frame.trim_front(usize::from(offset));
-            frame.truncate(plain.len as usize);
+            let fits = u16::try_from(plain.len).is_ok_and(|len| frame.narrow(offset, len));
+            debug_assert!(fits, "the headers told of bytes that are there");
             let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
                 && hot.hints & hint::WAITS == 0
-                && connection.frames_left as usize > SPILL_FRAMES
+                && connection.shared.frames_left as usize > SPILL_FRAMES
                 && self.mesh.came.is_none();
             let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes && quiet);
             if queue.is_some_and(CompletionQueue::take_credit) {
@@ -78,7 +78,7 @@ impl Engine {
                 self.counters.delivered_bytes += u64::from(plain.len);
                 let (queue, tag) = (usize::from(hot.queue), Tag(hot.tag));
                 self.completions.arrive(Arrival { stream, tag, data: frame, queue });
-                text::tune(connection.hot, connection.cold, connection.config.receive_frames_max);
+                text::tune(connection.hot, connection.cold, connection.shared.config.receive_frames_max);
             } else {
                 rest = Some(frame);
             }
@@ -87,22 +87,12 @@ impl Engine {
             connection.set(flag::DIRTY);
             self.dirty.push(slot);
         }
-        self.flows.frames_left -= given;
+        self.flows.shared.frames_left -= given;
         if taken.progress {
             self.confirm(path);
         }
-        if !quiet {
-            taken.done.into_iter().for_each(|done| self.report_done(stream, done));
-            self.report_finished(slot);
-        }
-        if tells {
-            self.tell_found_mtu(slot);
-        }
-        if let Some(frame) = rest {
-            let frame = self.adopt(frame);
-            let frame = self.spill(frame);
-            self.deliver(slot, frame, false);
-            self.tune_receive(slot);
+        if !quiet || rest.is_some() {
+            self.tell_rest(slot, rest);
         }
         // Nothing else comes any sooner for what was heard.
         if timed {
@@ -111,13 +101,28 @@ impl Engine {
         if given > 0 { Fast::Delivered } else { Fast::Taken }
     }
 
+    /// What there is to tell of a segment beyond its being taken in.
+    #[inline(never)]
+    fn tell_rest(&mut self, slot: u32, rest: Option<Frame>) {
+        self.report_finished(slot);
+        if self.flows.hot(slot).is_some_and(|hot| hot.mtu & mtu::bit::TELL != 0) {
+            self.tell_found_mtu(slot);
+        }
+        if let Some(frame) = rest {
+            let frame = self.adopt(frame);
+            let frame = self.spill(frame);
+            self.deliver(slot, frame, false);
+            self.tune_receive(slot);
+        }
+    }
+
     /// Take a segment in that says what the one before did, but for its own data, which is the next: `None` if it was.
     #[inline]
     pub(super) fn follow(&mut self, slot: u32, plain: &Plain, mut frame: Frame) -> Option<Frame> {
-        if self.flows.frames_left as usize <= SPILL_FRAMES || self.mesh.came.is_some() {
+        if self.flows.shared.frames_left as usize <= SPILL_FRAMES || self.mesh.came.is_some() {
             return Some(frame);
         }
-        let limit = self.flows.config.receive_frames_max;
+        let limit = self.flows.shared.config.receive_frames_max;
         let Some((hot, cold)) = self.flows.hot_and_cold(slot) else { return Some(frame) };
         let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
             && hot.hints & hint::WAITS == 0
@@ -133,7 +138,7 @@ impl Engine {
         let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
         let (queue, tag) = (usize::from(hot.queue), Tag(hot.tag));
         self.completions.arrive(Arrival { stream, tag, data: frame, queue });
-        self.flows.frames_left -= 1;
+        self.flows.shared.frames_left -= 1;
         self.counters.fast_segments += 1;
         self.counters.consumed_frames += 1;
         self.counters.delivered_bytes += u64::from(plain.len);
@@ -156,21 +161,26 @@ impl Engine {
         let Some(plain) = fast::output(&mut connection, (first, len)) else { return false };
         self.counters.segments_sent += 1;
         connection.clear(flag::DIRTY);
-        // Of its deadlines this is the only one that was set anew.
-        let (timer, armed, now) =
-            (connection.hot.retransmit_at, connection.hot.armed_at, connection.now.ticks);
-        if timer.is_on() && (!armed.is_on() || timer.until(now) < armed.until(now)) {
-            self.wheel.insert(slot, timer);
-            connection.hot.armed_at = timer;
+        // Of its deadlines this is the only one that was set anew, and mostly the wheel visits it before anyway.
+        let (armed, now, soonest) =
+            (connection.hot.armed_at, connection.shared.now.ticks, connection.shared.soonest);
+        let soon = armed.is_on() && armed.until(now) <= soonest.until(now);
+        if !(soon && timers::may_wait(&connection)) {
+            connection.pay();
+            let timer = connection.hot.retransmit_at;
+            if !armed.is_on() || timer.until(now) < armed.until(now) {
+                self.wheel.insert(slot, timer);
+                connection.hot.armed_at = timer;
+            }
         }
         let hot = &*connection.hot;
-        let small = connection.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
+        let small = connection.shared.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
         if small
             && !hot.is_ipv6()
             && port.vlan.is_none()
             && let (Some(to), Some(stamps)) = (station.mac(), plain.stamps)
         {
-            if !port.send_small(frame, to, hot, (&plain, stamps), connection.cells.text(first)) {
+            if !port.send_small(frame, to, hot, (&plain, stamps), connection.shared.cells.text(first)) {
                 self.counters.fail(DropReason::NoRoom);
             }
             return true;

@@ -6,12 +6,11 @@ use crate::buffer::Waiting;
 use crate::config::TcpConfig;
 use crate::places::Place;
 use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
-use crate::tcp::congestion::Controls;
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
-use crate::tcp::send::{Cells, Finished, NONE};
-use crate::tcp::state::{self, Actives, Cold, Connection, Hot, Rares, Signals, State, flag, hint};
-use crate::tcp::ticks::{Now, Ticks};
+use crate::tcp::send::NONE;
+use crate::tcp::state::{self, Cold, Connection, Hot, Shared, Signals, State, flag, hint};
+use crate::tcp::ticks::Ticks;
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
 
@@ -40,32 +39,16 @@ pub struct Flows {
     kinds: Vec<Kind>,
     /// The cold parts of streams.
     cold: Vec<Cold>,
-    /// The rare parts of streams.
-    rares: Rares,
     /// The first free slot; each leads to the next by its tag.
     free: u32,
     max: usize,
     used: usize,
-    /// Parts for what is amiss.
-    pub actives: Actives,
-    /// What congestion controls remember.
-    pub controls: Controls,
-    /// Send ranges.
-    pub cells: Cells,
-    /// Payloads that are done; the engine empties it after each event.
-    pub finished: Vec<Finished>,
+    /// What streams share.
+    pub shared: Shared,
     /// Ranges that insertion freed; emptied after each event.
     pub freed: Vec<u32>,
     /// Slots the wheel visits this turn; reused.
     pub visits: Vec<(u32, Ticks)>,
-    /// TCP's settings.
-    pub config: TcpConfig,
-    /// Received frames that may still be held.
-    pub frames_left: u32,
-    /// Of those, frames for what arrives in order alone.
-    pub frames_in_order: u32,
-    /// The time of this turn.
-    pub now: Now,
 }
 
 /// Slots that there is room for once there is one.
@@ -119,26 +102,18 @@ impl Flows {
             hot: Vec::new(),
             kinds: Vec::new(),
             cold: Vec::new(),
-            rares: Rares::default(),
             free: NONE,
             max,
             used: 0,
-            actives: Actives::default(),
-            controls: Controls::default(),
-            cells: Cells::new(cells_max),
-            finished: Vec::new(),
+            shared: Shared::new(cells_max, config, now),
             freed: Vec::new(),
             visits: Vec::new(),
-            config,
-            frames_left: 0,
-            frames_in_order: 0,
-            now: Now::new(now),
         }
     }
 
     /// Where the parts of connections lie.
     pub fn places(&self) -> Vec<Place> {
-        let [cells, texts] = self.cells.places();
+        let [cells, texts] = self.shared.cells.places();
         vec![
             Place::of("hot part", &self.hot),
             Place::of("cold part", &self.cold),
@@ -216,10 +191,10 @@ impl Flows {
         if was == Kind::Stream
             && let Some(cold) = self.cold.get_mut(slot as usize)
         {
-            self.controls.remove(&mut cold.control);
-            self.actives.remove(cold.active);
+            self.shared.controls.remove(&mut cold.control);
+            self.shared.actives.remove(cold.active);
             cold.active = NONE;
-            self.rares.remove(&mut cold.rare);
+            self.shared.rares.remove(&mut cold.rare);
         }
     }
 
@@ -242,6 +217,22 @@ impl Flows {
     /// The slot of a handle, if it names a living socket of this lane.
     #[inline]
     pub fn find(&self, socket: SocketId) -> Result<(u32, Kind), OpError> {
+        let slot = socket.slot();
+        match self.hot.get(slot as usize) {
+            Some(hot)
+                if hot.generation == socket.generation()
+                    && hot.state != State::Closed
+                    && socket.lane() == self.lane =>
+            {
+                Ok((slot, Kind::Stream))
+            }
+            _ => self.find_other(socket),
+        }
+    }
+
+    /// The same where it names no stream.
+    #[cold]
+    fn find_other(&self, socket: SocketId) -> Result<(u32, Kind), OpError> {
         if socket.lane() != self.lane {
             return Err(OpError::WrongLane(socket.lane()));
         }
@@ -256,7 +247,7 @@ impl Flows {
 
     /// Fill a slot with a new connection.
     pub fn begin(&mut self, slot: u32, birth: &Birth) {
-        let (config, now) = (self.config, self.now);
+        let (config, now) = (self.shared.config, self.shared.now);
         self.note_ends(slot, &birth.tuple);
         let Some(cold) = self.cold.get_mut(slot as usize) else { return };
         *cold = Cold {
@@ -318,7 +309,7 @@ impl Flows {
     #[inline]
     pub fn prefetch_rest(&self, slot: u32) {
         let Some(hot) = self.hot.get(slot as usize) else { return };
-        self.cells.prefetch(hot.head);
+        self.shared.cells.prefetch(hot.head);
     }
 
     /// The same before it says something: where that may be an acknowledgement, when a delayed one is due.
@@ -326,7 +317,7 @@ impl Flows {
     pub fn prefetch_said(&self, slot: u32) {
         let Some(hot) = self.hot.get(slot as usize) else { return };
         if hot.unsent != NONE {
-            self.cells.prefetch(hot.head);
+            self.shared.cells.prefetch(hot.head);
         } else if let Some(cold) = self.cold.get(slot as usize) {
             drivers::prefetch(&cold.delack_at);
         }
@@ -354,8 +345,8 @@ impl Flows {
     /// A stream, for TCP to work on.
     #[inline]
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
-        let connection = self.connection_owing(slot)?;
-        connection.hot.pay(connection.cold);
+        let mut connection = self.connection_owing(slot)?;
+        connection.pay();
         Some(connection)
     }
 
@@ -364,20 +355,8 @@ impl Flows {
     pub fn connection_owing(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(slot as usize)?;
-        Some(Connection {
-            hot,
-            cold,
-            rares: &mut self.rares,
-            actives: &mut self.actives,
-            controls: &mut self.controls,
-            cells: &mut self.cells,
-            finished: &mut self.finished,
-            config: &self.config,
-            frames_left: self.frames_left,
-            frames_in_order: self.frames_in_order,
-            now: self.now,
-            signals: Signals::default(),
-        })
+        self.shared.signals = Signals::default();
+        Some(Connection { hot, cold, shared: &mut self.shared })
     }
 
     /// The two ends of a stream.
@@ -439,7 +418,7 @@ impl Flows {
         }
         let hot = self.hot.get(slot as usize)?;
         let cold = self.cold.get(slot as usize)?;
-        Some((state::deadline(hot, cold, &self.rares, self.now.ticks), hot.armed_at))
+        Some((state::deadline(hot, cold, &self.shared.rares, self.shared.now.ticks), hot.armed_at))
     }
 
     /// Where the wheel has a slot, whatever it is used for.

@@ -93,9 +93,9 @@ impl Engine {
                 tuple,
                 hot: connection.hot.clone(),
                 cold: connection.cold.clone(),
-                rare: connection.rares.get(connection.cold.rare).copied(),
+                rare: connection.shared.rares.get(connection.cold.rare).copied(),
                 loss: *connection.loss(),
-                control: connection.controls.get(connection.cold.control).copied(),
+                control: connection.shared.controls.get(connection.cold.control).copied(),
                 sends: sends_of(&connection),
                 waiting,
                 ranges: reassembly
@@ -103,7 +103,7 @@ impl Engine {
                     .flatten()
                     .map(|range| (range.start, bytes(range.held)))
                     .collect(),
-                at: connection.now,
+                at: connection.shared.now,
             }
         };
         self.bring_down(slot, Reason::Moved);
@@ -177,7 +177,7 @@ impl Engine {
         };
         self.flows.begin(slot, &birth);
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        let now = connection.now;
+        let now = connection.shared.now;
         let later = |ticks: Ticks| match ticks.is_on() {
             true => Ticks::from_raw(ticks.raw().wrapping_add(now.ticks.raw()).wrapping_sub(at.ticks.raw())),
             false => ticks,
@@ -224,7 +224,7 @@ impl Engine {
             ..cold.clone()
         };
         if let Some(control) = frozen.control {
-            let memory = connection.controls.obtain(&mut connection.cold.control);
+            let memory = connection.shared.controls.obtain(&mut connection.cold.control);
             *memory = control;
             memory.shift(now.micros.wrapping_sub(at.micros));
         }
@@ -233,7 +233,7 @@ impl Engine {
     /// Put what was queued for sending back into the queue; false if it does not fit.
     fn queue_thawed(&mut self, slot: u32, frozen: &Frozen) -> bool {
         let Some(mut connection) = self.flows.connection(slot) else { return false };
-        let elapsed_us = connection.now.micros.wrapping_sub(frozen.at.micros);
+        let elapsed_us = connection.shared.now.micros.wrapping_sub(frozen.at.micros);
         let mut end = connection.hot.snd_una;
         connection.queue(|cells, queue, _| {
             for send in &frozen.sends {
@@ -277,7 +277,7 @@ impl Engine {
         }
         let Some(mut connection) = self.flows.connection(slot) else { return };
         if !frozen.loss.is_idle() {
-            let elapsed_us = connection.now.micros.wrapping_sub(frozen.at.micros);
+            let elapsed_us = connection.shared.now.micros.wrapping_sub(frozen.at.micros);
             let mut loss = frozen.loss;
             loss.rack.xmit_us = loss.rack.xmit_us.wrapping_add(elapsed_us);
             connection.active_mut().loss = loss;
@@ -304,12 +304,12 @@ const CHUNK_BYTES: usize = 1024;
 
 fn sends_of(connection: &Connection) -> Vec<FrozenSend> {
     let told = mark::LAST | mark::NOTIFY;
-    let cells = connection.cells.from(connection.hot.head);
+    let cells = connection.shared.cells.from(connection.hot.head);
     cells
         .map(|(index, cell)| FrozenSend {
             bytes: match &cell.data {
                 Data::None => Vec::new(),
-                Data::Inline => connection.cells.text(index).to_vec(),
+                Data::Inline => connection.shared.cells.text(index).to_vec(),
                 Data::Extent(extent) => extent.bytes().to_vec(),
             },
             marks: cell.marks & !told,

@@ -231,8 +231,8 @@ impl Engine {
 
     /// Acknowledge, as often as is good; true if so.
     fn answer_time_wait(&mut self, number: u32, rest: &Rest, arrived: &Arrived) -> bool {
-        let now = self.flows.now;
-        let answers = self.time_waits.challenge(number, Limit::of(&self.flows.config), &now);
+        let now = self.flows.shared.now;
+        let answers = self.time_waits.challenge(number, Limit::of(&self.flows.shared.config), &now);
         if answers {
             let segment = rest.acknowledgement(&arrived.tuple, &now);
             self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
@@ -242,7 +242,8 @@ impl Engine {
 
     /// Begin TIME_WAIT with what is left of a connection.
     pub(super) fn wait_out(&mut self, key: &FlowKey, rest: &Rest) {
-        let number = self.time_waits.insert(key.word, rest, &self.flows.now, forget_rest(&mut self.table));
+        let number =
+            self.time_waits.insert(key.word, rest, &self.flows.shared.now, forget_rest(&mut self.table));
         // Room for it was made with the table's own bound.
         if !self.table.insert(key.hash, Place::Rest(number).number()) {
             self.time_waits.remove(number);
@@ -277,13 +278,13 @@ impl Engine {
         if reception == Reception::Drop {
             return self.counters.drop(DropReason::TcpBacklogFull);
         }
-        let now = self.flows.now;
+        let now = self.flows.shared.now;
         let iss = self.secret.isn(&arrived.tuple, now.instant);
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let congestion = self.congestion_of(slot);
         let half = HalfOpen {
-            ecn: ecn::grants(self.flows.config.ecn, congestion, &arrived.segment, arrived.field),
+            ecn: ecn::grants(self.flows.shared.config.ecn, congestion, &arrived.segment, arrived.field),
             ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
         };
         let way = self.routes.next_hop_from(arrived.tuple.local.ip(), arrived.tuple.remote.ip());
@@ -292,7 +293,7 @@ impl Engine {
             return self.answer_by_cookie(&half, way);
         }
         self.counters.consumed_frames += 1;
-        if let Some(place) = self.half_opens.insert(half, key.hash, &self.flows.config, &now) {
+        if let Some(place) = self.half_opens.insert(half, key.hash, &self.flows.shared.config, &now) {
             if self.table.insert(key.hash, Place::HalfOpen(place).number())
                 && let Some(state) = self.listeners.get_mut(slot)
             {
@@ -301,7 +302,7 @@ impl Engine {
                 self.half_opens.remove(place);
             }
         }
-        self.send_syn_ack(&half, &half.syn_ack(&self.flows.config, &now), way);
+        self.send_syn_ack(&half, &half.syn_ack(&self.flows.shared.config, &now), way);
     }
 
     /// How a listener receives a SYN; `known`: from a peer that it had a connection with, which is in TIME_WAIT.
@@ -309,7 +310,7 @@ impl Engine {
         let Some(state) = self.listeners.get(slot) else { return Reception::Drop };
         let (backlog, unoffered) = (state.options.backlog as usize, state.unoffered.len());
         let full = state.half_open as usize + unoffered >= backlog || self.half_opens.is_full();
-        let mode = self.flows.config.syn_cookies;
+        let mode = self.flows.shared.config.syn_cookies;
         if mode == SynCookies::Off {
             let room = !full || self.evict_half_open();
             return if room { Reception::Remember } else { Reception::Drop };
@@ -339,7 +340,7 @@ impl Engine {
             listener,
             adv_mss: self.mss_within(mtu, half.tuple.remote.is_ipv6()).min(mss_bound(&stream)),
             window: self.first_window(&stream),
-            scale: window_scale(&stream, &self.flows.config),
+            scale: window_scale(&stream, &self.flows.shared.config),
             ..half
         }
     }
@@ -359,13 +360,13 @@ impl Engine {
 
     fn send_syn_ack_again(&mut self, half: &HalfOpen) {
         let way = self.routes.next_hop_from(half.tuple.local.ip(), half.tuple.remote.ip());
-        self.send_syn_ack(half, &half.syn_ack(&self.flows.config, &self.flows.now), way);
+        self.send_syn_ack(half, &half.syn_ack(&self.flows.shared.config, &self.flows.shared.now), way);
     }
 
     /// What a listener's connections begin with.
     fn congestion_of(&self, listener: u32) -> Congestion {
         let chosen = self.listeners.get(listener).and_then(|state| state.options.stream.congestion);
-        chosen.unwrap_or(self.flows.config.congestion)
+        chosen.unwrap_or(self.flows.shared.config.congestion)
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -383,7 +384,7 @@ impl Engine {
     }
 
     fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
-        let (config, now) = (self.flows.config, self.flows.now);
+        let (config, now) = (self.flows.shared.config, self.flows.shared.now);
         match half.on_segment(&arrived.segment, u32::from(arrived.len), &config) {
             Half::Drop(reason) => self.counters.drop(reason),
             Half::Reset => {
@@ -461,7 +462,7 @@ impl Engine {
             connection.note_retransmits(half.retries);
             connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
-            if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
+            if let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) {
                 cell.marks |= mark::SENT;
                 cell.sent_us = half.sent_us;
                 // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
@@ -544,7 +545,7 @@ impl Engine {
 
     /// Send SYN-ACKs again, and forget who does not answer.
     pub(super) fn advance_half_opens(&mut self) {
-        let (config, now) = (self.flows.config, self.flows.now);
+        let (config, now) = (self.flows.shared.config, self.flows.shared.now);
         for _ in 0..crate::timer::VISITS_MAX {
             match self.half_opens.next_due(&config, &now) {
                 Some((placed, true)) => {
@@ -559,7 +560,7 @@ impl Engine {
 
     /// The window a SYN announces: what the first frames stand for.
     pub(super) fn first_window(&self, options: &StreamOptions) -> u16 {
-        let config = &self.flows.config;
+        let config = &self.flows.shared.config;
         let bytes = match options.receive_bytes {
             0 => u32::from(config.receive_frames) * u32::from(input::MSS_DEFAULT),
             bytes => bytes,

@@ -441,7 +441,7 @@ impl Engine {
 
     /// Learn from an ARP packet that another lane has answered.
     fn hear_of_neighbour(&mut self, packet: &arp::Packet, interface: u8, good: bool) {
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let before = self.neighbour_actions.len();
         // That it was not for us was counted where it arrived.
         let neighbours = &mut self.ports[interface].neighbours;
@@ -500,8 +500,14 @@ impl Engine {
     /// As traffic starts, see whether the port's hash is the one its key gives.
     #[inline]
     pub(super) fn compare_hash(&mut self, frame: &Frame, slot: u32) {
-        if self.mesh.compared < COMPARED_MAX
-            && let Some(table) = self.mesh.homes.table(self.arriving)
+        if self.mesh.compared < COMPARED_MAX && self.mesh.homes.table(self.arriving).is_some() {
+            self.compare_hash_of(frame, slot);
+        }
+    }
+
+    #[cold]
+    fn compare_hash_of(&mut self, frame: &Frame, slot: u32) {
+        if let Some(table) = self.mesh.homes.table(self.arriving)
             && let Some(tuple) = self.flows.tuple(slot)
             && let (Some(given), Some(computed)) =
                 (frame.hash(), table.hash(Transport::Tcp, tuple.remote, tuple.local))

@@ -84,7 +84,7 @@ use crate::tcp::cookie::Cookies;
 use crate::tcp::isn::Secret;
 use crate::tcp::listen::HalfOpens;
 use crate::tcp::source_port::SourcePorts;
-use crate::tcp::ticks::{Now, Ticks};
+use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::TimeWaits;
 use crate::time::{Instant, nanoseconds};
 use crate::timer::Wheel;
@@ -326,7 +326,7 @@ impl Engine {
         let spare = spare.unwrap_or(0);
         self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
         let all = self.holdable + SPILL_FRAMES;
-        self.flows.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
+        self.flows.shared.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
         for number in self.ports.interfaces() {
             self.start_neighbours(number);
             self.start_ipv6(number);
@@ -335,8 +335,8 @@ impl Engine {
 
     /// A new turn at a new time: every figure derived from the time is derived here, once.
     pub fn begin_turn(&mut self, now: Instant) {
-        let before = self.flows.now.instant;
-        self.flows.now = Now::new(now);
+        let before = self.flows.shared.now.instant;
+        self.flows.shared.set_now(now);
         self.turn += 1;
         let pause_us = now.0.saturating_sub(before.0) / 1_000;
         if self.turn > 1 {
@@ -350,7 +350,7 @@ impl Engine {
 
     /// The lane slept on purpose until now: what passed was no stall.
     pub fn rested(&mut self, now: Instant) {
-        self.flows.now = Now::new(now);
+        self.flows.shared.set_now(now);
     }
 
     /// Take the application's half of a batch in: credit, returned frames, ops.
@@ -361,10 +361,7 @@ impl Engine {
         self.take_back(&batch.returned);
         batch.returned.clear();
         self.count_frames_left();
-        for op in &mut batch.ops {
-            self.apply_in_place(op);
-        }
-        batch.ops.clear();
+        self.apply_all(&mut batch.ops);
         self.serve_queues();
         busy
     }
@@ -372,14 +369,14 @@ impl Engine {
     /// How many more frames may be held.
     fn count_frames_left(&mut self) {
         let held = self.app_held + self.frames.live() + self.completions.len();
-        self.flows.frames_left =
+        self.flows.shared.frames_left =
             u32::try_from((self.holdable + SPILL_FRAMES).saturating_sub(held)).unwrap_or(u32::MAX);
     }
 
     /// The frame to hold for a payload: itself, or a copy while the port needs its frames back.
     #[inline]
     pub(crate) fn spill(&mut self, frame: Frame) -> Frame {
-        if self.flows.frames_left as usize > SPILL_FRAMES { frame } else { self.copy_away(frame) }
+        if self.flows.shared.frames_left as usize > SPILL_FRAMES { frame } else { self.copy_away(frame) }
     }
 
     fn copy_away(&mut self, frame: Frame) -> Frame {
@@ -402,7 +399,7 @@ impl Engine {
 
     /// Do what is due by the clock. True if something was, and so may have something to say.
     pub fn advance(&mut self) -> bool {
-        let (now, backlog) = (self.flows.now, self.backlog());
+        let (now, backlog) = (self.flows.shared.now, self.backlog());
         let mut due = Vec::new();
         core::mem::swap(&mut due, &mut self.flows.visits);
         self.wheel.advance(now.ticks, |slot, at| due.push((slot, at)));
@@ -429,7 +426,7 @@ impl Engine {
 
     /// When `advance` next has something to do, if ever.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let now = self.flows.now;
+        let now = self.flows.shared.now;
         let wheel = self.wheel.next_deadline();
         let half = self.half_opens.next_deadline(now.ticks);
         let waits = self.time_waits.next_deadline();
@@ -485,7 +482,7 @@ impl Engine {
     /// Stop in order: listeners and UDP sockets close now, streams may finish until `within` has passed.
     pub fn stop(&mut self, within: Duration) {
         if self.stopping.is_none() {
-            self.stopping = Some(self.flows.now.instant.saturating_add(within));
+            self.stopping = Some(self.flows.shared.now.instant.saturating_add(within));
             self.close_listeners();
             self.close_udp();
             self.app_timers.clear();
@@ -506,7 +503,7 @@ impl Engine {
 
     /// Told to stop, and the time for it is over: what the port has not taken by now, it need not take.
     pub fn is_overdue(&self) -> bool {
-        self.silence().is_some_and(|end| self.flows.now.instant >= end)
+        self.silence().is_some_and(|end| self.flows.shared.now.instant >= end)
     }
 
     /// When a lane that was told to stop gives up what a port does not take.
@@ -532,18 +529,19 @@ impl Engine {
             port.urgent.clear();
             port.data.clear();
         }
-        self.wheel = Wheel::new(self.flows.now.instant);
+        self.wheel = Wheel::new(self.flows.shared.now.instant);
     }
 
     /// The lane's clock, as of this turn.
     pub fn now(&self) -> Instant {
-        self.flows.now.instant
+        self.flows.shared.now.instant
     }
 
     /// Change TCP's settings. What a connection took from them at its start it keeps, and TIME_WAIT its length.
     pub fn set_tcp(&mut self, config: TcpConfig) {
         self.config.tcp = config;
-        self.flows.config = config;
+        self.flows.shared.config = config;
+        self.flows.shared.set_now(self.flows.shared.now.instant);
         self.half_opens.resize(&config);
     }
 
@@ -569,8 +567,8 @@ impl Engine {
             sockets: self.flows.sockets(),
             timers: self.wheel.len() + self.app_timers.len(),
             held_frames: self.frames.live(),
-            cells: self.flows.cells.live(),
-            active: self.flows.actives.live() + self.flows.controls.live(),
+            cells: self.flows.shared.cells.live(),
+            active: self.flows.shared.actives.live() + self.flows.shared.controls.live(),
             lent: 0,
             claims: self.mesh.claims(),
             backlog: self.backlog(),
@@ -597,7 +595,7 @@ impl Engine {
 
     /// See that the wheel visits a flow no later than its deadline.
     pub(crate) fn arm(&mut self, slot: u32) {
-        let now = self.flows.now.ticks;
+        let now = self.flows.shared.now.ticks;
         if let Some((deadline, armed)) = self.flows.deadlines(slot)
             && deadline.is_on()
             && (!armed.is_on() || deadline.until(now) < armed.until(now))

@@ -28,7 +28,7 @@ impl Engine {
             self.neighbour_actions.clear();
         }
         for (ip, mac) in &interface.neighbours {
-            let now = self.flows.now.instant;
+            let now = self.flows.shared.now.instant;
             neighbours.add_static(*ip, MacAddress(*mac), now, &mut self.neighbour_actions);
         }
         self.act_on_neighbours(number);

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use super::Engine;
 use super::flows::{Birth, Kind};
 use crate::ip::route::{Class, class_of};
-use crate::mode::{EngineOp, Key, SMALL_MAX, View, ViewData};
+use crate::mode::{EngineOp, Key, Ops, SmallSend, View};
 use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
 };
@@ -68,44 +68,35 @@ struct Manner {
 /// Application timers a lane keeps at once.
 const APP_TIMERS_MAX: usize = 65_536;
 
-/// In place of an op that was taken out of its batch.
-const NOTHING: EngineOp =
-    EngineOp { action: Action::Cancel { of: Tag(0) }, queue: 0, tag: Tag(0), unread: false };
-
 impl Engine {
-    /// Apply one op of a batch; what it leaves there says nothing. A small send is read where it lies.
-    #[inline]
-    pub(super) fn apply_in_place(&mut self, op: &mut EngineOp) {
-        if let Action::Send { stream, payload, notify, more } = &op.action
-            && let ViewData::Inline(len @ 1.., bytes) = &payload.data
-            && self.send_small_op(*stream, (bytes, *len), payload.key, (*notify, *more), op.queue)
-        {
-            return;
-        }
-        let op = core::mem::replace(op, NOTHING);
-        self.apply(op);
+    /// Apply the ops of a batch, in order. A loop of its own, for it has the registers to itself.
+    #[inline(never)]
+    pub(super) fn apply_all(&mut self, ops: &mut Ops) {
+        ops.drain(self, Engine::apply_small, Engine::apply);
     }
 
-    /// Queue a small payload; false, and nothing done, if [`send_op`](Engine::send_op) must say why it cannot be.
+    /// Queue a small payload.
     #[inline]
-    fn send_small_op(
-        &mut self,
-        stream: Stream,
-        text: (&[u8; SMALL_MAX], u8),
-        key: Key,
-        (notify, more): (bool, bool),
-        queue: u8,
-    ) -> bool {
+    fn apply_small(&mut self, send: &SmallSend) {
+        if send.len == 0 || !self.queue_small(send) {
+            self.send_op(send.stream, send.view(), false, send.more, send.queue, send.tag);
+        }
+    }
+
+    /// The same, where nothing is in its way; false, and nothing done, if [`send_op`](Engine::send_op) must say what is.
+    #[inline]
+    fn queue_small(&mut self, send: &SmallSend) -> bool {
+        let SmallSend { stream, text, len, queue, more, .. } = send;
         let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
         let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
         if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
             return false;
         }
-        let more = more || options::is_corked(&connection);
-        let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
+        let marks = if *more || options::is_corked(&connection) { mark::MORE } else { 0 };
         let end = connection.queued_end();
-        let queued = connection.queue(|cells, ends, _| cells.push_small(ends, end, text, key, marks, queue));
+        let queued = connection
+            .queue(|cells, ends, _| cells.push_small(ends, end, (text, *len), Key::SMALL, marks, *queue));
         if queued && !connection.is(flag::DIRTY) {
             connection.set(flag::DIRTY);
             self.dirty.push(slot);
@@ -215,7 +206,7 @@ impl Engine {
             self.paths.release(path);
             return self.fail(None, OpError::NoRoom, queue, tag);
         };
-        let now = self.flows.now;
+        let now = self.flows.shared.now;
         let iss = self.secret.isn(&tuple, now.instant);
         let birth = Birth {
             tuple,
@@ -232,7 +223,7 @@ impl Engine {
         self.flows.begin(slot, &birth);
         let us = nanoseconds(timeout) / 1_000;
         let queued = self.flows.connection(slot).is_some_and(|mut connection| {
-            connection.set_life(connection.now.after(us));
+            connection.set_life(connection.shared.now.after(us));
             connection.queue(|cells, queue, _| cells.push_control(queue, iss))
         });
         if !queued || !self.table.insert(self.secret.flow_key(&tuple).hash, slot) {
@@ -338,7 +329,7 @@ impl Engine {
             return self.fail_send(stream.0, OpError::NotOpen, &view, queue, tag);
         }
         if view.data.is_empty() {
-            connection.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
+            connection.shared.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
         let more = more || options::is_corked(&connection);
@@ -362,7 +353,7 @@ impl Engine {
     /// Tell of the timers that are due.
     pub(super) fn advance_app_timers(&mut self) {
         while let Some(Reverse((at, _, queue, tag))) = self.app_timers.heap.peek().copied() {
-            if at > self.flows.now.instant {
+            if at > self.flows.shared.now.instant {
                 return;
             }
             self.app_timers.heap.pop();
@@ -399,7 +390,7 @@ impl Engine {
                 options::set_user_timeout(&mut connection, ms);
             }
             SocketOption::ReceiveFrames(frames) => {
-                let max = connection.config.receive_frames_max;
+                let max = connection.shared.config.receive_frames_max;
                 connection.hot.frames_max = u16::try_from(frames).unwrap_or(max).clamp(1, max);
             }
             SocketOption::Congestion(congestion) => connection.choose_congestion(Some(congestion)),
@@ -495,10 +486,10 @@ impl Engine {
         }
         connection.hot.flags |= flag::DEAF;
         if let Some(within) = manner.within {
-            connection.set_life(connection.now.after(nanoseconds(within) / 1_000));
+            connection.set_life(connection.shared.now.after(nanoseconds(within) / 1_000));
         } else if connection.hot.state == State::FinWait2 {
             let us = options::fin_timeout_us(&connection);
-            connection.set_life(connection.now.after(us));
+            connection.set_life(connection.shared.now.after(us));
         }
         if connection.is(flag::DEAD) {
             self.drop_waiting(slot);

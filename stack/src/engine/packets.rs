@@ -68,7 +68,7 @@ impl Engine {
     /// An ARP packet.
     pub(super) fn on_arp(&mut self, frame: &Frame, offset: usize) {
         let bytes = frame.bytes().get(offset..).unwrap_or(&[]);
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let result = arp::parse(bytes).and_then(|packet| {
             let result =
                 self.ports[self.arriving].neighbours.receive(&packet, now, &mut self.neighbour_actions);
@@ -121,7 +121,7 @@ impl Engine {
         frame.trim_front(packet.link);
         let frame = self.adopt(frame);
         let held = frame.len() + frame.tailroom() + frame.headroom();
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let mut output = core::mem::take(&mut self.fragment_output);
         if self.fragments.insert(key, span, frame, held, now, &mut output) {
             self.on_complete(&mut output.complete, packet);
@@ -203,7 +203,7 @@ impl Engine {
 
     /// Give up on datagrams whose time is over.
     pub(super) fn advance_fragments(&mut self) {
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         if self.fragments.next_deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -220,7 +220,7 @@ impl Engine {
         let destination = self.routes.classify(IpAddr::V4(header.destination));
         let about = Offender { header: &header, bytes, source, destination, link_broadcast: false };
         let message = Message::TimeExceeded { reassembly: true };
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         if self.responder.may_report(&about, DropReason::FragmentTimeout, now).is_ok() {
             self.send_icmp(header.destination, header.source, message, quote(&about));
         }
@@ -243,7 +243,7 @@ impl Engine {
             destination: packet.to,
             link_broadcast: packet.group,
         };
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         self.responder.may_report(&about, reason, now)?;
         let message = Message::DestinationUnreachable { code, next_hop_mtu: 0 };
         self.send_icmp(packet.header.destination, packet.header.source, message, quote(&about));
@@ -298,7 +298,7 @@ impl Engine {
         let Some(mut header) = IpHeader::new(from, to, protocol, self.ports[hop.interface].hop_limit) else {
             return self.counters.fail(DropReason::NoRoute);
         };
-        let known = self.path_mtus.of_datagrams(to, self.flows.now.instant);
+        let known = self.path_mtus.of_datagrams(to, self.flows.shared.now.instant);
         let mtu = known.mtu.min(self.mtu_to(from, to, hop.interface));
         let len = front.len() + data.len();
         let plan = if header.is_ipv6() { Plan::new_ipv6(len, mtu) } else { Plan::new(len, mtu) };

@@ -182,7 +182,7 @@ impl Engine {
         reason: DropReason,
     ) -> Result<(), DropReason> {
         let about = Offender { header, bytes, destination, link_group };
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         may_report(&mut self.responder, &about, to_groups, reason, now)?;
         let from = match destination {
             Class::Local => header.destination,
@@ -259,7 +259,7 @@ impl Engine {
         frame.trim_front(packet.link);
         let frame = self.adopt(frame);
         let held = frame.len() + frame.tailroom() + frame.headroom();
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let mut output = core::mem::take(&mut self.fragment_output);
         if self.fragments.insert(key, span, frame, held, now, &mut output) {
             self.on_complete_ipv6(&mut output.complete, packet.group);

@@ -88,7 +88,7 @@ impl Engine {
         match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => {
                 let destination = error.quoted.remote;
-                if self.path_mtus.believed.learn(destination, mtu, self.flows.now.instant) {
+                if self.path_mtus.believed.learn(destination, mtu, self.flows.shared.now.instant) {
                     self.path_mtu_changed(destination, mtu, false, true);
                 }
                 self.lower_mtu(slot, mtu.max(path_mtu::least(destination)));
@@ -124,7 +124,7 @@ impl Engine {
         };
         let told = match error.kind {
             ErrorKind::FragmentationNeeded { mtu } => {
-                self.path_mtus.rumoured.learn(quoted.remote, mtu, self.flows.now.instant);
+                self.path_mtus.rumoured.learn(quoted.remote, mtu, self.flows.shared.now.instant);
                 OpError::TooLong
             }
             ErrorKind::Unreachable { code } if code == Unreachable::PORT => OpError::Refused,
@@ -153,7 +153,7 @@ impl Engine {
 
     /// Another lane has learnt what a way takes.
     pub(super) fn hear_of_path_mtu(&mut self, destination: IpAddr, mtu: u16, found: bool, sure: bool) {
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let table = &mut self.path_mtus.believed;
         let news = if found { table.find(destination, mtu, now) } else { table.learn(destination, mtu, now) };
         if news && sure {
@@ -190,7 +190,7 @@ impl Engine {
     /// A connection keeps to what is known of its path, from its next segment on. False if nothing is.
     pub(super) fn heed_path_mtu(&mut self, slot: u32) -> bool {
         let Some(tuple) = self.flows.tuple(slot) else { return false };
-        let known = self.path_mtus.believed.of(tuple.remote.ip(), self.flows.now.instant);
+        let known = self.path_mtus.believed.of(tuple.remote.ip(), self.flows.shared.now.instant);
         let Some(Known { mtu, fragments }) = known else { return false };
         let Some(mut connection) = self.flows.connection(slot) else { return false };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
@@ -222,7 +222,7 @@ impl Engine {
         // What passes as the interface has it need not be remembered.
         let mtu = if all { u16::MAX } else { connection.hot.mss.saturating_add(headers) };
         let sure = all || connection.rare().search.is_proven();
-        if self.path_mtus.believed.find(tuple.remote.ip(), mtu, self.flows.now.instant) {
+        if self.path_mtus.believed.find(tuple.remote.ip(), mtu, self.flows.shared.now.instant) {
             self.path_mtu_changed(tuple.remote.ip(), mtu, true, sure);
         }
     }

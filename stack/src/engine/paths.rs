@@ -132,7 +132,7 @@ impl Paths {
 impl Engine {
     /// The next hop of a path, or else of a packet between two addresses.
     pub(super) fn hop(&mut self, path: u16, source: IpAddr, destination: IpAddr) -> Option<Hop> {
-        let (turn, now) = (self.turn, self.flows.now.instant);
+        let (turn, now) = (self.turn, self.flows.shared.now.instant);
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
             let way = self.routes.next_hop_from(source, destination)?;
             return Some(self.hop_of(&way));
@@ -147,7 +147,8 @@ impl Engine {
     /// The next hop of a way.
     pub(super) fn hop_of(&mut self, way: &route::NextHop) -> Hop {
         let (interface, next_hop) = (way.interface, way.gateway_or_dst);
-        let station = self.ports[interface].neighbours.resolve(next_hop, self.flows.now.instant).into();
+        let station =
+            self.ports[interface].neighbours.resolve(next_hop, self.flows.shared.now.instant).into();
         Hop { interface, next_hop, station }
     }
 
@@ -155,8 +156,9 @@ impl Engine {
     //= https://www.rfc-editor.org/rfc/rfc4861#section-7.3.1
     //# In TCP, for example, receipt of a (new) acknowledgment indicates that
     //# previously sent data reached the peer.
+    #[inline]
     pub(super) fn confirm(&mut self, path: u16) {
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
         if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
             path.confirmed = now;

@@ -77,12 +77,21 @@ impl Engine {
         let count = frames.len().min(BURST_MAX);
         self.counters.received_frames += count as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
-        let mut glances = [Glance::NONE; BURST_MAX];
-        for at in 0..count {
+        let mut glances = [Glance::NONE; BURST_MAX + 1];
+        self.parse_all(&mut frames[..], &mut glances[..count], &mut parsed);
+        self.find_all(&mut glances[..count]);
+        self.take_all(frames, &glances[..=count], &mut parsed);
+        self.parsed = parsed;
+    }
+
+    /// The first pass: parse, and prefetch buckets. Each pass is a function, for it has the registers to itself.
+    #[inline(never)]
+    fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
+        for (at, glance) in glances.iter_mut().enumerate() {
             if let Some(ahead) = frames.get(at + AHEAD) {
                 ahead.prefetch();
             }
-            let (Some(frame), Some(glance)) = (frames.get_mut(at), glances.get_mut(at)) else { break };
+            let Some(frame) = frames.get_mut(at) else { break };
             if let Some(hash) = self.glance(frame) {
                 *glance = Glance { hash, slot: NONE, shape: Shape::Common };
                 self.table.prefetch(hash);
@@ -95,6 +104,11 @@ impl Engine {
             }
             parsed.push(result);
         }
+    }
+
+    /// The second and the third: find candidates and prefetch their hot lines, then what those lead to.
+    #[inline(never)]
+    fn find_all(&self, glances: &mut [Glance]) {
         // Segments often come one behind the other: what was found of one holds for the next.
         let mut before = Glance::NONE;
         for glance in glances.iter_mut().filter(|glance| glance.shape != Shape::Other) {
@@ -109,23 +123,29 @@ impl Engine {
             glance.slot = if glance.hash == before.hash { before.slot } else { NONE };
         }
         let mut before = NONE;
-        for glance in &glances {
+        for glance in glances {
             if glance.slot != before {
                 before = glance.slot;
                 self.flows.prefetch_rest(before);
             }
         }
+    }
+
+    /// The last: process in order. Behind the last glance there is one of no frame.
+    #[inline(never)]
+    fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Parsed>) {
         let (mut others, mut leader) = (parsed.drain(..), None);
-        for (frame, glance) in frames.drain(..count).zip(&glances) {
+        let count = glances.len().saturating_sub(1);
+        for (frame, pair) in frames.drain(..count).zip(glances.array_windows()) {
+            let [glance, next] = pair;
             if glance.shape == Shape::Common {
-                leader = self.take_common(frame, glance.hash, glance.slot, leader);
+                let leads = next.slot == glance.slot;
+                leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| leads);
             } else if let Some(parsed) = others.next() {
                 leader = None;
                 self.process(frame, parsed);
             }
         }
-        drop(others);
-        self.parsed = parsed;
     }
 
     pub(super) fn process(&mut self, mut frame: Frame, parsed: Parsed) {

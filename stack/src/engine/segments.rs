@@ -45,7 +45,7 @@ impl Engine {
         let len = u32::from(arrived.len);
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let una = connection.hot.snd_una;
-        connection.signals.field = arrived.field;
+        connection.shared.signals.field = arrived.field;
         let verdict = input::input(&mut connection, &arrived.segment, len);
         tally::note_received(&mut connection, len);
         let (path, progress) = (connection.hot.path, connection.hot.snd_una != una);
@@ -187,7 +187,7 @@ impl Engine {
             return;
         }
         let held = self.frames.insert(frame, None);
-        self.flows.frames_left = self.flows.frames_left.saturating_sub(1);
+        self.flows.shared.frames_left = self.flows.shared.frames_left.saturating_sub(1);
         let mut freed = core::mem::take(&mut self.flows.freed);
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let place = connection.active_mut().reassembly.insert(start, len, held, &mut freed);
@@ -238,7 +238,7 @@ impl Engine {
     }
 
     pub(super) fn tune_receive(&mut self, slot: u32) {
-        let limit = self.flows.config.receive_frames_max;
+        let limit = self.flows.shared.config.receive_frames_max;
         if let Some((hot, cold)) = self.flows.hot_and_cold(slot) {
             text::tune(hot, cold, limit);
         }
@@ -290,7 +290,7 @@ impl Engine {
         };
         // The FIN may have been acknowledged before, while ours was not.
         let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
-        let now = self.flows.now;
+        let now = self.flows.shared.now;
         self.wait_out(&self.secret.flow_key(&tuple), &rest);
         if owed {
             self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);

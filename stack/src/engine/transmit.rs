@@ -72,6 +72,7 @@ impl Engine {
         }
     }
 
+    #[inline(never)]
     fn output_flow(&mut self, slot: u32) {
         let (mut bundle, mut spare) = (None, None);
         let more = self.fill_bundles(slot, &mut bundle, &mut spare);
@@ -103,7 +104,7 @@ impl Engine {
             };
             let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
             if !output::only_acknowledges(&connection) {
-                connection.hot.pay(connection.cold);
+                connection.pay();
             }
             let nxt = connection.hot.snd_nxt;
             let Some(emit) = output::next(&mut connection) else { return false };
@@ -183,7 +184,7 @@ impl Engine {
     /// Ranges of the send queue that a segment's payload lies in.
     fn ranges(&self, emit: &Emit) -> usize {
         let (mut index, mut left, mut ranges) = (emit.first, emit.len, 0);
-        while let Some(cell) = self.flows.cells.get(index).filter(|_| left > 0) {
+        while let Some(cell) = self.flows.shared.cells.get(index).filter(|_| left > 0) {
             left -= cell.payload_len().min(left);
             index = cell.next;
             ranges += 1;
@@ -196,12 +197,12 @@ impl Engine {
         let composer = &mut self.ports[interface].composer;
         let (mut index, mut left) = (emit.first, emit.len);
         while left > 0 {
-            let Some(cell) = self.flows.cells.get(index) else { return Err(NoFrames) };
+            let Some(cell) = self.flows.shared.cells.get(index) else { return Err(NoFrames) };
             let len = cell.payload_len().min(left);
             match &cell.data {
                 Data::None => {}
                 Data::Inline => {
-                    let bytes = self.flows.cells.text(index).get(..len as usize).ok_or(NoFrames)?;
+                    let bytes = self.flows.shared.cells.text(index).get(..len as usize).ok_or(NoFrames)?;
                     composer.inline(frame, bytes)?;
                 }
                 Data::Extent(extent) => {
@@ -253,7 +254,7 @@ impl Engine {
     /// Answer a segment with a reset.
     pub(super) fn send_reset(&mut self, arrived: &Arrived) {
         if let Some(segment) = reset_for(arrived) {
-            if !self.responder.may_reset(self.flows.now.instant) {
+            if !self.responder.may_reset(self.flows.shared.now.instant) {
                 return self.counters.fail(DropReason::ResetRateLimited);
             }
             self.counters.resets_sent += 1;
@@ -398,7 +399,7 @@ impl Engine {
             Some(own) if own == interface => source,
             _ => self.routes.source_for(interface, next_hop).unwrap_or(source),
         };
-        let now = self.flows.now.instant;
+        let now = self.flows.shared.now.instant;
         self.ports[interface].neighbours.hold(next_hop, asks, frame, now, &mut self.neighbour_actions);
         self.act_on_neighbours(interface);
     }
@@ -449,7 +450,7 @@ impl Engine {
     /// The same where packets have at most `mtu` bytes.
     pub(super) fn mss_within(&self, mtu: u16, ipv6: bool) -> u16 {
         let headers = if ipv6 { 60 } else { 40 };
-        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.config.mss_max)
+        mtu.saturating_sub(headers).clamp(crate::tcp::input::MSS_MIN, self.flows.shared.config.mss_max)
     }
 
     /// The largest IP packet of a connection. Units: bytes.

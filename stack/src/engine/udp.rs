@@ -48,10 +48,10 @@ impl Engine {
         let mut frame = self.adopt(frame);
         let max = self.config.datagrams_max;
         let state = self.udp.get_mut(slot).ok_or(DropReason::UdpNoListener)?;
-        if state.held >= max || self.flows.frames_left == 0 {
+        if state.held >= max || self.flows.shared.frames_left == 0 {
             return Err(DropReason::UdpQueueFull);
         }
-        self.flows.frames_left -= 1;
+        self.flows.shared.frames_left -= 1;
         state.held += 1;
         frame.trim_front(packet.payload.start + data.start);
         frame.truncate(data.len());

@@ -19,8 +19,8 @@ use self::queues::Queues;
 use self::sends::Sends;
 pub use self::set::LaneSet;
 use crate::counters::Report;
-use crate::mode::{Batch, Crossing, EngineOp, Key, LaneWaker, SMALL_MAX, Turn, View, ViewData};
-use crate::socket::{Action, Completion, LaneId, Op, OpError, Payload, QueueId, Returns, Stream, Tag};
+use crate::mode::{Batch, Crossing, EngineOp, LaneWaker, Turn, View};
+use crate::socket::{Action, Completion, LaneId, Op, OpError, QueueId, Returns, Stream, Tag};
 use crate::time::Instant;
 
 /// Bounds of the application's end of a lane.
@@ -228,11 +228,8 @@ impl Lane {
             if !self.sends.take(*stream, 1, op.queue, op.tag) {
                 return Err(Full { op, bound: Bound::Sends });
             }
-            if !notify && let Some(data) = small(payload) {
-                let view = View { data, key: Key::SMALL };
-                let action = Action::Send { stream: *stream, payload: view, notify: false, more: *more };
+            if !notify && self.batch.ops.send(*stream, payload.as_slice(), *more, queue, op.tag) {
                 self.small += 1;
-                self.batch.ops.push(EngineOp { action, queue, tag: op.tag, unread: false });
                 return Ok(());
             }
         }
@@ -407,23 +404,16 @@ impl Lane {
     fn reset_unread(&mut self) {
         let unread = self.queues.unread();
         for streams in unread.chunks(self.options.ops.max(1)) {
-            self.batch.ops.extend(streams.iter().map(|&socket| {
+            for &socket in streams {
                 let action = Action::Close { socket, within: None };
-                EngineOp { action, queue: 0, tag: Tag(0), unread: true }
-            }));
+                self.batch.ops.push(EngineOp { action, queue: 0, tag: Tag(0), unread: true });
+            }
             // Without credit, what arrives meanwhile waits where the engine sees it.
             self.queues.credits(&mut self.batch.credits);
             self.batch.credits.fill(0);
             self.exchange();
         }
     }
-}
-
-/// The bytes of a payload that an op carries whole.
-#[inline]
-fn small(payload: &Payload) -> Option<ViewData> {
-    let bytes = payload.as_slice();
-    if bytes.len() <= SMALL_MAX { ViewData::inline(bytes) } else { None }
 }
 
 /// Put an op's payload into the table of lent ones, and give the engine a view of it.

@@ -1,5 +1,6 @@
 //! How a lane and its application exchange batches. What the batches mean is in `socket`; who applies them, `engine`.
 
+mod ops;
 pub mod run_to_completion;
 
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use drivers::{Bell, Extent, Frame};
 
+pub use self::ops::{Ops, SmallSend};
 use crate::counters::Report;
 use crate::socket::{Action, Event, SocketId, Stream, Tag};
 use crate::time::Instant;
@@ -228,7 +230,7 @@ impl Completions {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// To the engine: ops, in order.
-    pub ops: Vec<EngineOp>,
+    pub ops: Ops,
     /// To the engine: for each queue, how many more completions it can take.
     pub credits: Vec<u32>,
     /// To the engine: one entry for each frame the application is done with.

@@ -42,6 +42,7 @@ impl Returns {
         !self.sockets.borrow().is_empty()
     }
 
+    #[inline]
     fn give_back(&self, socket: SocketId) {
         self.out.set(self.out.get() - 1);
         self.sockets.borrow_mut().push(socket);
@@ -140,6 +141,7 @@ impl Received {
     }
 
     /// Hold no longer: the window goes back if this is the last slice. The frame itself is the caller's.
+    #[inline]
     fn release(&mut self) -> Option<Frame> {
         let (frame, last) = self.held.take()?.release();
         if last {
@@ -181,6 +183,7 @@ impl Deref for Received {
 }
 
 impl Drop for Received {
+    #[inline]
     fn drop(&mut self) {
         self.release();
     }

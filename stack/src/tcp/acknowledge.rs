@@ -3,7 +3,7 @@
 
 use super::ecn;
 use super::sack::{self, News};
-use super::send::{Cell, Finished, mark};
+use super::send::{Cell, mark};
 use super::state::{Connection, State, decline, flag, owed};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
@@ -71,47 +71,49 @@ fn forget_unanswered(connection: &mut Connection) {
 /// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window, which is
 /// taken in already.
 ///
-/// Returns a payload that is done; others go to the connection's list.
+/// Returns whether a small payload is done that nobody is told of; others go to the connection's list.
 #[inline]
-pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> Option<Finished> {
+pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> bool {
     let before = connection.hot.snd_una;
     let acked = ack.since(before);
     if acked == 0 {
         timers::on_ack(connection, false, 0);
-        return None;
+        return false;
     }
-    if connection.hot.owed & owed::OUT != 0 && ack != connection.hot.snd_nxt {
-        // Not all that is in flight: what was the most of it is to be remembered.
-        connection.hot.pay(connection.cold);
+    if connection.hot.owed & (owed::OUT | owed::TIMER) != 0 && ack != connection.hot.snd_nxt {
+        // Not all that is in flight: what was the most of it is to be remembered, and a timer to be restarted.
+        connection.pay();
     }
     connection.hot.snd_una = ack;
     tally::note_una(connection, before);
-    let now = connection.now.micros;
-    let (sample, done) = match connection.queue(|cells, queue, _| cells.acknowledge_only(queue, ack)) {
-        Some((sent_us, done)) => (Some(now.wrapping_sub(sent_us)), done),
-        None => (take_quietly(connection, ack), None),
-    };
-    if let Some(us) = sample {
-        connection.measure_exactly(us);
+    let now = connection.shared.now.micros;
+    let sent_us = connection.queue(|cells, queue, _| cells.acknowledge_small(queue, ack));
+    match sent_us {
+        Some(sent_us) => connection.measure_exactly(now.wrapping_sub(sent_us)),
+        None => take_quietly(connection, ack),
     }
     loss::grow(connection, acked);
+    connection.hot.owed &= !owed::TIMER;
     timers::on_ack(connection, true, 0);
-    done
+    sent_us.is_some()
 }
 
-/// Drop acknowledged ranges that were sent once. Returns the round trip that the last of them tells.
-fn take_quietly(connection: &mut Connection, una: SeqNum) -> Option<u32> {
-    let (now, mut sample) = (connection.now.micros, None);
+/// Drop acknowledged ranges that were sent once, and measure the round trip that the last of them tells.
+#[inline(never)]
+fn take_quietly(connection: &mut Connection, una: SeqNum) {
+    let (now, mut sample) = (connection.shared.now.micros, None);
     connection.queue(|cells, queue, finished| {
         let measure = |cell: &Cell, _| sample = Some(now.wrapping_sub(cell.sent_us));
         cells.acknowledge(queue, una, finished, measure);
     });
-    sample
+    if let Some(us) = sample {
+        connection.measure_exactly(us);
+    }
 }
 
 /// Drop acknowledged ranges.
 fn take_acknowledged(connection: &mut Connection, news: &mut News) {
-    let (una, now) = (connection.hot.snd_una, connection.now.micros);
+    let (una, now) = (connection.hot.snd_una, connection.shared.now.micros);
     let (mut sacked, mut lost, mut again) = (0, 0, 0);
     connection.queue(|cells, queue, finished| {
         cells.acknowledge(queue, una, finished, |cell, n| {
@@ -170,7 +172,7 @@ fn time(connection: &mut Connection, news: &News) {
 //# of the packet or a later instance).
 fn echoed(connection: &Connection, echo: Option<u32>, since_us: u32) -> Option<(u32, bool)> {
     let echo = echo?;
-    let elapsed_ms = connection.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
+    let elapsed_ms = connection.shared.now.millis.wrapping_add(connection.hot.ts_offset).wrapping_sub(echo);
     if elapsed_ms <= since_us / 1_000 + 1 {
         return Some((since_us, true));
     }

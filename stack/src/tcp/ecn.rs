@@ -76,7 +76,7 @@ pub fn agree(connection: &mut Connection) {
 
 /// What the peer's SYN or SYN-ACK says to our SYN.
 pub fn negotiate(connection: &mut Connection, segment: &Segment) {
-    let (config, field) = (connection.config, connection.signals.field);
+    let (config, field) = (connection.shared.config, connection.shared.signals.field);
     let before = connection.hot.ecn;
     let asked = before & bit::ASKED != 0;
     let granted = if segment.flags.contains(Flags::ACK) {
@@ -137,7 +137,7 @@ pub fn stamp(connection: &mut Connection, emit: &mut Emit, nxt: SeqNum) {
     //# It is
     //# RECOMMENDED that an implementation provide a configuration knob that
     //# will cause ECT to be set on such control packets
-    if connection.config.dctcp_ect_always && connection.cold.congestion == Congestion::Dctcp {
+    if connection.shared.config.dctcp_ect_always && connection.cold.congestion == Congestion::Dctcp {
         emit.field = codepoint::ECT_0;
     }
 }
@@ -151,9 +151,9 @@ fn stamp_syn(connection: &mut Connection, emit: &mut Emit) {
         }
         return;
     }
-    let config = connection.config;
+    let config = &connection.shared.config;
     let dctcp = connection.cold.congestion == Congestion::Dctcp;
-    let again = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.retransmits > 0);
+    let again = connection.shared.cells.get(connection.hot.head).is_some_and(|cell| cell.retransmits > 0);
     //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.1.1
     //# A host that receives no reply to an ECN-setup SYN within the normal
     //# SYN retransmission timeout interval MAY resend the SYN and any
@@ -178,7 +178,7 @@ pub fn declines(connection: &Connection, len: u32) -> bool {
     if state & bit::OK == 0 || len == 0 {
         return false;
     }
-    let marked = connection.signals.field == codepoint::CE;
+    let marked = connection.shared.signals.field == codepoint::CE;
     let dctcp = connection.cold.congestion == Congestion::Dctcp;
     marked != (dctcp && state & bit::ECHO != 0)
 }
@@ -189,7 +189,7 @@ pub fn on_data(connection: &mut Connection, segment: &Segment) {
     if connection.hot.ecn & bit::OK == 0 {
         return;
     }
-    let marked = connection.signals.field == codepoint::CE;
+    let marked = connection.shared.signals.field == codepoint::CE;
     if connection.cold.congestion == Congestion::Dctcp {
         return on_dctcp_data(connection, marked);
     }
@@ -227,7 +227,7 @@ fn on_dctcp_data(connection: &mut Connection, marked: bool) {
     //# acknowledging the most recently received packet.
     if connection.hot.unacked > 0 {
         let nxt = connection.hot.rcv_nxt;
-        connection.controls.obtain(&mut connection.cold.control).early_ack = nxt;
+        connection.shared.controls.obtain(&mut connection.cold.control).early_ack = nxt;
         connection.hot.ecn |= bit::EARLY;
     }
     connection.hot.ecn ^= bit::ECHO;
@@ -240,7 +240,7 @@ pub fn early_ack(connection: &mut Connection) -> Option<Segment> {
         return None;
     }
     connection.hot.ecn &= !bit::EARLY;
-    let ack = connection.controls.get(connection.cold.control)?.early_ack;
+    let ack = connection.shared.controls.get(connection.cold.control)?.early_ack;
     let mut segment = bare(connection, ack);
     // The state before the change.
     if connection.hot.ecn & bit::ECHO == 0 {
@@ -256,7 +256,8 @@ fn bare(connection: &Connection, ack: SeqNum) -> Segment {
     let window = hot.rcv_adv.since(ack) >> hot.rcv_scale;
     segment.window = u16::try_from(window).unwrap_or(u16::MAX);
     if hot.flags & flag::TIMESTAMPS != 0 {
-        segment.options.timestamps = Some((connection.now.millis.wrapping_add(hot.ts_offset), hot.ts_recent));
+        segment.options.timestamps =
+            Some((connection.shared.now.millis.wrapping_add(hot.ts_offset), hot.ts_recent));
     }
     segment
 }
@@ -265,7 +266,7 @@ fn bare(connection: &Connection, ack: SeqNum) -> Segment {
 pub fn note(connection: &mut Connection, segment: &Segment) {
     if connection.hot.ecn & bit::OK != 0 {
         let echoes = segment.flags.contains(Flags::ECE) && !segment.flags.contains(Flags::SYN);
-        connection.signals.echoed = echoes;
+        connection.shared.signals.echoed = echoes;
     }
 }
 
@@ -282,12 +283,12 @@ pub fn react(connection: &mut Connection, acked: u32) {
         connection.congestion(|algorithm, window| algorithm.on_echo(window, acked));
     }
     let una = connection.hot.snd_una;
-    let end = connection.controls.get(connection.cold.control).map_or(una, |control| control.cwr_end);
+    let end = connection.shared.controls.get(connection.cold.control).map_or(una, |control| control.cwr_end);
     // What was in flight as the window fell may have met the same congestion, up to its last byte.
     if connection.hot.ecn & bit::REDUCED != 0 && una.gt(end) {
         connection.hot.ecn &= !bit::REDUCED;
     }
-    if !connection.signals.echoed
+    if !connection.shared.signals.echoed
         || connection.hot.ecn & bit::REDUCED != 0
         || connection.loss().is_repairing()
     {

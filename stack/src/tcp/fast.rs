@@ -5,7 +5,7 @@ use super::acknowledge::{acknowledge, acknowledge_quietly, set_snd_wnd};
 use super::congestion::validation;
 use super::input;
 use super::output;
-use super::send::{Data, Finished, NONE, mark};
+use super::send::{Data, NONE, mark};
 use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers};
@@ -49,8 +49,8 @@ impl Plain {
 pub struct Taken {
     /// SND.UNA has moved.
     pub progress: bool,
-    /// A payload that is done; others are on the connection's list.
-    pub done: Option<Finished>,
+    /// A small payload is done that nobody is told of; others are on the connection's list.
+    pub done: bool,
 }
 
 /// Take a segment in; `None`: let [`input::input`] do it. All its payload is the next in order.
@@ -64,10 +64,8 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         set_snd_wnd(connection, plain.window);
         acknowledge_quietly(connection, plain.ack)
     } else {
-        connection.hot.pay(connection.cold);
-        let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
-        acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);
-        None
+        acknowledge_loudly(connection, plain);
+        false
     };
     if plain.len == 0 && connection.hot.owed & owed::DATA != 0 {
         // This segment has none: when the last data came is told by the one before.
@@ -83,6 +81,14 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
     owe_window(connection.hot, connection.cold, plain);
     tally::note_received(connection, plain.len);
     Some(Taken { progress: connection.hot.snd_una != una, done })
+}
+
+/// What is acknowledged must be searched for.
+#[inline(never)]
+fn acknowledge_loudly(connection: &mut Connection, plain: &Plain) {
+    connection.pay();
+    let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
+    acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);
 }
 
 /// SND.WL1 and SND.WL2 are of this segment, which was just taken in.
@@ -109,7 +115,7 @@ fn is_quiet(connection: &Connection) -> bool {
 #[inline]
 fn declines(connection: &Connection, plain: &Plain) -> bool {
     let hot = &*connection.hot;
-    if hot.decline != 0 || connection.frames_left == 0 || plain.seq != hot.rcv_nxt {
+    if hot.decline != 0 || connection.shared.frames_left == 0 || plain.seq != hot.rcv_nxt {
         return true;
     }
     if ecn::declines(connection, plain.len) {
@@ -159,10 +165,10 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 /// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.
 #[inline]
 pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Plain> {
-    let (now, mss) = (connection.now, connection.send_mss());
+    let (now, mss) = (connection.shared.now, connection.send_mss());
     let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
     validation::note_first(connection, congestion <= window && congestion - len < mss);
-    let cell = connection.cells.get_mut(first)?;
+    let cell = connection.shared.cells.get_mut(first)?;
     cell.marks |= mark::SENT | mark::PUSHED;
     cell.sent_us = now.micros;
     let hot = &mut *connection.hot;
@@ -177,7 +183,7 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
     if len < mss && !connection.is(flag::NO_DELAY) {
         connection.hot.owed |= owed::SHORT;
     }
-    timers::on_sent(connection);
+    connection.hot.owed |= owed::TIMER;
     let window = output::advertise(connection);
     let ack = connection.hot.rcv_nxt;
     let stamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection));
@@ -198,7 +204,7 @@ pub fn full(connection: &Connection) -> Option<(u32, u32)> {
     }
     let (flight, mss) = (connection.flight(), connection.send_mss());
     let usable = hot.snd_wnd.min(hot.cwnd).saturating_sub(flight);
-    let cell = connection.cells.get(hot.unsent)?;
+    let cell = connection.shared.cells.get(hot.unsent)?;
     // With the last of a range there would be more to think of: PSH, FIN, and what is queued behind.
     let inside = matches!(cell.data, Data::Extent(_)) && cell.len > mss && !cell.is(mark::CONTROL);
     (inside && flight > 0 && usable >= mss).then_some((hot.unsent, mss))
@@ -214,8 +220,8 @@ pub fn output_full(connection: &mut Connection, (first, len): (u32, u32), before
     let flight = connection.flight();
     let (window, congestion) = (connection.hot.snd_wnd - flight, connection.hot.cwnd - flight);
     validation::note_sent(connection, len, congestion <= window && congestion - len < len);
-    let now = connection.now.micros;
-    let cell = connection.cells.get_mut(first)?;
+    let now = connection.shared.now.micros;
+    let cell = connection.shared.cells.get_mut(first)?;
     cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
     cell.sent_us = now;
     let hot = &mut *connection.hot;
@@ -240,11 +246,14 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     if first == NONE || hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active() {
         return None;
     }
-    let cell = connection.cells.get(first)?;
+    let cell = connection.shared.cells.get(first)?;
     let single = hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
     let fits = cell.len <= connection.send_mss() && cell.len <= hot.snd_wnd && cell.len <= hot.cwnd;
-    let since_us = connection.now.micros.wrapping_sub(connection.hot.sent_us);
-    let idle = since_us > connection.rto_us() && connection.config.slow_start_after_idle;
+    let since_us = connection.shared.now.micros.wrapping_sub(connection.hot.sent_us);
+    // No RTO is shorter than the least.
+    let config = &connection.shared.config;
+    let least = config.rto_min_us.min(config.rto_initial_us);
+    let idle = since_us > least && config.slow_start_after_idle && since_us > connection.rto_us();
     (single && fits && hot.snd_una == hot.snd_nxt && !idle).then_some((first, cell.len))
 }
 
@@ -319,7 +328,7 @@ mod tests {
                     match whole(connection) {
                         Some(found) => assert!(output(connection, found).is_some()),
                         None => {
-                            connection.hot.pay(connection.cold);
+                            connection.pay();
                             assert!(output::next(connection).is_some());
                         }
                     }
@@ -332,7 +341,7 @@ mod tests {
                 while output::next(connection).is_some() {}
             }
         }
-        connection.finished.clear();
+        connection.shared.finished.clear();
     }
 
     proptest! {
@@ -344,19 +353,19 @@ mod tests {
                 let (mut flows, slot) = flows_of(0);
                 let mut connection = flows.connection(slot).unwrap();
                 connection.enter(State::Established);
-                connection.frames_left = 100;
+                connection.shared.frames_left = 100;
                 connection.hot.rcv_adv = connection.hot.rcv_nxt + 60_000;
                 connection.hot.cwnd = if two { 300 } else { 10_000 };
                 (connection.hot.snd_wnd, connection.cold.snd_wnd_max) = (10_000, 10_000);
                 (connection.cold.snd_wl1, connection.cold.snd_wl2) = (connection.hot.rcv_nxt, connection.hot.snd_una);
-                flows.frames_left = 100;
+                flows.shared.frames_left = 100;
                 (flows, slot, None)
             });
             for step in steps {
                 for (flows, ..) in [&mut at_once, &mut late] {
                     if let Step::Pass(ms) = step {
                         let pause = core::time::Duration::from_millis(ms.into());
-                        flows.now = Now::new(flows.now.instant.saturating_add(pause));
+                        flows.shared.now = Now::new(flows.shared.now.instant.saturating_add(pause));
                     }
                 }
                 let slow = matches!(step, Step::SayTwo(_));
@@ -367,7 +376,7 @@ mod tests {
                     if paid {
                         // A segment that follows may be told so by what is owed.
                         let window = connection.hot.owed & owed::WINDOW;
-                        connection.hot.pay(connection.cold);
+                        connection.pay();
                         connection.hot.owed |= window;
                     }
                 }

@@ -14,7 +14,8 @@ pub fn info(connection: &Connection) -> TcpInfo {
     let LossState { sacked, lost, again, .. } = *connection.loss();
     let rare = connection.rare();
     let history = &rare.history;
-    let payload = |first| -> u32 { connection.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
+    let payload =
+        |first| -> u32 { connection.shared.cells.from(first).map(|(_, cell)| cell.payload_len()).sum() };
     // What runs out on a closed window are probes, though the byte they carry is in flight.
     let closed = connection.flight() == 0 || hot.snd_wnd == 0 && hot.state.is_synchronized();
     let timeouts = u32::from(cold.timeouts);
@@ -50,7 +51,7 @@ pub fn info(connection: &Connection) -> TcpInfo {
         reorder_seen: u32::from(history.reordered),
         dsack_dups: history.duplicates,
         min_rtt_us: MinRtt::us(hot, cold).unwrap_or(0),
-        ato_us: connection.config.delayed_ack_us,
+        ato_us: connection.shared.config.delayed_ack_us,
         path_mtu: hot.mss.saturating_add(if hot.is_ipv6() { 60 } else { 40 }),
         held_frames: u32::from(hot.held),
         ..counts(connection)
@@ -62,7 +63,7 @@ fn counts(connection: &Connection) -> TcpInfo {
     let (hot, cold, tally) = (&*connection.hot, &*connection.cold, &connection.rare().tally);
     let (segments_received, data_segments_received) = tally.received(hot, cold);
     let (segments_sent, data_segments_sent) = tally.sent(hot, cold);
-    let ago = |millis: u32| connection.now.millis.wrapping_sub(millis);
+    let ago = |millis: u32| connection.shared.now.millis.wrapping_sub(millis);
     TcpInfo {
         bytes_acked: tally::bytes_acked(connection),
         bytes_received: tally::bytes_received(connection),
@@ -73,7 +74,7 @@ fn counts(connection: &Connection) -> TcpInfo {
         segments_sent,
         data_segments_sent,
         delivered: delivered(connection, data_segments_sent),
-        sent_ms_ago: connection.now.micros.wrapping_sub(hot.sent_us) / 1_000,
+        sent_ms_ago: connection.shared.now.micros.wrapping_sub(hot.sent_us) / 1_000,
         received_ms_ago: ago(cold.data_ms),
         heard_ms_ago: ago(hot.heard_ms),
         ..TcpInfo::default()
@@ -86,7 +87,8 @@ fn delivered(connection: &Connection, data_sent: u32) -> u32 {
         return 0;
     }
     let unsent = connection.hot.unsent;
-    let in_flight = connection.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
+    let in_flight =
+        connection.shared.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
     let unheard = in_flight.filter(|(_, cell)| !cell.any(mark::SACKED | mark::CONTROL)).count();
     let unheard = u32::try_from(unheard).unwrap_or(u32::MAX);
     (data_sent + 1).saturating_sub(connection.rare().history.retransmits).saturating_sub(unheard)

@@ -14,6 +14,7 @@ use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
 use super::timers;
 use super::urgent;
+use crate::config::TcpConfig;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 
@@ -117,7 +118,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
         connection.enter(State::SynReceived);
         connection.hot.unsent = connection.hot.head;
         connection.hot.snd_nxt = connection.cold.iss;
-        if let Some(cell) = connection.cells.get_mut(connection.hot.head) {
+        if let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) {
             cell.marks &= !(mark::SENT | mark::LOST | mark::AGAIN);
         }
         connection.active_mut().loss = super::loss::LossState::NONE;
@@ -136,7 +137,7 @@ fn syn_sent(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict
 
 /// What the SYNs' options settle.
 pub fn negotiate(connection: &mut Connection, offered: &Offer) {
-    let config = connection.config;
+    let TcpConfig { window_scaling, timestamps, sack, .. } = connection.shared.config;
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.1
     //# If an MSS Option is not received at connection setup, TCP
     //# implementations MUST assume a default send MSS of 536 (576 - 40) for
@@ -149,18 +150,19 @@ pub fn negotiate(connection: &mut Connection, offered: &Offer) {
         rare.search.bound(peer_mss);
     }
     match offered.window_scale {
-        Some(scale) if config.window_scaling => {
+        Some(scale) if window_scaling => {
             connection.hot.snd_scale = scale.min(14);
-            connection.hot.rcv_scale = options::window_scale(&connection.rare().options, config);
+            connection.hot.rcv_scale =
+                options::window_scale(&connection.rare().options, &connection.shared.config);
         }
         _ => (connection.hot.snd_scale, connection.hot.rcv_scale) = (0, 0),
     }
     connection.clear(flag::TIMESTAMPS | flag::SACK);
-    if let (Some(value), true) = (offered.timestamp, config.timestamps) {
+    if let (Some(value), true) = (offered.timestamp, timestamps) {
         connection.set(flag::TIMESTAMPS);
         connection.hot.ts_recent = value;
     }
-    if offered.sack_permitted && config.sack {
+    if offered.sack_permitted && sack {
         connection.set(flag::SACK);
     }
 }
@@ -188,10 +190,10 @@ fn establish(connection: &mut Connection) {
     if connection.rare().history.retransmits > 1 {
         connection.hot.cwnd = mss;
     } else {
-        connection.hot.cwnd = super::congestion::initial_window(mss, connection.config.initial_window);
+        connection.hot.cwnd = super::congestion::initial_window(mss, connection.shared.config.initial_window);
         connection.cold.ssthresh = u32::MAX;
     }
-    connection.set_quick_acks(connection.config.quick_acks);
+    connection.set_quick_acks(connection.shared.config.quick_acks);
     connection.cold.tuned_at = connection.hot.rcv_nxt;
     connection.set_life(Ticks::OFF);
     if connection.hot.srtt_us == 0 && connection.rare().history.retransmits > 0 {
@@ -374,8 +376,8 @@ fn reset(connection: &mut Connection, segment: &Segment) -> Verdict {
 /// Answer what may be an attack with an acknowledgement, within bounds.
 fn challenge(connection: &mut Connection) {
     let known = connection.cold.iss.0 ^ connection.hot.ts_offset;
-    let limit = Limit::of(connection.config);
-    if connection.cold.challenges.take(limit, known, connection.now.millis) {
+    let limit = Limit::of(&connection.shared.config);
+    if connection.cold.challenges.take(limit, known, connection.shared.now.millis) {
         connection.hot.flags |= flag::ACK_NOW;
     }
 }
@@ -391,7 +393,7 @@ fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Ver
         //# silently drop the segment.
         return (!segment.flags.contains(Flags::SYN)).then(|| Verdict::dropped(DropReason::TcpOldTimestamp));
     };
-    let age_ms = connection.now.millis.wrapping_sub(connection.hot.heard_ms);
+    let age_ms = connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms);
     let older = value.wrapping_sub(connection.hot.ts_recent).cast_signed() < 0;
     if older && age_ms < TS_RECENT_MS_MAX {
         connection.set(flag::ACK_NOW);
@@ -408,7 +410,7 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 #[inline]
 fn update_timestamp(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
-    let outdated = connection.now.millis.wrapping_sub(connection.hot.heard_ms) >= TS_RECENT_MS_MAX;
+    let outdated = connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (stamps, connection.is(flag::TIMESTAMPS))
         && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
         && seq.le(connection.hot.last_ack_sent)
@@ -454,7 +456,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
             connection.enter(State::FinWait2);
             if connection.is(flag::DEAF) {
                 let us = options::fin_timeout_us(connection);
-                connection.set_life(connection.now.after(us));
+                connection.set_life(connection.shared.now.after(us));
             }
             Ok(Verdict::default())
         }

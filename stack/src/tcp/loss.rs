@@ -140,6 +140,7 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
 }
 
 /// The congestion window opens by what was acknowledged while it was full.
+#[inline]
 pub(super) fn grow(connection: &mut Connection, acked: u32) {
     if acked == 0 {
         return;
@@ -287,7 +288,7 @@ pub fn on_timeout(connection: &mut Connection) {
     connection.cold.dup_acks = 0;
     // A receiver may have thrown out-of-order data away (RFC 2018 section 8): if the oldest range was reported,
     // it did, and no report counts any more.
-    let reneged = connection.cells.get(connection.hot.head).is_some_and(|cell| cell.is(mark::SACKED));
+    let reneged = connection.shared.cells.get(connection.hot.head).is_some_and(|cell| cell.is(mark::SACKED));
     let sack = connection.is(flag::SACK);
     rack::on_timeout(connection, reneged || !sack);
     let loss = &mut connection.active_mut().loss;
@@ -316,7 +317,7 @@ fn reduce(connection: &mut Connection, anew: bool) {
 pub fn on_too_big(connection: &mut Connection) {
     let (mut index, unsent, mut lost) = (connection.hot.head, connection.hot.unsent, 0);
     while index != unsent
-        && let Some(cell) = connection.cells.get_mut(index)
+        && let Some(cell) = connection.shared.cells.get_mut(index)
     {
         if !cell.is(mark::SACKED) {
             cell.marks = cell.marks & !mark::AGAIN | mark::LOST;
@@ -368,7 +369,7 @@ fn count(connection: &mut Connection, news: &News, duplicate: bool) -> Found {
 
 /// The oldest range is lost. Returns its sequence numbers if that is news.
 fn lose_oldest(connection: &mut Connection) -> u32 {
-    let Some(cell) = connection.cells.get_mut(connection.hot.head) else { return 0 };
+    let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) else { return 0 };
     if !cell.is(mark::SENT) || cell.any(mark::LOST | mark::SACKED) {
         return 0;
     }

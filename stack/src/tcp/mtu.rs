@@ -83,10 +83,10 @@ const SEGMENTS_BEHIND: u32 = 4;
 
 /// The connection is established: with probing from the start, it begins with the size that passes everywhere.
 pub fn begin(connection: &mut Connection) {
-    if connection.config.mtu_probing == MtuProbing::Always {
+    if connection.shared.config.mtu_probing == MtuProbing::Always {
         let most = connection.hot.mss;
         fall(connection, base(connection).min(most));
-        connection.rare_mut().search.wait_until_ms = connection.now.millis;
+        connection.rare_mut().search.wait_until_ms = connection.shared.now.millis;
     }
 }
 
@@ -100,7 +100,7 @@ pub fn fall(connection: &mut Connection, size: u16) -> bool {
     if search.most == 0 {
         (search.most, search.high) = (before, before);
     }
-    if connection.config.mtu_probing != MtuProbing::Off {
+    if connection.shared.config.mtu_probing != MtuProbing::Off {
         connection.hot.mtu |= bit::SEARCHING;
     }
     connection.hot.mtu &= !bit::PROBE;
@@ -123,7 +123,7 @@ pub fn fall(connection: &mut Connection, size: u16) -> bool {
 pub fn told(connection: &mut Connection, size: u16) -> bool {
     let fell = fall(connection, size);
     if fell {
-        let (high, millis) = (connection.hot.mss, connection.now.millis);
+        let (high, millis) = (connection.hot.mss, connection.shared.now.millis);
         let search = &mut connection.rare_mut().search;
         (search.high, search.wait_until_ms) = (high, millis.wrapping_add(AGAIN_MS));
     }
@@ -145,7 +145,7 @@ pub fn asked(connection: &mut Connection, size: u16) -> bool {
 /// Another connection has found that everything passes: no need to wait until that is tried here.
 pub fn may_be_wider(connection: &mut Connection) {
     if connection.hot.mtu & (bit::SEARCHING | bit::PROBE) == bit::SEARCHING {
-        let millis = connection.now.millis;
+        let millis = connection.shared.now.millis;
         let search = &mut connection.rare_mut().search;
         (search.high, search.wait_until_ms) = (search.most, millis);
     }
@@ -153,7 +153,7 @@ pub fn may_be_wider(connection: &mut Connection) {
 
 /// The size that is expected to pass everywhere.
 fn base(connection: &Connection) -> u16 {
-    if connection.hot.is_ipv6() { SIZE_IPV6 } else { connection.config.base_mss }
+    if connection.hot.is_ipv6() { SIZE_IPV6 } else { connection.shared.config.base_mss }
 }
 
 /// What every link of IPv6 takes beside the headers: 1,280 bytes less 60. Nothing smaller passes where this does not.
@@ -166,7 +166,7 @@ const SIZE_IPV6: u16 = 1_220;
 //# lower bound of 68 bytes for IPv4 and 1280 bytes for IPv6.
 pub fn on_timeout(connection: &mut Connection) {
     on_probe_timeout(connection);
-    let off = connection.config.mtu_probing == MtuProbing::Off;
+    let off = connection.shared.config.mtu_probing == MtuProbing::Off;
     if off || connection.cold.timeouts < FULL_STOP_TIMEOUTS || connection.hot.state < State::Established {
         return;
     }
@@ -179,14 +179,14 @@ pub fn on_timeout(connection: &mut Connection) {
     let stuck = oldest_segment(connection);
     if stuck + options > u32::from(smaller) && fall(connection, smaller) {
         connection.hot.mtu |= bit::FELL;
-        connection.rare_mut().search.wait_until_ms = connection.now.millis;
+        connection.rare_mut().search.wait_until_ms = connection.shared.now.millis;
     }
 }
 
 /// Payload of the segment that would go again.
 fn oldest_segment(connection: &Connection) -> u32 {
     let (mss, mut len) = (connection.send_mss(), 0);
-    for (_, cell) in connection.cells.from(connection.hot.head) {
+    for (_, cell) in connection.shared.cells.from(connection.hot.head) {
         if len > 0 && len + cell.payload_len() > mss || !cell.is(mark::SENT) {
             break;
         }
@@ -219,7 +219,7 @@ fn fail(connection: &mut Connection, times: u32) {
     let segments = connection.hot.cwnd / connection.send_mss();
     let us = u64::from(connection.hot.srtt_us) * u64::from(segments.max(1)) * u64::from(times);
     let wait_ms = u32::try_from(us / 1_000).unwrap_or(u32::MAX).clamp(1, AGAIN_MS);
-    let (size, millis) = (connection.hot.mss, connection.now.millis);
+    let (size, millis) = (connection.hot.mss, connection.shared.now.millis);
     let search = &mut connection.rare_mut().search;
     search.high = search.probe.saturating_sub(1).max(size);
     search.wait_until_ms = millis.wrapping_add(wait_ms);
@@ -228,7 +228,7 @@ fn fail(connection: &mut Connection, times: u32) {
 
 /// See whether the search has come to its end, for a while or for ever.
 fn settle(connection: &mut Connection) {
-    let (size, millis) = (connection.hot.mss, connection.now.millis);
+    let (size, millis) = (connection.hot.mss, connection.shared.now.millis);
     let search = &mut connection.rare_mut().search;
     if size >= search.most {
         connection.hot.mtu = connection.hot.mtu & !bit::SEARCHING | bit::TELL;
@@ -247,7 +247,8 @@ pub fn probe(connection: &mut Connection, queued: u32, usable: u32) -> Option<u3
     let open = connection.hot.mtu & (bit::SEARCHING | bit::PROBE) == bit::SEARCHING
         && connection.cold.dup_acks == 0
         && connection.loss().is_idle();
-    let wait_ms = connection.rare().search.wait_until_ms.wrapping_sub(connection.now.millis).cast_signed();
+    let wait_ms =
+        connection.rare().search.wait_until_ms.wrapping_sub(connection.shared.now.millis).cast_signed();
     if !open || wait_ms > 0 {
         return None;
     }
@@ -301,7 +302,7 @@ pub fn is_probe_lost(connection: &mut Connection) -> bool {
     }
     connection.hot.mtu &= !bit::PROBE;
     let Search { probe_start: start, probe_end: end, .. } = connection.rare().search;
-    let probes = connection.cells.from(connection.hot.head).take_while(|(_, cell)| cell.end.le(end));
+    let probes = connection.shared.cells.from(connection.hot.head).take_while(|(_, cell)| cell.end.le(end));
     let of_probe: u32 = probes
         .filter(|(_, cell)| cell.is(mark::LOST) && cell.start().ge(start))
         .map(|(_, cell)| cell.len)
@@ -334,7 +335,7 @@ mod tests {
             (connection.hot.mss, connection.hot.cwnd, connection.hot.snd_wnd) = (1_448, 100_000, 100_000);
             assert!(fall(&mut connection, 500));
             connection.hot.cwnd = 100_000;
-            connection.rare_mut().search.wait_until_ms = connection.now.millis;
+            connection.rare_mut().search.wait_until_ms = connection.shared.now.millis;
             for _ in 0..pieces {
                 let (end, piece) = (connection.queued_end(), Bytes::from(vec![0; 40]));
                 let view = View { data: ViewData::Extent(Extent::of_bytes(&piece).unwrap()), key: Key(0) };

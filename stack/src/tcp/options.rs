@@ -101,7 +101,7 @@ fn bytes_max(connection: &Connection) -> Option<u32> {
 #[inline]
 pub fn window_room(connection: &Connection) -> u32 {
     let (held, each) = (connection.hot.held, u32::from(connection.hot.rcv_mss));
-    let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.frames_left);
+    let frames = u32::from(frames_max(connection).saturating_sub(held)).min(connection.shared.frames_left);
     match bytes_max(connection) {
         None => frames * each,
         Some(bytes) => (frames * each).min(bytes.saturating_sub(u32::from(held) * each)),
@@ -116,7 +116,7 @@ fn frames_max(connection: &Connection) -> u16 {
     let frames = bytes.div_ceil(u32::from(connection.hot.rcv_mss).max(1));
     u16::try_from(frames)
         .unwrap_or(u16::MAX)
-        .clamp(max.min(connection.config.receive_frames), connection.config.receive_frames_max)
+        .clamp(max.min(connection.shared.config.receive_frames), connection.shared.config.receive_frames_max)
 }
 
 /// The whole receive buffer. Units: bytes.
@@ -129,7 +129,7 @@ pub fn receive_bytes(connection: &Connection) -> u32 {
 /// SYNs sent again before a connect is given up.
 pub fn syn_retries(connection: &Connection) -> u8 {
     match connection.rare().options.syn_retries {
-        0 => connection.config.syn_retries,
+        0 => connection.shared.config.syn_retries,
         retries => retries,
     }
 }
@@ -137,7 +137,7 @@ pub fn syn_retries(connection: &Connection) -> u8 {
 /// As many keepalive probes were sent as may stay unanswered.
 pub fn is_probed_in_vain(connection: &Connection) -> bool {
     let most = match connection.rare().options.keepalive_probes {
-        0 => connection.config.keepalive_probes,
+        0 => connection.shared.config.keepalive_probes,
         probes => probes,
     };
     connection.rare().probes >= most
@@ -146,7 +146,7 @@ pub fn is_probed_in_vain(connection: &Connection) -> bool {
 /// Time between keepalive probes. Units: microseconds.
 pub fn keepalive_interval_us(connection: &Connection) -> u64 {
     match connection.rare().options.keepalive_interval_s {
-        0 => nanoseconds(connection.config.keepalive_interval) / 1_000,
+        0 => nanoseconds(connection.shared.config.keepalive_interval) / 1_000,
         seconds => u64::from(seconds) * 1_000_000,
     }
 }
@@ -154,7 +154,7 @@ pub fn keepalive_interval_us(connection: &Connection) -> u64 {
 /// How long FIN_WAIT_2 lasts once the application has closed. Units: microseconds.
 pub fn fin_timeout_us(connection: &Connection) -> u64 {
     match connection.rare().options.fin_timeout_s {
-        0 => nanoseconds(connection.config.fin_timeout) / 1_000,
+        0 => nanoseconds(connection.shared.config.fin_timeout) / 1_000,
         seconds => u64::from(seconds) * 1_000_000,
     }
 }
@@ -178,7 +178,7 @@ pub fn user_timeout_ms(connection: &Connection) -> Option<u32> {
 /// What waits for more to be written waits no longer.
 fn uncork(connection: &mut Connection) {
     let tail = connection.hot.tail;
-    if let Some(cell) = connection.cells.get_mut(tail) {
+    if let Some(cell) = connection.shared.cells.get_mut(tail) {
         cell.marks &= !mark::MORE;
     }
     super::urgent::push(connection);
@@ -189,7 +189,7 @@ fn set_quick(connection: &mut Connection) {
     match connection.rare().options.quick_ack {
         QuickAck::Default => {}
         QuickAck::On => {
-            connection.set_quick_acks(connection.config.quick_acks);
+            connection.set_quick_acks(connection.shared.config.quick_acks);
             if connection.hot.unacked > 0 {
                 connection.set(flag::ACK_NOW);
             }

@@ -97,12 +97,13 @@ fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
 pub(super) fn first_lost(connection: &mut Connection) -> Option<u32> {
     let mut skips = connection.take_skips();
     let unsent = connection.hot.unsent;
-    let (mut index, mut found) = (skips.lost_from(connection.cells).unwrap_or(connection.hot.head), None);
+    let (mut index, mut found) =
+        (skips.lost_from(&connection.shared.cells).unwrap_or(connection.hot.head), None);
     while index != unsent
-        && let Some(cell) = connection.cells.get(index)
+        && let Some(cell) = connection.shared.cells.get(index)
     {
         if cell.is(mark::SACKED) {
-            let past = skips.past_sacked(connection.cells, cell.start());
+            let past = skips.past_sacked(&connection.shared.cells, cell.start());
             index = past.map_or(cell.next, |(_, behind)| behind);
             continue;
         }
@@ -123,10 +124,10 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
     let mss = payload_max(connection);
     let unsent = connection.hot.unsent;
     let (mut len, mut seq_len, mut lost, mut flags) = (0, 0, 0, Flags::ACK);
-    let (mut index, now) = (first, connection.now.micros);
-    let seq = connection.cells.get(first).map_or(connection.hot.snd_una, |cell| cell.start());
+    let (mut index, now) = (first, connection.shared.now.micros);
+    let seq = connection.shared.cells.get(first).map_or(connection.hot.snd_una, |cell| cell.start());
     while index != unsent && len < mss {
-        let Some(cell) = connection.cells.get(index) else { break };
+        let Some(cell) = connection.shared.cells.get(index) else { break };
         let wanted = index == first || tail || cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED);
         let bytes = cell.payload_len();
         let fits = bytes <= mss - len;
@@ -136,7 +137,7 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
         if !fits && !connection.queue(|cells, queue, _| cells.split(queue, index, mss - len)) {
             break;
         }
-        let Some(cell) = connection.cells.get_mut(index) else { break };
+        let Some(cell) = connection.shared.cells.get_mut(index) else { break };
         if cell.is(mark::CONTROL) {
             flags |= control_flag(connection.hot.state);
         } else {
@@ -150,7 +151,7 @@ pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) ->
         if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
             cell.marks |= mark::AGAIN;
             lost += cell.len;
-            if let Some(active) = connection.actives.of(connection.cold.active) {
+            if let Some(active) = connection.shared.actives.of(connection.cold.active) {
                 active.skips.note_again(cell);
             }
         }
@@ -194,7 +195,7 @@ fn probe(connection: &mut Connection) -> Option<Emit> {
 
 /// New data, and SYN and FIN.
 fn fresh(connection: &mut Connection) -> Option<Emit> {
-    let cell = connection.cells.get(connection.hot.unsent)?;
+    let cell = connection.shared.cells.get(connection.hot.unsent)?;
     if cell.is(mark::CONTROL) {
         let open = !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived;
         let window = connection.hot.snd_wnd > connection.flight();
@@ -251,7 +252,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     if all && urgent::is_under_way(connection) {
         return true;
     }
-    let more = connection.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
+    let more = connection.shared.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
     if all && more && !connection.is(flag::FIN_QUEUED) {
         return false;
     }
@@ -295,13 +296,13 @@ fn hold_back(connection: &mut Connection) -> Option<Emit> {
 //# the TCP has not sent data in an interval exceeding the retransmission
 //# timeout.
 fn restart_after_idle(connection: &mut Connection) {
-    if connection.flight() > 0 || !connection.config.slow_start_after_idle {
+    if connection.flight() > 0 || !connection.shared.config.slow_start_after_idle {
         return;
     }
-    let idle = connection.now.micros.wrapping_sub(connection.hot.sent_us);
+    let idle = connection.shared.now.micros.wrapping_sub(connection.hot.sent_us);
     if idle > connection.rto_us() {
         let mss = connection.send_mss();
-        let restart = super::congestion::initial_window(mss, connection.config.initial_window);
+        let restart = super::congestion::initial_window(mss, connection.shared.config.initial_window);
         connection.hot.cwnd = connection.hot.cwnd.min(restart);
     }
 }
@@ -309,7 +310,7 @@ fn restart_after_idle(connection: &mut Connection) {
 /// Bytes of new data queued, counted no further than `enough`.
 pub(super) fn unsent_bytes(connection: &Connection, enough: u32) -> u32 {
     let mut bytes = 0;
-    for (_, cell) in connection.cells.from(connection.hot.unsent) {
+    for (_, cell) in connection.shared.cells.from(connection.hot.unsent) {
         bytes += cell.payload_len();
         if bytes >= enough {
             break;
@@ -326,9 +327,9 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
         // What the timer was to do while nothing was in flight it need not do any more.
         connection.hot.retransmit_at = Ticks::OFF;
     }
-    let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.now.micros);
+    let (mut index, mut left, mut flags, now) = (first, len, Flags::ACK, connection.shared.now.micros);
     let (mut seq_len, mut last) = (0, NONE);
-    while let Some(cell) = connection.cells.get(index) {
+    while let Some(cell) = connection.shared.cells.get(index) {
         let control = cell.is(mark::CONTROL);
         let over = !control && cell.len > left;
         if control && (left > 0 || !may_fin) || !control && left == 0 {
@@ -337,7 +338,7 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
         if over && !connection.queue(|cells, queue, _| cells.split(queue, index, left)) {
             break;
         }
-        let cell = connection.cells.get_mut(index)?;
+        let cell = connection.shared.cells.get_mut(index)?;
         if cell.is(mark::CONTROL) {
             flags |= control_flag(connection.hot.state);
         } else {
@@ -364,7 +365,7 @@ pub(super) fn send_new(connection: &mut Connection, len: u32, may_fin: bool) -> 
     //# no more queued data to be sent) (MUST-61).
     if len > 0 && index == NONE {
         flags |= Flags::PSH;
-        if let Some(cell) = connection.cells.get_mut(last) {
+        if let Some(cell) = connection.shared.cells.get_mut(last) {
             cell.marks |= mark::PUSHED;
         }
     }
@@ -393,7 +394,8 @@ fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
     }
     if !connection.is(flag::ACK_NOW) && !is_ack_due(connection) {
         if connection.hot.unacked > 0 && connection.hot.hints & hint::DELAYED == 0 {
-            connection.set_delack(connection.now.after(u64::from(connection.config.delayed_ack_us)));
+            connection
+                .set_delack(connection.shared.now.after(u64::from(connection.shared.config.delayed_ack_us)));
         }
         return None;
     }
@@ -459,11 +461,11 @@ pub(super) fn note_acknowledged(connection: &mut Connection) {
 /// TSval and TSecr of a segment sent now.
 #[inline]
 pub fn timestamps(connection: &Connection) -> (u32, u32) {
-    (connection.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
+    (connection.shared.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
 }
 
 fn syn_options(connection: &Connection) -> Options {
-    let config = connection.config;
+    let config = &connection.shared.config;
     let answer = connection.hot.state == State::SynReceived;
     let offered = |ours: bool, theirs: bool| ours && (!answer || theirs);
     let stamps = offered(config.timestamps, connection.is(flag::TIMESTAMPS));
@@ -524,9 +526,14 @@ fn window_step(connection: &Connection) -> u32 {
 #[inline]
 fn window_edge(connection: &Connection) -> SeqNum {
     let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
+    // Even the whole buffer would not move it by a step.
+    let step = window_step(connection);
+    if connection.rcv_wnd().saturating_add(step) > options::receive_bytes(connection) {
+        return adv;
+    }
     let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;
     let edge = nxt + options::window_room(connection).min(limit);
-    if edge.gt(adv) && edge.since(adv) >= window_step(connection) { edge } else { adv }
+    if edge.gt(adv) && edge.since(adv) >= step { edge } else { adv }
 }
 
 /// The window field of a segment sent now. The edge never moves back.
@@ -556,13 +563,19 @@ fn syn_window(connection: &mut Connection) -> u16 {
 /// The application has given frames back: say so if the window has opened by enough to be worth a segment.
 #[inline]
 pub fn window_opened(connection: &mut Connection) -> bool {
-    // An open window must be able to grow by a quarter of the buffer.
+    // An open window must be able to grow by a quarter of the buffer, of which mostly three are open.
     let (open, mss) = (connection.rcv_wnd(), u32::from(connection.hot.rcv_mss));
-    let quarter = options::receive_bytes(connection) / 4;
-    if open >= mss && options::window_room(connection) < open + quarter {
+    let whole = options::receive_bytes(connection);
+    if open >= mss && open + whole / 4 > whole {
         return false;
     }
-    tell_opened(connection)
+    is_opened(connection) && tell_opened(connection)
+}
+
+/// The same, where less is open.
+fn is_opened(connection: &Connection) -> bool {
+    let (open, mss) = (connection.rcv_wnd(), u32::from(connection.hot.rcv_mss));
+    open < mss || options::window_room(connection) >= open + options::receive_bytes(connection) / 4
 }
 
 fn tell_opened(connection: &mut Connection) -> bool {

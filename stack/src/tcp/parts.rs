@@ -84,7 +84,7 @@ pub mod hint {
     pub const REORDER: u8 = 1 << 7;
 }
 
-/// Bits of [`Hot::owed`]: what the fast path has left for [`Hot::pay`] to write into the cold part.
+/// Bits of [`Hot::owed`]: what the fast path has left for [`Connection::pay`](super::state::Connection::pay) to write.
 pub mod owed {
     /// SND.WL1 and SND.WL2 are of the last segment: `last_len` before RCV.NXT, and SND.UNA.
     pub const WINDOW: u8 = 1 << 0;
@@ -94,6 +94,8 @@ pub mod owed {
     pub const SHORT: u8 = 1 << 2;
     /// What is in flight, up to SND.NXT, is the most of late.
     pub const OUT: u8 = 1 << 3;
+    /// The timer is to be armed for what went when `sent_us` says. The wheel visits the flow before that timer is due.
+    pub const TIMER: u8 = 1 << 4;
 }
 
 /// What every segment of an established flow touches: two cache lines.
@@ -272,17 +274,10 @@ impl Hot {
         self.hints = self.hints & !(hint::PROBE | hint::REORDER) | bit;
     }
 
-    /// Write into the cold part what the fast path has left to be written: before anybody else looks there, and before
-    /// what it follows from changes.
-    #[inline]
-    pub fn pay(&mut self, cold: &mut Cold) {
-        if self.owed != 0 {
-            self.pay_all(cold);
-        }
-    }
-
-    fn pay_all(&mut self, cold: &mut Cold) {
-        let owed = core::mem::take(&mut self.owed);
+    /// Write into the cold part what the fast path has left to be written there.
+    pub fn pay_cold(&mut self, cold: &mut Cold) {
+        let owed = self.owed;
+        self.owed &= owed::TIMER;
         if owed & owed::WINDOW != 0 {
             cold.snd_wl1 = self.rcv_nxt - u32::from(self.last_len);
             cold.snd_wl2 = self.snd_una;

@@ -180,24 +180,24 @@ pub fn detect(connection: &mut Connection) -> Found {
         return Found::default();
     }
     let patience = rack.rtt_us.saturating_add(reordering_window_us(connection));
-    let now = connection.now.micros;
+    let now = connection.shared.now.micros;
     let (mut index, unsent) = (connection.hot.head, connection.hot.unsent);
     let (mut found, mut marked, mut again) = (Found::default(), 0, 0);
     let (mut skips, mut settled) = (connection.take_skips(), None);
     while index != unsent
-        && let Some(cell) = connection.cells.get(index)
+        && let Some(cell) = connection.shared.cells.get(index)
     {
         let here = index;
         index = cell.next;
         if cell.is(mark::SACKED) || cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
             let mut run = Run::of(cell, here);
-            if let Some((far, behind)) = skips.past_settled(connection.cells, cell.start()) {
+            if let Some((far, behind)) = skips.past_settled(&connection.shared.cells, cell.start()) {
                 (run, index) = (far, behind);
             }
             skips.add_settled(Run::extend(&mut settled, run));
             continue;
         }
-        let Some(cell) = connection.cells.get_mut(here) else { break };
+        let Some(cell) = connection.shared.cells.get_mut(here) else { break };
         if !rack.is_later_than(cell) {
             // What lies behind in the queue was sent no earlier, so a range that never went again ends the search.
             if cell.retransmits == 0 {
@@ -249,11 +249,11 @@ pub fn on_timeout(connection: &mut Connection, all: bool) {
     let rack = connection.loss().rack;
     let rtt_us = if rack.known { rack.rtt_us } else { connection.hot.srtt_us };
     let patience = rtt_us.saturating_add(reordering_window_us(connection));
-    let now = connection.now.micros;
+    let now = connection.shared.now.micros;
     let (head, unsent) = (connection.hot.head, connection.hot.unsent);
     let (mut sacked, mut lost, mut again, mut index) = (0, 0, 0, head);
     while index != unsent
-        && let Some(cell) = connection.cells.get_mut(index)
+        && let Some(cell) = connection.shared.cells.get_mut(index)
     {
         if all {
             cell.marks &= !mark::SACKED;

@@ -62,8 +62,8 @@ impl News {
         let stamps = segment.options.timestamps.filter(|_| connection.is(flag::TIMESTAMPS));
         let loss = connection.loss();
         News {
-            now_us: connection.now.micros,
-            now_full_us: connection.now.instant.0 / 1_000,
+            now_us: connection.shared.now.micros,
+            now_full_us: connection.shared.now.instant.0 / 1_000,
             stamp_offset: connection.hot.ts_offset,
             min_rtt_us: MinRtt::us(connection.hot, connection.cold).unwrap_or(0),
             fack: (loss.sacked > 0 && connection.is(flag::SACK)).then_some(loss.fack),
@@ -186,19 +186,19 @@ fn mark_block(
 ) -> u32 {
     let (SackBlock { left, right }, unsent) = (*block, connection.hot.unsent);
     let (mut index, mut run, mut steps) = (first, None, 0_u32);
-    if let Some(start) = connection.cells.get(first).map(Cell::start)
-        && let Some((seq, place)) = skips.seek(connection.cells, left)
+    if let Some(start) = connection.shared.cells.get(first).map(Cell::start)
+        && let Some((seq, place)) = skips.seek(&connection.shared.cells, left)
         && start.lt(seq)
     {
         index = place;
     }
     while index != unsent
-        && let Some(cell) = connection.cells.get(index)
+        && let Some(cell) = connection.shared.cells.get(index)
         && cell.start().lt(right)
     {
         let start = cell.start();
         if cell.is(mark::SACKED) {
-            let past = skips.past_sacked(connection.cells, start);
+            let past = skips.past_sacked(&connection.shared.cells, start);
             let (reported, behind) = past.unwrap_or((Run::of(cell, index), cell.next));
             if let Some(over) = Run::extend(&mut run, reported) {
                 skips.add_sacked(over);
@@ -214,7 +214,7 @@ fn mark_block(
             index = cell.next;
             continue;
         }
-        let Some(cell) = connection.cells.get_mut(index) else { break };
+        let Some(cell) = connection.shared.cells.get_mut(index) else { break };
         let cut = if cell.start().lt(left) {
             left.since(cell.start())
         } else if cell.end.gt(right) {
@@ -237,7 +237,8 @@ fn mark_block(
         let (next, before) = (cell.next, cell.start().lt(left));
         let done = cut_at(connection, index, cut);
         if before || !done {
-            index = if done { connection.cells.get(index).map_or(next, |cell| cell.next) } else { next };
+            index =
+                if done { connection.shared.cells.get(index).map_or(next, |cell| cell.next) } else { next };
         }
     }
     if let Some(run) = run {

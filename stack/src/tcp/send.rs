@@ -227,7 +227,7 @@ impl Cells {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&mut self, cell: Cell) -> Option<u32> {
         if let Some(slot) = self.cells.get_mut(self.free as usize) {
             let index = self.free;
@@ -283,7 +283,7 @@ impl Cells {
     }
 
     /// The same of a payload's bytes. False if the slab is full.
-    #[inline]
+    #[inline(always)]
     pub fn push_small(
         &mut self,
         queue: &mut SendQueue,
@@ -307,7 +307,7 @@ impl Cells {
         self.append(queue, Cell { marks: mark::CONTROL, ..Cell::new(Data::None, end + 1, 1, Key(NONE)) })
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, queue: &mut SendQueue, cell: Cell) -> bool {
         let Some(index) = self.insert(cell) else { return false };
         if let Some(tail) = self.get_mut(queue.tail) {
@@ -397,22 +397,24 @@ impl Cells {
         }
     }
 
-    /// The same where `una` acknowledges just the one range that is queued: when that was sent, and its payload if that is
-    /// done. `None`, and nothing done, if it is not so.
+    /// The same where `una` acknowledges just the one range that is queued, and that is a small payload, of which nobody is
+    /// told: when it was sent. `None`, and nothing done, if it is not so.
     #[inline]
-    pub fn acknowledge_only(
-        &mut self,
-        queue: &mut SendQueue,
-        una: SeqNum,
-    ) -> Option<(u32, Option<Finished>)> {
+    pub fn acknowledge_small(&mut self, queue: &mut SendQueue, una: SeqNum) -> Option<u32> {
         let index = queue.head;
-        let cell = self.get(index).filter(|cell| cell.end == una && cell.next == NONE)?;
-        let sent_us = cell.sent_us;
-        let finished = Finished { key: cell.key, notify: cell.is(mark::NOTIFY), queue: cell.queue };
-        let finished = cell.is(mark::LAST).then_some(finished);
+        let cell = self.cells.get_mut(index as usize)?;
+        let marks = cell.marks & (mark::LAST | mark::NOTIFY);
+        let only = cell.end == una && cell.next == NONE && cell.key == Key::SMALL && marks == mark::LAST;
+        if !(only && matches!(cell.data, Data::Inline)) {
+            return None;
+        }
+        // Nothing of it is to be dropped.
+        cell.marks = 0;
+        cell.next = self.free;
+        self.free = index;
+        self.live -= 1;
         *queue = SendQueue::EMPTY;
-        self.remove(index);
-        Some((sent_us, finished))
+        Some(cell.sent_us)
     }
 
     fn pop(&mut self, queue: &mut SendQueue, finished: &mut Vec<Finished>) {

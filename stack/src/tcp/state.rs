@@ -12,7 +12,9 @@ use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
 use super::skip::Skips;
 use super::ticks::{Now, Ticks};
+use super::timers;
 use crate::config::{Congestion, TcpConfig};
+use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -73,26 +75,60 @@ pub struct Connection<'a> {
     pub hot: &'a mut Hot,
     /// Its cold part.
     pub cold: &'a mut Cold,
-    /// The lane's rare parts.
-    pub rares: &'a mut Rares,
-    /// The lane's active parts.
-    pub actives: &'a mut Actives,
-    /// What the lane's congestion controls remember.
-    pub controls: &'a mut Controls,
-    /// The lane's send ranges.
-    pub cells: &'a mut Cells,
-    /// Payloads that are done.
-    pub finished: &'a mut Vec<Finished>,
+    /// What it shares with the lane's others.
+    pub shared: &'a mut Shared,
+}
+
+/// What all connections of a lane share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Rare parts.
+    pub rares: Rares,
+    /// Active parts.
+    pub actives: Actives,
+    /// What congestion controls remember.
+    pub controls: Controls,
+    /// Send ranges.
+    pub cells: Cells,
+    /// Payloads that are done; the engine empties it after each event.
+    pub finished: Vec<Finished>,
     /// TCP's settings.
-    pub config: &'a TcpConfig,
-    /// Received frames that all streams of the lane together may still hold.
+    pub config: TcpConfig,
+    /// Received frames that may still be held.
     pub frames_left: u32,
-    /// How many of them are kept for what arrives in order, so that holes can be filled.
+    /// Of those, frames for what arrives in order alone, so that holes can be filled.
     pub frames_in_order: u32,
-    /// The time.
+    /// The time of this turn.
     pub now: Now,
+    /// No timer that is armed in this turn for what the fast path sends is due before.
+    pub soonest: Ticks,
     /// What the segment at hand tells beside its header.
     pub signals: Signals,
+}
+
+impl Shared {
+    /// With room for so many ranges, and no connection yet.
+    pub fn new(cells_max: usize, config: TcpConfig, now: Instant) -> Shared {
+        Shared {
+            rares: Rares::default(),
+            actives: Actives::default(),
+            controls: Controls::default(),
+            cells: Cells::new(cells_max),
+            finished: Vec::new(),
+            config,
+            frames_left: 0,
+            frames_in_order: 0,
+            now: Now::new(now),
+            soonest: Ticks::at(now),
+            signals: Signals::default(),
+        }
+    }
+
+    /// It is so late now.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = Now::new(now);
+        self.soonest = self.now.after(timers::least_us(&self.config).into());
+    }
 }
 
 /// What an arriving segment tells the congestion control.
@@ -125,6 +161,24 @@ impl Connection<'_> {
         self.hot.flags &= !flag;
     }
 
+    /// Write what the fast path has left to be written: before anybody else looks there, and before what it follows from
+    /// changes.
+    #[inline]
+    pub fn pay(&mut self) {
+        if self.hot.owed != 0 {
+            self.pay_all();
+        }
+    }
+
+    #[inline(never)]
+    fn pay_all(&mut self) {
+        self.hot.pay_cold(self.cold);
+        if self.hot.owed & owed::TIMER != 0 {
+            self.hot.owed &= !owed::TIMER;
+            timers::arm_for_sent(self);
+        }
+    }
+
     /// Enter a state.
     pub fn enter(&mut self, state: State) {
         self.hot.state = state;
@@ -148,10 +202,10 @@ impl Connection<'_> {
         if self.cold.dup_acks > 0 {
             reasons |= decline::LOSS;
         }
-        if !self.config.fast_path {
+        if !self.shared.config.fast_path {
             reasons |= decline::OFF;
         }
-        if let Some(rare) = self.rares.get(self.cold.rare)
+        if let Some(rare) = self.shared.rares.get(self.cold.rare)
             && (super::options::are_said(&rare.options)
                 || rare.urgent.sending.is_some()
                 || rare.urgent.pushed.is_some())
@@ -202,14 +256,14 @@ impl Connection<'_> {
     /// The rare part, or what is in it where there is none.
     #[inline]
     pub fn rare(&self) -> &Rare {
-        self.rares.get(self.cold.rare).unwrap_or(&NO_RARE)
+        self.shared.rares.get(self.cold.rare).unwrap_or(&NO_RARE)
     }
 
     /// The rare part, made if there is none.
     pub fn rare_mut(&mut self) -> &mut Rare {
-        let idle = self.config.keepalive_idle.as_secs();
+        let idle = self.shared.config.keepalive_idle.as_secs();
         let una = self.hot.snd_una;
-        self.rares.obtain(&mut self.cold.rare, || Rare {
+        self.shared.rares.obtain(&mut self.cold.rare, || Rare {
             keepalive_idle_s: u16::try_from(idle).unwrap_or(u16::MAX),
             // Nothing was ever found lost: whatever is acknowledged next lies behind.
             recover: una - 1,
@@ -220,26 +274,26 @@ impl Connection<'_> {
     /// The rare part, if there is one.
     #[inline]
     pub fn rare_if(&mut self) -> Option<&mut Rare> {
-        self.rares.get_mut(self.cold.rare)
+        self.shared.rares.get_mut(self.cold.rare)
     }
 
     /// Highest sequence sent when loss was last found (RFC 6582).
     pub fn recover(&self) -> SeqNum {
-        self.rares.get(self.cold.rare).map_or(self.hot.snd_una - 1, |rare| rare.recover)
+        self.shared.rares.get(self.cold.rare).map_or(self.hot.snd_una - 1, |rare| rare.recover)
     }
 
     /// The active part, if there is one.
     pub fn active(&self) -> Option<&Active> {
-        self.actives.get(self.cold.active)
+        self.shared.actives.get(self.cold.active)
     }
 
     /// The active part, made if there is none.
     pub fn active_mut(&mut self) -> &mut Active {
         if self.cold.active == NONE {
-            self.cold.active = self.actives.insert();
+            self.cold.active = self.shared.actives.insert();
             self.note_amiss();
         }
-        self.actives.get_mut(self.cold.active)
+        self.shared.actives.get_mut(self.cold.active)
     }
 
     /// The ways past ranges that need no look, for a walk; to be given back behind it.
@@ -263,7 +317,7 @@ impl Connection<'_> {
     /// Give the active part back once nothing is amiss.
     pub fn settle(&mut self) {
         if self.active().is_some_and(Active::is_idle) {
-            self.actives.remove(self.cold.active);
+            self.shared.actives.remove(self.cold.active);
             self.cold.active = NONE;
         }
         self.refresh_decline();
@@ -339,14 +393,14 @@ impl Connection<'_> {
     /// The first sequence number behind everything queued, SYN and FIN included.
     #[inline]
     pub fn queued_end(&self) -> SeqNum {
-        self.cells.get(self.hot.tail).map_or(self.hot.snd_nxt, |cell| cell.end)
+        self.shared.cells.get(self.hot.tail).map_or(self.hot.snd_nxt, |cell| cell.end)
     }
 
     /// Work on the send queue, whose ends live in the hot part.
     #[inline]
     pub fn queue<R>(&mut self, work: impl FnOnce(&mut Cells, &mut SendQueue, &mut Vec<Finished>) -> R) -> R {
         let mut queue = self.send_queue();
-        let result = work(self.cells, &mut queue, self.finished);
+        let result = work(&mut self.shared.cells, &mut queue, &mut self.shared.finished);
         self.hot.head = queue.head;
         self.hot.tail = queue.tail;
         self.hot.unsent = queue.unsent;
@@ -369,7 +423,7 @@ impl Connection<'_> {
     /// Let the congestion control change the window.
     pub fn congestion(&mut self, work: impl FnOnce(Algorithm, &mut Window<'_>)) {
         let (mss, recovering) = (self.send_mss(), self.loss().is_repairing());
-        let control = self.controls.obtain(&mut self.cold.control);
+        let control = self.shared.controls.obtain(&mut self.cold.control);
         let mut window = Window {
             cwnd: self.hot.cwnd,
             ssthresh: self.cold.ssthresh,
@@ -377,14 +431,14 @@ impl Connection<'_> {
             control,
             snd_una: self.hot.snd_una,
             snd_nxt: self.hot.snd_nxt,
-            now_us: self.now.micros,
-            rtt_us: self.signals.rtt_us,
+            now_us: self.shared.now.micros,
+            rtt_us: self.shared.signals.rtt_us,
             srtt_us: self.hot.srtt_us,
-            echoed: self.signals.echoed,
+            echoed: self.shared.signals.echoed,
             in_cwr: self.hot.ecn & ecn::bit::REDUCED != 0,
             recovering,
-            hystart: self.config.hystart,
-            abe: self.config.abe,
+            hystart: self.shared.config.hystart,
+            abe: self.shared.config.abe,
             reduced: false,
         };
         work(Algorithm(self.cold.congestion), &mut window);
@@ -400,16 +454,16 @@ impl Connection<'_> {
         // Until the initial slow start ends, what is remembered is of bytes in flight alone.
         let plain = self.cold.congestion != Congestion::Dctcp && ssthresh == u32::MAX;
         if plain && self.flight() == 0 {
-            self.controls.remove(&mut self.cold.control);
+            self.shared.controls.remove(&mut self.cold.control);
         }
     }
 
     /// Change the congestion control: the window stays, what the last one remembers of the flow goes.
     pub fn choose_congestion(&mut self, congestion: Option<Congestion>) {
-        let congestion = congestion.unwrap_or(self.config.congestion);
+        let congestion = congestion.unwrap_or(self.shared.config.congestion);
         if self.cold.congestion != congestion {
             self.cold.congestion = congestion;
-            self.controls.remove(&mut self.cold.control);
+            self.shared.controls.remove(&mut self.cold.control);
         }
     }
 
@@ -422,7 +476,7 @@ impl Connection<'_> {
     /// Take a round-trip measurement in.
     #[inline]
     pub fn measure(&mut self, sample_us: u32) {
-        self.signals.rtt_us = sample_us.max(1);
+        self.shared.signals.rtt_us = sample_us.max(1);
         if self.is_marked_amiss()
             && let Some(rare) = self.rare_if()
         {
@@ -434,12 +488,12 @@ impl Connection<'_> {
     }
 
     /// The same of a measurement that is exact: it may be the least round trip too.
-    #[inline]
+    #[inline(always)]
     pub fn measure_exactly(&mut self, sample_us: u32) {
         self.measure(sample_us);
-        if MinRtt::is_over(self.hot.heard_ms, self.now.millis) {
-            self.hot.pay(self.cold);
-            self.hot.hear(self.cold, &self.now);
+        if MinRtt::is_over(self.hot.heard_ms, self.shared.now.millis) {
+            self.pay();
+            self.hot.hear(self.cold, &self.shared.now);
         }
         self.hot.min_rtt_us = self.hot.min_rtt_us.min(sample_us.max(1));
     }
@@ -447,7 +501,7 @@ impl Connection<'_> {
     /// Retransmission timeout, not backed off. Units: microseconds.
     #[inline]
     pub fn rto_us(&self) -> u32 {
-        self.rtt().rto_us(self.config)
+        self.rtt().rto_us(&self.shared.config)
     }
 }
 

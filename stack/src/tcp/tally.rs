@@ -141,7 +141,8 @@ pub fn bytes_received(connection: &Connection) -> u64 {
 /// Bytes of payload sent, those sent again included.
 pub fn bytes_sent(connection: &Connection) -> u64 {
     let unsent = connection.hot.unsent;
-    let in_flight = connection.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
+    let in_flight =
+        connection.shared.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
     let in_flight: u64 = in_flight.map(|(_, cell)| u64::from(cell.payload_len())).sum();
     if connection.hot.state == State::SynSent {
         return 0;

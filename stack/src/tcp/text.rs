@@ -17,7 +17,7 @@ pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Opti
     let first = start + skip;
     let room = connection.hot.rcv_adv.since(first);
     // Without a frame to spare for holding it, the payload counts as lost; what the header says counts all the same.
-    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 || connection.frames_left == 0 {
+    if skip >= len || first.gt(connection.hot.rcv_adv) || room == 0 || connection.shared.frames_left == 0 {
         connection.set(flag::ACK_NOW);
         return None;
     }
@@ -34,7 +34,7 @@ pub(super) fn text(connection: &mut Connection, start: SeqNum, len: u32) -> Opti
         //# Out-of-order data segments SHOULD be acknowledged immediately, in
         //# order to accelerate loss recovery.
         connection.set(flag::ACK_NOW);
-        let keep = connection.frames_left > connection.frames_in_order;
+        let keep = connection.shared.frames_left > connection.shared.frames_in_order;
         return keep.then_some(Accept { skip, len: kept, in_order: false });
     }
     advance(connection, kept);
@@ -69,7 +69,7 @@ fn note_overlap(connection: &mut Connection, start: SeqNum, end: SeqNum) {
 #[inline]
 pub(super) fn note_size(connection: &mut Connection, len: u32) {
     note_bytes(connection.hot, len);
-    connection.cold.data_ms = connection.now.millis;
+    connection.cold.data_ms = connection.shared.now.millis;
 }
 
 #[inline]

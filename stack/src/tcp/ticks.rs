@@ -82,6 +82,8 @@ pub const fn next_tick(now: Instant) -> Instant {
 pub struct Now {
     /// Nanoseconds.
     pub instant: Instant,
+    /// Microseconds.
+    us: u64,
     /// Microseconds, wrapping.
     pub micros: u32,
     /// Milliseconds, wrapping: the unit of timestamps.
@@ -94,13 +96,21 @@ impl Now {
     /// `instant` in every unit.
     #[inline]
     pub const fn new(instant: Instant) -> Now {
-        Now { instant, micros: instant.micros(), millis: instant.millis(), ticks: Ticks::at(instant) }
+        let (micros, millis, ticks) = (instant.micros(), instant.millis(), Ticks::at(instant));
+        Now { instant, us: instant.0 / 1_000, micros, millis, ticks }
     }
 
     /// A deadline `us` microseconds from now.
     #[inline]
     pub const fn after(&self, us: u64) -> Ticks {
-        Ticks::after(self.instant, us)
+        self.after_then(0, us)
+    }
+
+    /// What [`after`](Now::after) was `ago_us` microseconds ago. Of those times the microsecond is known, not the part of it.
+    #[inline]
+    pub const fn after_then(&self, ago_us: u32, us: u64) -> Ticks {
+        let then = self.us.saturating_sub(ago_us as u64);
+        Ticks::after(Instant(then.saturating_mul(1_000)), us.saturating_add(1))
     }
 }
 

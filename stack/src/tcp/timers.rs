@@ -8,6 +8,7 @@ use super::send::{NONE, mark};
 use super::state::{Connection, State, flag, hint};
 use super::ticks::Ticks;
 use super::{loss, mtu, tlp};
+use crate::config::TcpConfig;
 
 /// R1: so many retransmissions in a row without an answer are told to the application.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.3
@@ -28,7 +29,7 @@ pub enum Expiry {
 
 /// Let every due timer act. `Some`: the connection is over.
 pub fn expire(connection: &mut Connection) -> Option<Expiry> {
-    let now = connection.now.ticks;
+    let now = connection.shared.now.ticks;
     if connection.cold.delack_at.is_due(now) {
         connection.set_delack(Ticks::OFF);
         connection.set(flag::ACK_NOW);
@@ -91,13 +92,13 @@ fn retransmit(connection: &mut Connection) -> Option<Expiry> {
 fn is_given_up(connection: &mut Connection) -> bool {
     let waited = waited_us(connection);
     if !connection.rare().unanswered_since.is_on() {
-        let since = connection.now.instant.0.saturating_sub(u64::from(waited) * 1_000);
+        let since = connection.shared.now.instant.0.saturating_sub(u64::from(waited) * 1_000);
         connection.rare_mut().unanswered_since = Ticks::at(crate::time::Instant(since));
         connection.note_amiss();
     }
     let retries = match connection.hot.state {
         State::SynSent | State::SynReceived => options::syn_retries(connection),
-        _ => connection.config.retries,
+        _ => connection.shared.config.retries,
     };
     match options::user_timeout_ms(connection) {
         Some(ms) if connection.hot.state.is_synchronized() => {
@@ -114,14 +115,15 @@ const TICK_US: u32 = 66;
 fn waited_us(connection: &Connection) -> u32 {
     let since = connection.rare().unanswered_since;
     if since.is_on() {
-        let ticks = u64::from(since.until(connection.now.ticks).unsigned_abs());
+        let ticks = u64::from(since.until(connection.shared.now.ticks).unsigned_abs());
         return u32::try_from(ticks * 65_536 / 1_000).unwrap_or(u32::MAX);
     }
-    let head = connection.cells.get(connection.hot.head).filter(|cell| cell.is(mark::SENT));
-    head.map_or(0, |cell| connection.now.micros.wrapping_sub(cell.sent_us))
+    let head = connection.shared.cells.get(connection.hot.head).filter(|cell| cell.is(mark::SENT));
+    head.map_or(0, |cell| connection.shared.now.micros.wrapping_sub(cell.sent_us))
 }
 
 /// Arm the retransmission timer for what is in flight, or the persist timer for what cannot go, unless it runs.
+#[inline]
 pub fn arm_retransmit(connection: &mut Connection) {
     if !connection.hot.retransmit_at.is_on() {
         arm_timeout(connection);
@@ -129,38 +131,51 @@ pub fn arm_retransmit(connection: &mut Connection) {
 }
 
 /// Have the retransmission timer run out after an RTO from now, whatever it was armed for.
+#[inline(always)]
 pub fn arm_timeout(connection: &mut Connection) {
-    let mut us = timeout_us(connection);
-    if let Some(ms) = options::user_timeout_ms(connection)
-        && connection.hot.state.is_synchronized()
-    {
+    let us = timeout_us(connection);
+    let us = match options::user_timeout_ms(connection) {
+        None => us,
+        Some(ms) => within_user_timeout(connection, us, ms),
+    };
+    arm(connection, Timer::Retransmit, us);
+}
+
+/// A timeout within the user's.
+#[cold]
+fn within_user_timeout(connection: &Connection, us: u32, ms: u32) -> u32 {
+    if connection.hot.state.is_synchronized() {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
         //# If a timeout is specified, the current user timeout for this
         //# connection is changed to the new one.
         let limit = ms.saturating_mul(1_000);
-        us = us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US));
+        us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US))
+    } else {
+        us
     }
-    arm(connection, Timer::Retransmit, us);
 }
 
 /// Arm the one timer.
+#[inline]
 pub fn arm(connection: &mut Connection, timer: Timer, us: u32) {
     connection.hot.set_timer(timer);
-    connection.hot.retransmit_at = connection.now.after(u64::from(us));
+    connection.hot.retransmit_at = connection.shared.now.after(u64::from(us));
 }
 
 /// RTO, backed off. Units: microseconds.
+#[inline]
 fn timeout_us(connection: &Connection) -> u32 {
     let backoff = if connection.is_marked_amiss() { connection.cold.backoff } else { 0 };
-    backed_off(connection.rto_us(), backoff, connection.config.rto_max_us)
+    backed_off(connection.rto_us(), backoff, connection.shared.config.rto_max_us)
 }
 
 /// What is left of the RTO since the oldest range was sent; zero if nothing is. Units: microseconds.
 fn rest_us(connection: &Connection) -> u32 {
     let waited = connection
+        .shared
         .cells
         .get(connection.hot.head)
-        .map_or(0, |cell| connection.now.micros.wrapping_sub(cell.sent_us));
+        .map_or(0, |cell| connection.shared.now.micros.wrapping_sub(cell.sent_us));
     timeout_us(connection).saturating_sub(waited)
 }
 
@@ -169,6 +184,7 @@ fn rest_us(connection: &Connection) -> u32 {
 //# The sender SHOULD start or
 //# restart a loss probe PTO timer after transmitting new data (that was
 //# not itself a loss probe)
+#[inline]
 pub fn on_sent(connection: &mut Connection) {
     if tlp::is_wanted(connection) {
         arm_probe(connection, rest_us(connection));
@@ -178,6 +194,30 @@ pub fn on_sent(connection: &mut Connection) {
         //#       retransmission), if the timer is not running, start it running
         arm_retransmit(connection);
     }
+}
+
+/// What [`on_sent`] did when the fast path sent something, had that not been put off.
+pub fn arm_for_sent(connection: &mut Connection) {
+    let ago_us = connection.shared.now.micros.wrapping_sub(connection.hot.sent_us);
+    let (timer, us) = match tlp::is_wanted(connection) {
+        true => (Timer::Probe, tlp::timeout_us(connection).min(timeout_us(connection))),
+        false => (Timer::Retransmit, timeout_us(connection)),
+    };
+    connection.hot.set_timer(timer);
+    connection.hot.retransmit_at = connection.shared.now.after_then(ago_us, us.into());
+}
+
+/// The fast path may put off arming the timer: no option asks for a sooner one than [`least_us`] tells of.
+#[inline]
+pub fn may_wait(connection: &Connection) -> bool {
+    connection.hot.hints & hint::USER_TIMEOUT == 0
+}
+
+/// What [`arm_for_sent`] waits at least, for a single segment. Units: microseconds.
+pub fn least_us(config: &TcpConfig) -> u32 {
+    let timeout = config.rto_min_us.min(config.rto_initial_us).min(config.rto_max_us);
+    let probe = config.tlp_us_min.saturating_add(config.tlp_ack_delay_us);
+    if config.tlp { timeout.min(probe) } else { timeout }
 }
 
 /// Something was sent again. With the oldest range the timer starts over, lest it runs out on a repair that goes on.
@@ -204,16 +244,22 @@ fn arm_probe(connection: &mut Connection, limit_us: u32) {
 }
 
 /// An acknowledgement was taken in, whole. `advanced`: SND.UNA has moved; `wait_us`: reordering is given so long still.
+#[inline]
 pub fn on_ack(connection: &mut Connection, advanced: bool, wait_us: u32) {
-    if connection.flight() == 0 {
-        if advanced {
-            //= https://www.rfc-editor.org/rfc/rfc6298#section-5
-            //# (5.2) When all outstanding data has been acknowledged, turn off the
-            //#       retransmission timer.
-            connection.hot.retransmit_at = Ticks::OFF;
-        }
-        return;
+    if connection.flight() > 0 {
+        on_part(connection, advanced, wait_us);
+    } else if advanced {
+        //= https://www.rfc-editor.org/rfc/rfc6298#section-5
+        //# (5.2) When all outstanding data has been acknowledged, turn off the
+        //#       retransmission timer.
+        connection.hot.retransmit_at = Ticks::OFF;
     }
+}
+
+/// The same, where something is still in flight.
+#[inline(never)]
+fn on_part(connection: &mut Connection, advanced: bool, wait_us: u32) {
+    connection.pay();
     let timer = connection.hot.timer();
     if wait_us > 0 {
         //= https://www.rfc-editor.org/rfc/rfc8985#section-6.2
@@ -252,7 +298,7 @@ fn restart(connection: &mut Connection) {
 //= https://www.rfc-editor.org/rfc/rfc7765#section-4
 //# The RECOMMENDED value of rrthresh is four
 fn is_short(connection: &Connection) -> bool {
-    connection.cells.from(connection.hot.head).take(SHORT_SEGMENTS).count() < SHORT_SEGMENTS
+    connection.shared.cells.from(connection.hot.head).take(SHORT_SEGMENTS).count() < SHORT_SEGMENTS
 }
 
 /// rrthresh of RFC 7765.
@@ -278,7 +324,7 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
         connection.rare_mut().probes += 1;
         connection.set(flag::KEEPALIVE_PROBE);
     }
-    let at = connection.now.after(interval);
+    let at = connection.shared.now.after(interval);
     connection.rare_mut().keepalive_at = at;
     None
 }
@@ -286,9 +332,9 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
 /// Something was heard from the peer: probing starts over.
 #[inline]
 pub fn heard(connection: &mut Connection) {
-    connection.hot.hear(connection.cold, &connection.now);
+    connection.hot.hear(connection.cold, &connection.shared.now);
     if connection.is(flag::KEEPALIVE) {
-        let now = connection.now;
+        let now = connection.shared.now;
         connection.hot.hints |= hint::LATER;
         let rare = connection.rare_mut();
         rare.probes = 0;

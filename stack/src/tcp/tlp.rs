@@ -28,8 +28,9 @@ const UNMEASURED_US: u32 = 1_000_000;
 //= https://www.rfc-editor.org/rfc/rfc8985#section-7.2
 //# unless it is already in fast recovery, RTO
 //# recovery, or segments have been SACKed
+#[inline]
 pub fn is_wanted(connection: &Connection) -> bool {
-    if !connection.is(flag::SACK) || !connection.config.tlp || connection.hot.snd_wnd == 0 {
+    if !connection.is(flag::SACK) || !connection.shared.config.tlp || connection.hot.snd_wnd == 0 {
         return false;
     }
     let open = connection.hot.state.is_synchronized() && connection.hot.state != State::SynReceived;
@@ -57,8 +58,8 @@ pub fn timeout_us(connection: &Connection) -> u32 {
     }
     // A receiver need not acknowledge less than two full segments at once.
     let single = connection.flight() <= connection.send_mss();
-    let delay_us = if single { connection.config.tlp_ack_delay_us } else { 0 };
-    srtt_us.saturating_mul(2).max(connection.config.tlp_us_min).saturating_add(delay_us)
+    let delay_us = if single { connection.shared.config.tlp_ack_delay_us } else { 0 };
+    srtt_us.saturating_mul(2).max(connection.shared.config.tlp_us_min).saturating_add(delay_us)
 }
 
 /// PTO has passed: have a probe sent, and the retransmission timer watch over it.
@@ -119,7 +120,7 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
 /// The first range of the highest segment sent: the last range, and those before that left with it and fit beside it.
 fn last_segment(connection: &mut Connection, mss: u32) -> Option<u32> {
     let unsent = connection.hot.unsent;
-    let sent = || connection.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
+    let sent = || connection.shared.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
     let (mut first, mut len, mut last): (Option<u32>, u32, Option<(u32, u32)>) = (None, 0, None);
     for (index, Cell { len: bytes, sent_us, .. }) in sent() {
         if last.is_none_or(|(_, us)| us != *sent_us) || len + bytes > mss {
@@ -131,7 +132,7 @@ fn last_segment(connection: &mut Connection, mss: u32) -> Option<u32> {
     // A range longer than a segment is of a time when segments were longer: its end is what is asked for.
     let first = first?;
     if len > mss && connection.queue(|cells, queue, _| cells.split(queue, first, len - mss)) {
-        return connection.cells.get(first).map(|cell| cell.next);
+        return connection.shared.cells.get(first).map(|cell| cell.next);
     }
     Some(first)
 }

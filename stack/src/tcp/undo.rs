@@ -50,7 +50,7 @@ pub fn remember(connection: &mut Connection) {
 
 /// A segment goes again to repair a loss.
 pub fn note_sent(connection: &mut Connection) {
-    let stamp = connection.now.millis.wrapping_add(connection.hot.ts_offset);
+    let stamp = connection.shared.now.millis.wrapping_add(connection.hot.ts_offset);
     let stamp = connection.is(flag::TIMESTAMPS).then_some(stamp);
     if !connection.loss().is_repairing() {
         return;
@@ -99,7 +99,8 @@ fn answers_original(connection: &Connection, undo: &Undo, news: &News) -> bool {
 pub fn revert(connection: &mut Connection, news: &News) {
     let after_timeout = connection.loss().phase == Phase::Loss;
     clear_marks(connection);
-    let initial = super::congestion::initial_window(connection.send_mss(), connection.config.initial_window);
+    let initial =
+        super::congestion::initial_window(connection.send_mss(), connection.shared.config.initial_window);
     let pipe = connection.pipe();
     let loss = &mut connection.active_mut().loss;
     (loss.phase, loss.frto) = (Phase::Open, Frto::Off);
@@ -134,7 +135,7 @@ pub fn revert(connection: &mut Connection, news: &News) {
 fn clear_marks(connection: &mut Connection) {
     let (mut index, unsent) = (connection.hot.head, connection.hot.unsent);
     while index != unsent
-        && let Some(Cell { marks, next, .. }) = connection.cells.get_mut(index)
+        && let Some(Cell { marks, next, .. }) = connection.shared.cells.get_mut(index)
     {
         *marks &= !(mark::LOST | mark::AGAIN);
         index = *next;

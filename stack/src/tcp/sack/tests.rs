@@ -49,7 +49,7 @@ pub fn flows_of(bytes: u32) -> (Flows, u32) {
     connection.set(flag::SACK);
     connection.cold.snd_wnd_max = bytes;
     let data = Extent::of_bytes(&Bytes::from(vec![0; bytes as usize])).unwrap();
-    let sent_us = connection.now.micros;
+    let sent_us = connection.shared.now.micros;
     connection.queue(|cells, queue, _| {
         cells.push(queue, START, View { data: ViewData::Extent(data), key: Key(0) }, 0, 0).unwrap();
         let mut index = queue.head;
@@ -96,7 +96,7 @@ fn take(connection: &mut Connection, segment: &Segment) -> News {
 /// Which bytes the scoreboard has as reported, from `una` on.
 fn reported(connection: &Connection) -> Vec<bool> {
     let mut map = vec![false; BYTES as usize];
-    for (_, cell) in connection.cells.from(connection.hot.head) {
+    for (_, cell) in connection.shared.cells.from(connection.hot.head) {
         let from = cell.start().since(START) as usize;
         map[from..from + cell.len as usize].fill(cell.is(mark::SACKED));
     }
@@ -122,7 +122,7 @@ proptest! {
         for (advance, blocks, lose) in acks {
             una = (una + if lose == 3 { advance } else { 0 }).min(BYTES);
             let blocks: Vec<_> = blocks.iter().map(|(left, len)| (*left, (left + len).min(BYTES))).collect();
-            if lose == 1 && let Some(cell) = connection.cells.get_mut(connection.hot.head)
+            if lose == 1 && let Some(cell) = connection.shared.cells.get_mut(connection.hot.head)
                 && !cell.any(mark::SACKED | mark::LOST) {
                 cell.marks |= mark::LOST;
                 let len = cell.len;
@@ -146,7 +146,7 @@ proptest! {
             prop_assert_eq!(connection.loss().sacked, count(&map));
             prop_assert_eq!(news.sacked as usize, added);
             prop_assert_eq!(news.delivered(connection.loss().sacked), news.acked + count(&map) - before);
-            let lost: u32 = connection.cells.from(connection.hot.head)
+            let lost: u32 = connection.shared.cells.from(connection.hot.head)
                 .filter(|(_, cell)| cell.is(mark::LOST)).map(|(_, cell)| cell.len).sum();
             prop_assert_eq!(connection.loss().lost, lost);
         }
@@ -174,7 +174,7 @@ proptest! {
         }
         for (advance, blocks, wait_us, kind) in acks {
             now += wait_us * 1_000;
-            flows.now = Now::new(Instant(now));
+            flows.shared.now = Now::new(Instant(now));
             let mut connection = flows.connection(slot).unwrap();
             una = (una + if kind == 3 { advance } else { 0 }).min(BYTES);
             let blocks: Vec<_> = blocks.iter().map(|(left, len)| (*left, (left + len).min(BYTES))).collect();
@@ -187,7 +187,7 @@ proptest! {
                 output::next(&mut connection);
             }
             let count = |marks| -> u32 {
-                let cells = connection.cells.from(connection.hot.head);
+                let cells = connection.shared.cells.from(connection.hot.head);
                 cells.filter(|(_, cell)| cell.is(marks)).map(|(_, cell)| cell.len).sum()
             };
             let loss = connection.loss();
@@ -202,7 +202,7 @@ fn blocks_byte_by_byte_cut_no_more_than_the_bound() {
     // Shows that a receiver which reports every other byte gets a bounded number of ranges, and no wrong count.
     let (mut flows, slot) = flows();
     let mut connection = flows.connection(slot).unwrap();
-    let ranges = |connection: &Connection| connection.cells.from(connection.hot.head).count();
+    let ranges = |connection: &Connection| connection.shared.cells.from(connection.hot.head).count();
     let before = ranges(&connection);
     for byte in (1..BYTES - 1).step_by(2) {
         take(&mut connection, &segment(0, &[(byte, byte + 1)]));
@@ -251,9 +251,9 @@ fn work(acks: impl Iterator<Item = Vec<(u32, u32)>>) -> (usize, usize) {
     let (mut most, mut all) = (0, 0);
     for blocks in acks {
         let blocks: Vec<_> = blocks.iter().map(|(from, to)| (from * RANGE, to * RANGE)).collect();
-        let before = connection.cells.looks.get();
+        let before = connection.shared.cells.looks.get();
         take(&mut connection, &segment(0, &blocks));
-        let looks = connection.cells.looks.get() - before;
+        let looks = connection.shared.cells.looks.get() - before;
         (most, all) = (most.max(looks), all + looks);
     }
     (most, all)
@@ -287,7 +287,7 @@ fn losses_are_found_without_looking_at_all() {
     // a few of them, until those repaired are acknowledged.
     let (mut flows, slot) = flows_of(MANY * RANGE);
     let mut connection = flows.connection(slot).unwrap();
-    connection.now.micros += 1_000_000;
+    connection.shared.now.micros += 1_000_000;
     let last = |connection: &mut Connection, from: u32| {
         let news = take(connection, &segment(0, &[((MANY - from) * RANGE, MANY * RANGE)]));
         rack::take_news(connection, &news);
@@ -297,12 +297,12 @@ fn losses_are_found_without_looking_at_all() {
     assert_eq!(found.lost, (MANY - 20) * RANGE);
     let mut expected = connection.hot.head;
     for n in 0..2_000 {
-        let before = connection.cells.looks.get();
+        let before = connection.shared.cells.looks.get();
         assert_eq!(last(&mut connection, 20 + n % 7).lost, 0);
         let first = output::first_lost(&mut connection).unwrap();
         assert_eq!(first, expected, "repairs go in order");
         output::again_from(&mut connection, first, false);
-        let looks = connection.cells.looks.get() - before;
+        let looks = connection.shared.cells.looks.get() - before;
         // Those that were sent again may be lost again: they alone are looked at each time.
         let again = connection.loss().again / RANGE;
         assert!(looks < 400 + 2 * again as usize, "{looks} looks for the {n}th, {again} again");
@@ -315,7 +315,7 @@ fn change(connection: &mut Connection, what: u8, a: u32, b: u32) -> (u32, u32, u
     let blocks =
         [(a % BYTES, (a % BYTES + 1 + b % 300).min(BYTES)), (b % BYTES, (b % BYTES + 40).min(BYTES))];
     let una = connection.hot.snd_una.since(START);
-    connection.now.micros += a % 400;
+    connection.shared.now.micros += a % 400;
     match what {
         0..=3 => {
             let news = take(connection, &segment(una, &blocks[..usize::from(what % 2) + 1]));
@@ -366,7 +366,7 @@ proptest! {
             prop_assert_eq!(found[0], found[1], "{}", what);
             let known = both.each_mut().map(|(flows, slot)| {
                 let connection = flows.connection(*slot).unwrap();
-                let marks: Vec<_> = connection.cells.from(connection.hot.head)
+                let marks: Vec<_> = connection.shared.cells.from(connection.hot.head)
                     .map(|(_, cell)| (cell.end, cell.marks, cell.retransmits)).collect();
                 let loss = connection.loss();
                 (marks, loss.sacked, loss.lost, loss.again)
