@@ -189,7 +189,8 @@ impl Run {
             config.tcp.rto_min_us = 1_000_000;
             config.tcp.tlp = false;
         };
-        let churn = if plan.case == Case::Connect { plan.burst } else { 0 };
+        // A connection takes seven turns, and in each of them others begin: with fewer some turns would have little to do.
+        let churn = if plan.case == Case::Connect { 2 * plan.burst } else { 0 };
         let flows = plan.flows + churn;
         let pattern: Vec<u8> = (0..BLOCK).map(|index| u8::try_from(index % 251).unwrap_or(0)).collect();
         let answers = Answers {
@@ -368,7 +369,7 @@ impl Run {
             }
         }
         self.ending = true;
-        while self.plan.case == Case::Connect && self.steps.idle.len() < self.plan.burst {
+        while self.plan.case == Case::Connect && self.steps.idle.len() < 2 * self.plan.burst {
             self.connect(&mut Unmeasured);
         }
         // A turn sees to so many timers only.

@@ -267,7 +267,6 @@ mod tests {
     use crate::mode::{Key, View, ViewData};
     use crate::tcp::sack::tests::flows_of;
     use crate::tcp::state::State;
-    use crate::tcp::ticks::Now;
 
     /// What happens to a connection on which all is well.
     #[derive(Clone, Copy, Debug)]
@@ -365,7 +364,7 @@ mod tests {
                 for (flows, ..) in [&mut at_once, &mut late] {
                     if let Step::Pass(ms) = step {
                         let pause = core::time::Duration::from_millis(ms.into());
-                        flows.shared.now = Now::new(flows.shared.now.instant.saturating_add(pause));
+                        flows.shared.set_now(flows.shared.now.instant.saturating_add(pause));
                     }
                 }
                 let slow = matches!(step, Step::SayTwo(_));
@@ -376,8 +375,12 @@ mod tests {
                     if paid {
                         // A segment that follows may be told so by what is owed.
                         let window = connection.hot.owed & owed::WINDOW;
+                        let timed = connection.hot.owed & owed::TIMER != 0;
                         connection.pay();
                         connection.hot.owed |= window;
+                        let (now, soonest) = (connection.shared.now.ticks, connection.shared.soonest);
+                        let wait = connection.hot.retransmit_at.until(now);
+                        assert!(!timed || wait >= soonest.until(now), "the wheel would come too late");
                     }
                 }
             }
