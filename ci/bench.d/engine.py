@@ -15,7 +15,7 @@ from results import Case, Sample
 BENCH = "engine"
 TITLE = "One lane by itself: cycles of each case"
 ABOUT = (
-    "The 10th percentile of many short windows, by the processor's time stamp counter; bursts of 32, checksums by the port, "
+    "The 10th percentile of many short windows, by the processor's time stamp counter; bursts of 32 unless others are named, checksums by the port, "
     "flows hit at random. Application and batched interface are included."
 )
 VARIANT = "corelane"
@@ -25,8 +25,11 @@ INSTRUCTIONS = {"rr_64": 650, "connect_close": 3500}
 # Bytes of a connection, by what it is at.
 BYTES = {"established": 256, "TIME_WAIT": 32}
 SMALL = "rr_64,rx_data,ack_only,connect_close,ooo_one_hole,rto_fire,bulk_rx"
-SETS_QUICK = ((SMALL, "1000"), ("bulk_tx", "4"))
-SETS_FULL = (*SETS_QUICK, ("rr_64,rx_data", "64000,1000000"))
+# Cases, flows, bursts.
+SETS_QUICK = ((SMALL, "1000", "32"), ("bulk_tx", "4", "32"))
+SETS_FULL = (
+    *SETS_QUICK, ("rr_64,rx_data", "64000,1000000", "32"), ("rr_64,rx_data,ack_only", "1", "1"), ("rr_64,rx_data,ack_only", "1000", "1,8,64"),
+)
 # Cycles, by case and flows.
 TARGETS = {
     ("rr_64", 1000): 150, ("rr_64", 64_000): 220, ("rr_64", 1_000_000): 350,
@@ -51,14 +54,14 @@ def engine(folder, *words):
 def plan(run):
     """Every case in each round."""
     for number in range(ROUNDS):
-        for cases, flows in SETS_QUICK if run.quick else SETS_FULL:
-            run.say(f"{BENCH}: round {number + 1} of {ROUNDS}, {flows} flows")
-            one(run, number, cases, flows)
+        for cases, flows, bursts in SETS_QUICK if run.quick else SETS_FULL:
+            run.say(f"{BENCH}: round {number + 1} of {ROUNDS}, {flows} flows, bursts of {bursts}")
+            one(run, number, cases, flows, bursts)
     count(run)
     if not run.quick:
         weigh(run)
     for case in run.results.cases(BENCH):
-        target = TARGETS.get((case.name.split(",")[0], case.flows))
+        target = TARGETS.get((case.name.split(",")[0], case.flows)) if case.burst == 32 else None
         if target:
             run.results.limit(case, "cycles", VARIANT, target)
 
@@ -93,14 +96,16 @@ def weigh(run):
         run.results.limit(case, "bytes_per_conn", VARIANT, BYTES[line["variant"]])
 
 
-def one(run, number, cases, flows):
+def one(run, number, cases, flows, bursts):
     transactions = 50_000 if run.quick else 200_000
-    found, watch = engine(run.folder, "--cases", cases, "--flows", flows, "--transactions", transactions)
+    found, watch = engine(
+        run.folder, "--cases", cases, "--flows", flows, "--bursts", bursts, "--transactions", transactions)
     machine, reasons = watch.end()
     # The 10th percentile is what windows without an interruption have.
     reasons = [reason for reason in reasons if "stolen" in reason]
     for line in found:
-        case = Case(BENCH, f"{line['variant']}, {line['flows']:,} flows", line["flows"], 64, line["burst"])
+        bursts = "" if line["burst"] == 32 else f", bursts of {line['burst']}"
+        case = Case(BENCH, f"{line['variant']}, {line['flows']:,} flows{bursts}", line["flows"], 64, line["burst"])
         extra = {"unit": line["unit"], **{name: round(line[name], 1) for name in ("p10", "p50", "p90", "mean")}}
         run.results.samples.append(
             Sample(case, VARIANT, number, {"cycles": line["p10"]}, line["n"], reasons, {**machine, **extra}))

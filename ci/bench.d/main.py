@@ -28,11 +28,12 @@ import echoing
 import engine
 import idle
 import loss
+import rules
 import serving
 
-COMPARISONS = (echoing, serving, bulk, loss, idle, engine, ceiling)
-# By itself alone in a quick run: it would take as long as all others.
-NOT_QUICK = (ceiling,)
+COMPARISONS = (echoing, serving, bulk, loss, idle, engine, ceiling, rules)
+# By themselves alone in a quick run: each would take as long as all others.
+NOT_QUICK = (ceiling, rules)
 ROUNDS_QUICK, ROUNDS_FULL = 3, 5
 
 
