@@ -12,7 +12,7 @@ use crate::counters::{Report, Rests, Turns};
 use crate::engine::{BURST_MAX, Engine};
 use crate::links::Links;
 use crate::mode::{Batch, Turn};
-use crate::tcp::ticks::next_tick;
+use crate::tcp::ticks::{Ticks, next_tick};
 use crate::time::Instant;
 
 /// Where a lane's time comes from.
@@ -95,6 +95,8 @@ pub struct LaneRun {
     idle_turns: u32,
     /// Nothing is due before, unless something moves.
     quiet_until: Instant,
+    /// The tick in which what was due was last looked for.
+    advanced: Ticks,
     rests: Rests,
     turns: Turns,
     /// When the last turn began, if something moved in it.
@@ -125,6 +127,7 @@ impl LaneRun {
             idle,
             idle_turns: 0,
             quiet_until: Instant::ZERO,
+            advanced: Ticks::OFF,
             rests: Rests::default(),
             turns: Turns::default(),
             busy_from: None,
@@ -149,8 +152,11 @@ impl LaneRun {
         moved |= self.speak();
         moved |= self.listen();
         let mut busy = asked;
-        // A lane that waits for its peer looks at the port again and again: what is due it looks for once.
-        if asked || moved || began >= self.quiet_until {
+        // What is due a lane looks for once a tick while it has other work. One that waits for its peer looks at the port again
+        // and again, and for what is due once more when that may have changed.
+        let (tick, idle) = (Ticks::at(began), !asked && !moved);
+        if tick != self.advanced || idle && began >= self.quiet_until {
+            self.advanced = tick;
             busy |= self.engine.advance();
             moved |= self.links.tell(&mut self.engine);
             self.quiet_until = match busy | moved {
@@ -158,6 +164,8 @@ impl LaneRun {
                 // The wheel goes with the clock, tick by tick.
                 false => self.engine.next_deadline().unwrap_or(Instant::FOREVER).min(next_tick(began)),
             };
+        } else if !idle {
+            self.quiet_until = Instant::ZERO;
         }
         busy |= moved | self.engine.give_batch(batch);
         if moved {
@@ -209,8 +217,10 @@ impl LaneRun {
             let mut left = FRAMES_A_TURN / BURST_MAX;
             while left > 0 {
                 let count = queue.receive(now, &mut self.frames, BURST_MAX);
-                received |= count > 0;
-                self.engine.receive(interface, &mut self.frames);
+                if count > 0 {
+                    received = true;
+                    self.engine.receive(interface, &mut self.frames);
+                }
                 left = if count < BURST_MAX { 0 } else { left - 1 };
             }
         }

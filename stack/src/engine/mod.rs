@@ -391,10 +391,14 @@ impl Engine {
 
     /// Give the engine's half of a batch out: completions and finished sends.
     pub fn give_batch(&mut self, batch: &mut Batch) -> bool {
-        let busy = !self.completions.is_empty() || !self.done.is_empty();
-        self.completions.pour(&mut batch.completions);
-        pour(&mut batch.done, &mut self.done);
-        busy
+        let (answered, done) = (!self.completions.is_empty(), !self.done.is_empty());
+        if answered {
+            self.completions.pour(&mut batch.completions);
+        }
+        if done {
+            pour(&mut batch.done, &mut self.done);
+        }
+        answered || done
     }
 
     /// Do what is due by the clock. True if something was, and so may have something to say.

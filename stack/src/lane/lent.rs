@@ -160,6 +160,11 @@ impl LentTable {
         self.parked.iter().any(|parked| parked.stream.0 == socket)
     }
 
+    /// Answers wait for their blocks.
+    pub fn is_waiting(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     /// Answers whose blocks have come out of the transmit rings since, each socket's `Closed` behind the last of them.
     pub fn settled(&mut self) -> Vec<(u8, Completion)> {
         let mut settled = Vec::new();

@@ -19,17 +19,20 @@ impl Lane {
                 self.sends.give_back(stream);
             }
         }
-        for waiting in self.lent.settled() {
-            self.queues.push(waiting.0, waiting.1);
+        if self.lent.is_waiting() {
+            for (queue, completion) in self.lent.settled() {
+                self.queues.push(queue, completion);
+            }
         }
-        let mut completions = core::mem::take(&mut self.batch.completions);
-        if !self.queues.arrive_all(&mut completions) {
+        if !self.batch.completions.is_empty() && !self.queues.arrive_all(&mut self.batch.completions) {
+            let mut completions = core::mem::take(&mut self.batch.completions);
             completions.drain(self, |lane, arrival| lane.queues.arrive(arrival), Lane::lift_one);
+            self.batch.completions = completions;
         }
-        self.batch.completions = completions;
         self.tell_writable();
     }
 
+    #[inline]
     fn tell_writable(&mut self) {
         while let Some((queue, tag, stream)) = self.sends.writable() {
             let event = Event::Writable { stream };

@@ -96,6 +96,7 @@ impl Sends {
     }
 
     /// The next stream whose refused sender is to be told.
+    #[inline]
     pub fn writable(&mut self) -> Option<(QueueId, Tag, Stream)> {
         self.writable.pop_front()
     }
