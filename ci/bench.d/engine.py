@@ -16,7 +16,8 @@ BENCH = "engine"
 TITLE = "One lane by itself: cycles of each case"
 ABOUT = (
     "The 10th percentile of many short windows, by the processor's time stamp counter; bursts of 32 unless others are named, checksums by the port, "
-    "flows hit at random. Application and batched interface are included."
+    "flows hit at random. Application and batched interface are included. The floor is what no engine can do less of for a "
+    "request: parse, hash, look up, change one line, write a header."
 )
 VARIANT = "corelane"
 ROUNDS = 3
@@ -24,11 +25,11 @@ ROUNDS = 3
 INSTRUCTIONS = {"rr_64": 650, "connect_close": 3500}
 # Bytes of a connection, by what it is at.
 BYTES = {"established": 256, "TIME_WAIT": 32}
-SMALL = "rr_64,rx_data,ack_only,connect_close,ooo_one_hole,rto_fire,bulk_rx"
+SMALL = "floor,rr_64,rx_data,ack_only,connect_close,ooo_one_hole,rto_fire,bulk_rx"
 # Cases, flows, bursts.
 SETS_QUICK = ((SMALL, "1000", "32"), ("bulk_tx", "4", "32"))
 SETS_FULL = (
-    *SETS_QUICK, ("rr_64,rx_data", "64000,1000000", "32"), ("rr_64,rx_data,ack_only", "1", "1"), ("rr_64,rx_data,ack_only", "1000", "1,8,64"),
+    *SETS_QUICK, ("floor,rr_64,rx_data", "64000,1000000", "32"), ("rr_64,rx_data,ack_only", "1", "1"), ("rr_64,rx_data,ack_only", "1000", "1,8,64"),
 )
 # Cycles, by case and flows.
 TARGETS = {

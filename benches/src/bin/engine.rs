@@ -1,10 +1,12 @@
-//! Cycles of one lane for each of the cases, as text and as JSON lines; or a case by itself, for a count of its instructions.
+//! Cycles of one lane for each of the cases, and of the floor beneath them, as text and as JSON lines; or a case by itself, for
+//! a count of its instructions.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
 
 use benches::cases::{CASES, Case, Counted, Meter, Plan, Run, Unmeasured};
 use benches::cycles::{Summary, Windows};
+use benches::floor::Floor;
 use benches::rig::{Application, PortOptions, timed};
 use clap::Parser;
 use drivers::HugePageAllocator;
@@ -19,7 +21,7 @@ static ALLOCATOR: HugePageAllocator = HugePageAllocator;
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Options {
-    /// Cases, by name; all by default.
+    /// Cases, by name; all by default. `floor` is what no engine can do less of for a request.
     #[arg(long, value_delimiter = ',')]
     cases: Vec<String>,
     /// Connections there are.
@@ -92,6 +94,27 @@ fn measure(plan: Plan, busy: Option<usize>, transactions: u64) -> Option<Summary
     meter.windows.summary()
 }
 
+/// The name of what lies beneath all cases.
+const FLOOR: &str = "floor";
+
+fn measure_floor(flows: usize, burst: usize, transactions: u64) -> Option<Summary> {
+    let (mut floor, mut windows) = (Floor::new(flows), Windows::default());
+    let (overhead, warm_up) = (overhead(), flows as u64 * 2);
+    let mut done = 0;
+    while done < warm_up + transactions {
+        floor.prepare(burst);
+        let began = cycles();
+        floor.pass();
+        let passed = cycles().wrapping_sub(began).saturating_sub(overhead);
+        floor.check();
+        if done >= warm_up {
+            windows.note(passed, burst as u64);
+        }
+        done += burst as u64;
+    }
+    windows.summary()
+}
+
 fn count(plan: Plan, transactions: u64) {
     let (mut run, mut done) = (Run::new(plan), 0);
     while done < transactions {
@@ -103,15 +126,18 @@ fn count(plan: Plan, transactions: u64) {
 
 fn main() -> std::io::Result<()> {
     let options = Options::parse();
-    let known = |name: &String| CASES.iter().find(|(known, _)| known == name).copied();
+    let known = |name: &String| match CASES.iter().find(|(known, _)| known == name) {
+        Some((name, case)) => Some((*name, Some(*case))),
+        None => (name == FLOOR).then_some((FLOOR, None)),
+    };
     let unknown = options.cases.iter().find(|name| known(name).is_none());
     if let Some(name) = unknown {
         let names = CASES.map(|(name, _)| name).join(", ");
-        eprintln!("engine: there is no case {name}: name some of {names}");
+        eprintln!("engine: there is no case {name}: name some of {names}, {FLOOR}");
         std::process::exit(2);
     }
-    let cases: Vec<(&str, Case)> = if options.cases.is_empty() {
-        CASES.to_vec()
+    let cases: Vec<(&str, Option<Case>)> = if options.cases.is_empty() {
+        CASES.iter().map(|(name, case)| (*name, Some(*case))).chain([(FLOOR, None)]).collect()
     } else {
         options.cases.iter().filter_map(known).collect()
     };
@@ -130,19 +156,23 @@ fn main() -> std::io::Result<()> {
     for (name, case) in cases {
         for &flows in &options.flows {
             for &burst in &options.bursts {
-                let plan = Plan { case, flows, burst, port, fast: !options.slow };
+                let plan = case.map(|case| Plan { case, flows, burst, port, fast: !options.slow });
                 if options.count {
-                    count(plan, options.transactions);
+                    plan.into_iter().for_each(|plan| count(plan, options.transactions));
                     continue;
                 }
-                let Some(summary) = measure(plan, options.busy, options.transactions) else { continue };
+                let summary = match plan {
+                    Some(plan) => measure(plan, options.busy, options.transactions),
+                    None => measure_floor(flows, burst, options.transactions),
+                };
+                let Some(summary) = summary else { continue };
                 let Summary { p10, p50, p90, mean, transactions } = summary;
                 println!("{name:14} {flows:8} {burst:6} {p10:8.0} {p50:8.0} {p90:8.0} {mean:8.0}");
                 if let Some(json) = &mut json {
                     let line = serde_json::json!({
                         "bench": "engine", "variant": name, "flows": flows, "burst": burst, "unit": "cycles",
                         "p10": p10, "p50": p50, "p90": p90, "mean": mean, "n": transactions,
-                        "checksums": if port.checksums { "port" } else { "lane" }, "fast_path": plan.fast,
+                        "checksums": if port.checksums { "port" } else { "lane" }, "fast_path": !options.slow,
                     });
                     writeln!(json, "{line}")?;
                 }
