@@ -90,9 +90,7 @@ impl Engine {
         let found =
             if is_its(slot) { Some(slot) } else { self.table.candidates(hash).find(|&slot| is_its(slot)) };
         let Some(slot) = found else {
-            let mut frame = frame;
-            let parsed = self.parse(&mut frame);
-            self.process(frame, parsed);
+            self.take_astray(frame);
             return None;
         };
         self.compare_hash(&frame, slot);
@@ -111,6 +109,20 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Take a frame of the common shape in that is no flow's.
+    #[inline(never)]
+    fn take_astray(&mut self, mut frame: Frame) {
+        // What is no flow yet, or no longer, had its addresses judged when it began. All others have it before them.
+        if let Some(arrived) = arrived(&frame) {
+            let key = self.secret.flow_key(&arrived.tuple);
+            if let Some(stray) = self.find_stray(&arrived.tuple, &key) {
+                return self.on_known_stray(&stray, &arrived, &key, frame);
+            }
+        }
+        let parsed = self.parse(&mut frame);
+        self.process(frame, parsed);
     }
 
     /// Put all headers of the common shape in front of a payload at once, and leave the frame for the port. `Some`: it has

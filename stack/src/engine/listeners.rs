@@ -3,15 +3,12 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use hashbrown::HashMap;
-
 use super::flows::{Birth, Kind};
+use super::listener_table::ListenerState;
 use super::segments::Arrived;
-use super::udp_sockets::{equals_of, listening_for};
 use super::{Engine, forget_rest};
 use crate::config::{Congestion, SynCookies};
 use crate::flow::Place;
-use crate::ip::KeyedHash;
 use crate::ip::route::NextHop;
 use crate::socket::{Event, ListenOptions, Listener, Reason, SocketOption, Stream, StreamOptions, Tag};
 use crate::tcp::challenge::Limit;
@@ -29,20 +26,8 @@ use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use drivers::Frame;
 
-/// One listener.
-#[derive(Debug)]
-pub struct ListenerState {
-    address: SocketAddr,
-    options: ListenOptions,
-    queue: u8,
-    tag: Tag,
-    half_open: u32,
-    /// Established connections that the application has not been told of.
-    unoffered: VecDeque<u32>,
-}
-
 /// What a segment without a flow belongs to.
-enum Stray {
+pub(super) enum Stray {
     /// A connection in TIME_WAIT: its number, and what is left.
     Rest(u32, Rest),
     /// A half-open one, at its place.
@@ -60,54 +45,6 @@ enum Reception {
     Drop,
 }
 
-/// The listeners of a lane.
-#[derive(Debug)]
-pub struct Listeners {
-    by_address: HashMap<SocketAddr, u32, KeyedHash>,
-    states: Vec<Option<ListenerState>>,
-}
-
-impl Listeners {
-    pub fn new(hash: KeyedHash) -> Listeners {
-        Listeners { by_address: HashMap::with_hasher(hash), states: Vec::new() }
-    }
-
-    /// Something listens on exactly this address; every address of both versions is taken with every one of IPv4.
-    pub fn is_taken(&self, address: SocketAddr) -> bool {
-        equals_of(address).any(|address| self.by_address.contains_key(&address))
-    }
-
-    /// Somebody here listens for this destination.
-    pub fn is_served(&self, local: SocketAddr) -> bool {
-        self.find(local).is_some()
-    }
-
-    /// The listener for a destination: of that very address, else of every address.
-    fn find(&self, local: SocketAddr) -> Option<u32> {
-        listening_for(local).find_map(|address| self.by_address.get(&address).copied())
-    }
-
-    fn get_mut(&mut self, slot: u32) -> Option<&mut ListenerState> {
-        self.states.get_mut(slot as usize)?.as_mut()
-    }
-
-    fn get(&self, slot: u32) -> Option<&ListenerState> {
-        self.states.get(slot as usize)?.as_ref()
-    }
-
-    /// A half-open connection of a listener is one no longer.
-    pub fn uncount(&mut self, slot: u32) {
-        if let Some(state) = self.get_mut(slot) {
-            state.half_open = state.half_open.saturating_sub(1);
-        }
-    }
-
-    /// Where the completions of a listener go.
-    pub fn reports(&self, slot: u32) -> Option<(u8, Tag)> {
-        self.get(slot).map(|state| (state.queue, state.tag))
-    }
-}
-
 impl Engine {
     /// Open a listener in a slot taken for it.
     pub(super) fn open_listener(
@@ -120,11 +57,7 @@ impl Engine {
     ) {
         let options = ListenOptions { backlog: options.backlog.max(1), ..options };
         let state = ListenerState { address, options, queue, tag, half_open: 0, unoffered: VecDeque::new() };
-        if self.listeners.states.len() <= slot as usize {
-            self.listeners.states.resize_with(slot as usize + 1, || None);
-        }
-        self.listeners.states[slot as usize] = Some(state);
-        self.listeners.by_address.insert(address, slot);
+        self.listeners.insert(slot, state);
         self.tell_of_listener(address, true);
         let listener = Listener(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Listening { listener, local: address });
@@ -132,8 +65,7 @@ impl Engine {
 
     /// Close a listener: half-open connections are forgotten, those nobody was told of are reset.
     pub(super) fn close_listener(&mut self, slot: u32, reason: Reason) {
-        let Some(state) = self.listeners.states.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.listeners.by_address.remove(&state.address);
+        let Some(state) = self.listeners.remove(slot) else { return };
         self.tell_of_listener(state.address, false);
         let table = &mut self.table;
         self.half_opens.remove_listener(slot, |placed| {
@@ -174,8 +106,7 @@ impl Engine {
     /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
     pub(super) fn on_stray(&mut self, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match self.find_stray(&arrived.tuple, key) {
-            Some(Stray::Rest(number, rest)) => self.on_rest(number, &rest, arrived, key, frame),
-            Some(Stray::HalfOpen(place, half)) => self.on_half_open(place, &half, arrived, frame),
+            Some(stray) => self.on_known_stray(&stray, arrived, key, frame),
             None => {
                 if let Some(lane) = self.elsewhere(&arrived.tuple) {
                     return self.steer(lane, frame, usize::from(arrived.link));
@@ -185,8 +116,16 @@ impl Engine {
         }
     }
 
+    /// A segment for what is no flow yet, or no longer.
+    pub(super) fn on_known_stray(&mut self, stray: &Stray, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+        match stray {
+            Stray::Rest(number, rest) => self.on_rest(*number, rest, arrived, key, frame),
+            Stray::HalfOpen(place, half) => self.on_half_open(*place, half, arrived, frame),
+        }
+    }
+
     /// What a tuple that is no flow's is known for.
-    fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Stray> {
+    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Stray> {
         self.table.candidates(key.hash).find_map(|number| match Place::of(number) {
             Place::Flow(_) => None,
             Place::HalfOpen(place) => {

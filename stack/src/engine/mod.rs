@@ -8,6 +8,7 @@
 //! | `fast` | the common segment between frames and flows |
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
+//! | `listener_table` | the listeners of a lane |
 //! | `listeners` | SYNs, half-open connections, TIME_WAIT |
 //! | `cookies` | handshakes that nothing is remembered of |
 //! | `deliver` | frames to sockets, completions to queues with credit |
@@ -32,6 +33,7 @@ mod discovery;
 mod fast;
 pub(crate) mod flows;
 mod handover;
+mod listener_table;
 mod listeners;
 mod mesh;
 mod network;
@@ -61,7 +63,7 @@ pub use self::mesh::{LANES_MAX, Message};
 
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
-use self::listeners::Listeners;
+use self::listener_table::Listeners;
 use self::mesh::Mesh;
 use self::ops::{AppTimers, Deferred};
 use self::path_mtus::Ways;

@@ -67,6 +67,8 @@ pub struct Paths {
     paths: Vec<Path>,
     free: Vec<u16>,
     by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
+    /// The path that was taken last: mostly the next one is the same.
+    last: u16,
 }
 
 /// In place of a path's number: look the way up.
@@ -77,15 +79,17 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Paths {
     pub fn new(hash: KeyedHash) -> Paths {
-        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash) }
+        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash), last: NO_PATH }
     }
 
     /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
     pub fn take(&mut self, routes: &route::Table, tuple: &Tuple) -> Option<u16> {
         let hop = routes.next_hop_from(tuple.local.ip(), tuple.remote.ip())?;
         let (interface, next_hop) = (hop.interface, hop.gateway_or_dst);
-        if let Some(&index) = self.by_hop.get(&(interface, next_hop)) {
+        let known = self.last_to(&hop).or_else(|| self.by_hop.get(&(interface, next_hop)).copied());
+        if let Some(index) = known {
             self.paths.get_mut(usize::from(index))?.flows += 1;
+            self.last = index;
             return Some(index);
         }
         let station = Station::NONE;
@@ -102,7 +106,15 @@ impl Paths {
             }
         };
         self.by_hop.insert((interface, next_hop), index);
+        self.last = index;
         Some(index)
+    }
+
+    /// The path that was taken last, if it is in use and leads the same way.
+    fn last_to(&self, way: &route::NextHop) -> Option<u16> {
+        let path = self.paths.get(usize::from(self.last))?;
+        let same = (path.interface, path.next_hop) == (way.interface, way.gateway_or_dst);
+        (same && path.flows > 0).then_some(self.last)
     }
 
     /// The interface of a path that is in use.
@@ -132,11 +144,15 @@ impl Paths {
 impl Engine {
     /// The next hop of a path, or else of a packet between two addresses.
     pub(super) fn hop(&mut self, path: u16, source: IpAddr, destination: IpAddr) -> Option<Hop> {
-        let (turn, now) = (self.turn, self.flows.shared.now.instant);
-        let Some(path) = self.paths.paths.get_mut(usize::from(path)) else {
+        self.hop_by_path(path).or_else(|| {
             let way = self.routes.next_hop_from(source, destination)?;
-            return Some(self.hop_of(&way));
-        };
+            Some(self.hop_of(&way))
+        })
+    }
+
+    fn hop_by_path(&mut self, path: u16) -> Option<Hop> {
+        let (turn, now) = (self.turn, self.flows.shared.now.instant);
+        let path = self.paths.paths.get_mut(usize::from(path))?;
         if path.turn != turn || path.station == Station::NONE {
             path.station = self.ports[path.interface].neighbours.resolve(path.next_hop, now).into();
             path.turn = turn;
@@ -144,8 +160,13 @@ impl Engine {
         Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
     }
 
-    /// The next hop of a way.
+    /// The next hop of a way: as a path has it, where connections lead the same way.
     pub(super) fn hop_of(&mut self, way: &route::NextHop) -> Hop {
+        if let Some(index) = self.paths.last_to(way)
+            && let Some(hop) = self.hop_by_path(index)
+        {
+            return hop;
+        }
         let (interface, next_hop) = (way.interface, way.gateway_or_dst);
         let station =
             self.ports[interface].neighbours.resolve(next_hop, self.flows.shared.now.instant).into();
