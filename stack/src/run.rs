@@ -156,16 +156,21 @@ impl LaneRun {
         // and again, and for what is due once more when that may have changed.
         let (tick, idle) = (Ticks::at(began), !asked && !moved);
         if tick != self.advanced || idle && began >= self.quiet_until {
-            self.advanced = tick;
             busy |= self.engine.advance();
             moved |= self.links.tell(&mut self.engine);
+            let next = self.engine.next_deadline().unwrap_or(Instant::FOREVER);
+            // A turn sees to so many at once: what is left it looks for in the next.
+            self.advanced = if next <= began { Ticks::OFF } else { tick };
             self.quiet_until = match busy | moved {
                 true => Instant::ZERO,
                 // The wheel goes with the clock, tick by tick.
-                false => self.engine.next_deadline().unwrap_or(Instant::FOREVER).min(next_tick(began)),
+                false => next.min(next_tick(began)),
             };
-        } else if !idle {
-            self.quiet_until = Instant::ZERO;
+        } else {
+            self.engine.advance_app_timers();
+            if !idle {
+                self.quiet_until = Instant::ZERO;
+            }
         }
         busy |= moved | self.engine.give_batch(batch);
         if moved {

@@ -166,7 +166,7 @@ impl Engine {
             (connection.hot.armed_at, connection.shared.now.ticks, connection.shared.soonest);
         let soon = armed.is_on() && armed.until(now) <= soonest.until(now);
         if !(soon && timers::may_wait(&connection)) {
-            connection.pay();
+            connection.pay_timer();
             let timer = connection.hot.retransmit_at;
             if !armed.is_on() || timer.until(now) < armed.until(now) {
                 self.wheel.insert(slot, timer);

@@ -350,8 +350,9 @@ impl Engine {
         self.app_timers.heap.push(Reverse((at, order, queue, tag)));
     }
 
-    /// Tell of the timers that are due.
-    pub(super) fn advance_app_timers(&mut self) {
+    /// Tell of the application's timers that are due.
+    #[inline]
+    pub fn advance_app_timers(&mut self) {
         while let Some(Reverse((at, _, queue, tag))) = self.app_timers.heap.peek().copied() {
             if at > self.flows.shared.now.instant {
                 return;

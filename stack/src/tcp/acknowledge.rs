@@ -87,15 +87,15 @@ pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> b
     connection.hot.snd_una = ack;
     tally::note_una(connection, before);
     let now = connection.shared.now.micros;
-    let sent_us = connection.queue(|cells, queue, _| cells.acknowledge_small(queue, ack));
-    match sent_us {
-        Some(sent_us) => connection.measure_exactly(now.wrapping_sub(sent_us)),
+    let only = connection.queue(|cells, queue, finished| cells.acknowledge_only(queue, ack, finished));
+    match only {
+        Some((sent_us, _)) => connection.measure_exactly(now.wrapping_sub(sent_us)),
         None => take_quietly(connection, ack),
     }
     loss::grow(connection, acked);
     connection.hot.owed &= !owed::TIMER;
     timers::on_ack(connection, true, 0);
-    sent_us.is_some()
+    only.is_some_and(|(_, small)| small)
 }
 
 /// Drop acknowledged ranges that were sent once, and measure the round trip that the last of them tells.

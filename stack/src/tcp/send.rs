@@ -397,16 +397,22 @@ impl Cells {
         }
     }
 
-    /// The same where `una` acknowledges just the one range that is queued, and that is a small payload, of which nobody is
-    /// told: when it was sent. `None`, and nothing done, if it is not so.
+    /// The same where `una` acknowledges just the one range that is queued: when that was sent, and whether it is a small
+    /// payload of which nobody is told; any other is on the list. `None`, and nothing done, if it is not so.
     #[inline]
-    pub fn acknowledge_small(&mut self, queue: &mut SendQueue, una: SeqNum) -> Option<u32> {
+    pub fn acknowledge_only(
+        &mut self,
+        queue: &mut SendQueue,
+        una: SeqNum,
+        finished: &mut Vec<Finished>,
+    ) -> Option<(u32, bool)> {
         let index = queue.head;
-        let cell = self.cells.get_mut(index as usize)?;
-        let marks = cell.marks & (mark::LAST | mark::NOTIFY);
-        let only = cell.end == una && cell.next == NONE && cell.key == Key::SMALL && marks == mark::LAST;
-        if !(only && matches!(cell.data, Data::Inline)) {
-            return None;
+        let cell = self.cells.get_mut(index as usize).filter(|cell| cell.end == una && cell.next == NONE)?;
+        let (sent_us, marks) = (cell.sent_us, cell.marks & (mark::LAST | mark::NOTIFY));
+        let small = cell.key == Key::SMALL && marks == mark::LAST && matches!(cell.data, Data::Inline);
+        if !small {
+            self.pop(queue, finished);
+            return Some((sent_us, false));
         }
         // Nothing of it is to be dropped.
         cell.marks = 0;
@@ -414,9 +420,10 @@ impl Cells {
         self.free = index;
         self.live -= 1;
         *queue = SendQueue::EMPTY;
-        Some(cell.sent_us)
+        Some((sent_us, true))
     }
 
+    #[inline(never)]
     fn pop(&mut self, queue: &mut SendQueue, finished: &mut Vec<Finished>) {
         let index = queue.head;
         let Some(cell) = self.get(index) else { return };

@@ -173,6 +173,11 @@ impl Connection<'_> {
     #[inline(never)]
     fn pay_all(&mut self) {
         self.hot.pay_cold(self.cold);
+        self.pay_timer();
+    }
+
+    /// The same of the timer alone, for which the cold part is not looked at.
+    pub fn pay_timer(&mut self) {
         if self.hot.owed & owed::TIMER != 0 {
             self.hot.owed &= !owed::TIMER;
             timers::arm_for_sent(self);
