@@ -169,6 +169,7 @@ impl LaneRun {
         } else {
             self.engine.advance_app_timers();
             if !idle {
+                moved |= self.links.tell(&mut self.engine);
                 self.quiet_until = Instant::ZERO;
             }
         }

@@ -345,9 +345,18 @@ impl Flows {
     /// A stream, for TCP to work on.
     #[inline]
     pub fn connection(&mut self, slot: u32) -> Option<Connection<'_>> {
-        let mut connection = self.connection_owing(slot)?;
-        connection.pay();
-        Some(connection)
+        // Paid before it is taken apart: what was written to memory for a call is not read at once again.
+        if self.hot.get(slot as usize)?.owed != 0 {
+            self.pay(slot);
+        }
+        self.connection_owing(slot)
+    }
+
+    #[inline(never)]
+    fn pay(&mut self, slot: u32) {
+        if let Some(mut connection) = self.connection_owing(slot) {
+            connection.pay();
+        }
     }
 
     /// The same for the fast path, which pays what it owes to the cold part when it must.
