@@ -74,7 +74,7 @@ def build(tree, target, to):
 def plan(run):
     """One rule after the other; of each, as it is and broken in turns."""
     import harness
-    from results import Case
+    from ends import Trouble
 
     place = harness.programs.parent / BENCH
     tree, target, whole, other = place / "tree", place / "target", place / AS_IT_IS.replace(" ", "-"), place / BROKEN
@@ -84,16 +84,28 @@ def plan(run):
     build(tree, target, whole)
     for rule in rules():
         run.say(f"{BENCH}: builds it where {rule['broken']}")
-        build_broken(rule, tree, target, other)
-        all_flows = rule.get("flows", FLOWS)
-        cases = [Case(BENCH, f"{rule['name']} ({rule['broken']}), {flows:,} flows", flows, 64, 32) for flows in all_flows]
-        for number in range(run.count):
-            run.say(f"{BENCH}: round {number + 1} of {run.count}, {rule['name']}")
-            for case in cases:
-                for name, program in ((AS_IT_IS, whole), (BROKEN, other))[:: 1 if number % 2 == 0 else -1]:
-                    run.results.samples.append(measured(run, program, case, name, number))
+        try:
+            build_broken(rule, tree, target, other)
+            compare(run, rule, {AS_IT_IS: whole, BROKEN: other})
+        except (Trouble, ValueError) as error:
+            # The others are still to be measured.
+            run.results.notes.append(f"{BENCH}: {str(error).splitlines()[0]}")
+
+
+def compare(run, rule, programs):
+    """Rounds of both in turns, on as many flows as the rule names."""
+    from results import Case
+
+    cases = [
+        Case(BENCH, f"{rule['name']} ({rule['broken']}), {flows:,} flows", flows, 64, 32) for flows in rule.get("flows", FLOWS)
+    ]
+    for number in range(run.count):
+        run.say(f"{BENCH}: round {number + 1} of {run.count}, {rule['name']}")
         for case in cases:
-            run.results.compare(case, "cycles", AS_IT_IS, BROKEN)
+            for name in list(programs)[:: 1 if number % 2 == 0 else -1]:
+                run.results.samples.append(measured(run, programs[name], case, name, number))
+    for case in cases:
+        run.results.compare(case, "cycles", AS_IT_IS, BROKEN)
 
 
 def build_broken(rule, tree, target, to):
