@@ -78,9 +78,9 @@ fn measure(plan: Plan, busy: Option<usize>, transactions: u64) -> Option<Summary
     if let Some(busy) = busy {
         run.keep_busy(busy);
     }
-    // Until everything that grows has grown.
+    // Until everything that grows has grown, and nearly every connection has had its first.
     let mut done = 0;
-    while done < (plan.flows as u64 * 2).min(transactions) {
+    while done < plan.flows as u64 * 2 {
         done += run.round(&mut Unmeasured);
     }
     let (mut meter, overhead, mut done) = (Cycles::default(), overhead(), 0);

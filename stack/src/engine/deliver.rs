@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// So many frames of a socket have come back.
-    fn give_back(&mut self, socket: SocketId, count: u16) {
+    pub(super) fn give_back(&mut self, socket: SocketId, count: u16) {
         let Ok((slot, kind)) = self.flows.find(socket) else { return };
         match kind {
             Kind::Stream => {

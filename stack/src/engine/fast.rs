@@ -5,19 +5,24 @@ use drivers::Frame;
 
 use super::common::OFFSET;
 use super::deliver::CompletionQueue;
+use super::flows::Kind;
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
-use crate::mode::{Arrival, Done};
+use crate::mode::{Arrival, Done, Key, SmallSend};
 use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::Emit;
-use crate::tcp::send::Data;
-use crate::tcp::state::{flag, hint};
+use crate::tcp::send::{Data, NONE};
+use crate::tcp::state::{Connection, flag, hint};
 use crate::tcp::{ecn, mtu, text, timers};
-use crate::wire::DropReason;
+use crate::timer::Wheel;
 use crate::wire::tcp::Flags;
+use crate::wire::{DropReason, MacAddress};
+
+/// How far an answer may be from its place among the flows that have something to say.
+const SEEK_MAX: usize = 64;
 
 /// What the fast path did with a segment.
 #[derive(Debug)]
@@ -161,18 +166,7 @@ impl Engine {
         let Some(plain) = fast::output(&mut connection, (first, len)) else { return false };
         self.counters.segments_sent += 1;
         connection.clear(flag::DIRTY);
-        // Of its deadlines this is the only one that was set anew, and mostly the wheel visits it before anyway.
-        let (armed, now, soonest) =
-            (connection.hot.armed_at, connection.shared.now.ticks, connection.shared.soonest);
-        let soon = armed.is_on() && armed.until(now) <= soonest.until(now);
-        if !(soon && timers::may_wait(&connection)) {
-            connection.pay_timer();
-            let timer = connection.hot.retransmit_at;
-            if !armed.is_on() || timer.until(now) < armed.until(now) {
-                self.wheel.insert(slot, timer);
-                connection.hot.armed_at = timer;
-            }
-        }
+        promise(&mut self.wheel, &mut connection, slot);
         let hot = &*connection.hot;
         let small = connection.shared.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
         if small
@@ -189,6 +183,55 @@ impl Engine {
         let field = ecn::codepoint::NOT_ECT;
         let emit = Emit { segment, first, len, field, hop_limit: 0, fragment: false };
         self.send_whole(frame, slot, path, &emit);
+        true
+    }
+
+    /// Queue a small payload and send it at once, with its flow's frames that have come back, so many: where nothing else is
+    /// to be said, and in the common shape. False if it is not so, and nothing was done.
+    #[inline]
+    pub(super) fn say_small(&mut self, send: &SmallSend, back: u16) -> bool {
+        let SmallSend { stream, text, len, queue, more, .. } = send;
+        let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
+        let Some(path) = self.flows.hot(slot).map(|hot| hot.path) else { return false };
+        let Some((interface, to)) = self.station(path) else { return false };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
+        let size = u32::from(*len);
+        let common = connection.is(flag::TIMESTAMPS) && !connection.hot.is_ipv6();
+        if *more || size == 0 || !common || !fast::is_alone(&connection, size) {
+            return false;
+        }
+        let port = &mut self.ports[interface];
+        if port.vlan.is_some() || port.backlog() >= self.config.transmit_backlog_max {
+            return false;
+        }
+        let listed = connection.is(flag::DIRTY);
+        if listed
+            && self.dirty.get(self.said_to) != Some(&slot)
+            && !seek(&self.dirty, &mut self.said_to, slot)
+        {
+            return false;
+        }
+        let Ok(frame) = port.composer.header() else { return false };
+        let end = connection.hot.snd_nxt;
+        if !connection
+            .queue(|cells, ends, _| cells.push_small(ends, end, (text, *len), Key::SMALL, 0, *queue))
+        {
+            return false;
+        }
+        connection.hot.held = connection.hot.held.saturating_sub(back);
+        let first = connection.hot.head;
+        let Some(plain) = fast::output(&mut connection, (first, size)) else { return false };
+        if listed {
+            connection.clear(flag::DIRTY);
+            self.dirty[self.said_to] = NONE;
+            self.said_to += 1;
+        }
+        self.counters.segments_sent += 1;
+        promise(&mut self.wheel, &mut connection, slot);
+        let text = text.get(..usize::from(*len)).unwrap_or_default();
+        if !port.send_small(frame, to, connection.hot, (&plain, plain.stamps.unwrap_or_default()), text) {
+            self.counters.fail(DropReason::NoRoom);
+        }
         true
     }
 
@@ -230,6 +273,19 @@ impl Engine {
         most
     }
 
+    /// The interface and the station of a path, which is asked for once a turn.
+    #[inline]
+    fn station(&mut self, path: u16) -> Option<(u8, MacAddress)> {
+        let (interface, station) = self.paths.station(path, self.turn)?;
+        match station.mac() {
+            Some(to) => Some((interface, to)),
+            None => {
+                let hop = self.hop_by_path(path)?;
+                Some((hop.interface, hop.station.mac()?))
+            }
+        }
+    }
+
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {
         let Some(tuple) = self.flows.tuple(slot) else { return };
         if self.attach(self.paths.interface(path), &mut frame, emit).is_err() {
@@ -237,5 +293,32 @@ impl Engine {
         }
         let form = Form { each: 0, field: emit.field, hop_limit: emit.hop_limit, fragment: emit.fragment };
         self.send_by_path(frame, path, &tuple, &emit.segment, form);
+    }
+}
+
+/// Look for a flow further on in the list of those with something to say. Answers come mostly in the order of what they answer:
+/// where one is far from it, no other is looked for in this batch.
+#[inline(never)]
+fn seek(dirty: &[u32], said_to: &mut usize, slot: u32) -> bool {
+    let rest = dirty.get(*said_to..).unwrap_or_default();
+    let ahead = rest.iter().take(SEEK_MAX).position(|listed| *listed == slot);
+    *said_to = ahead.map_or(dirty.len(), |ahead| *said_to + ahead);
+    ahead.is_some()
+}
+
+/// Something was sent for the first time: see that the wheel visits the flow before its timer is due. Of its deadlines this is
+/// the only one that was set anew, and mostly the wheel comes before anyway.
+#[inline]
+fn promise(wheel: &mut Wheel, connection: &mut Connection, slot: u32) {
+    let (armed, now, soonest) =
+        (connection.hot.armed_at, connection.shared.now.ticks, connection.shared.soonest);
+    let soon = armed.is_on() && armed.until(now) <= soonest.until(now);
+    if !(soon && timers::may_wait(connection)) {
+        connection.pay_timer();
+        let timer = connection.hot.retransmit_at;
+        if !armed.is_on() || timer.until(now) < armed.until(now) {
+            wheel.insert(slot, timer);
+            connection.hot.armed_at = timer;
+        }
     }
 }

@@ -159,6 +159,8 @@ pub struct Engine {
     /// Flows with something to say, and the emptied list of those of the turn before.
     dirty: Vec<u32>,
     said: Vec<u32>,
+    /// How far in that list the flows are whose answers were said before their turn came.
+    said_to: usize,
 
     neighbour_actions: Vec<neighbour::Action<Frame>>,
     routes: route::Table,
@@ -262,6 +264,7 @@ impl Engine {
             frames: FrameSlab::default(),
             dirty: Vec::new(),
             said: Vec::new(),
+            said_to: 0,
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),
             path_mtus: Ways::new(hash),
@@ -360,10 +363,9 @@ impl Engine {
         let busy = !batch.ops.is_empty() || !batch.returned.is_empty();
         self.set_credits(&batch.credits);
         self.app_held = batch.held_frames;
-        self.take_back(&batch.returned);
-        batch.returned.clear();
         self.count_frames_left();
-        self.apply_all(&mut batch.ops);
+        self.apply_all(&mut batch.ops, &batch.returned);
+        batch.returned.clear();
         self.serve_queues();
         busy
     }

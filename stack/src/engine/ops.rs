@@ -69,22 +69,46 @@ struct Manner {
 const APP_TIMERS_MAX: usize = 65_536;
 
 impl Engine {
-    /// Apply the ops of a batch, in order. A loop of its own, for it has the registers to itself.
+    /// Take returned frames back and apply the ops of a batch, in order. A loop of its own, for it has the registers to itself.
+    ///
+    /// Frames come back before ops, but for those in front whose sockets have small sends: to look at such a flow twice costs
+    /// more than all that is done.
     #[inline(never)]
-    pub(super) fn apply_all(&mut self, ops: &mut Ops) {
-        ops.drain(self, Engine::apply_small, Engine::apply);
+    pub(super) fn apply_all(&mut self, ops: &mut Ops, returned: &[SocketId]) {
+        self.said_to = 0;
+        let mut state = (self, returned);
+        ops.drain(
+            &mut state,
+            |(engine, returned), send, last| engine.apply_small(send, last, returned),
+            |(engine, returned), op| {
+                engine.take_back(core::mem::take(returned));
+                engine.apply(op);
+            },
+        );
+        let (engine, returned) = state;
+        engine.take_back(returned);
     }
 
-    /// Queue a small payload.
+    /// Queue a small payload, and say it at once where it is all that its flow has to say.
     #[inline]
-    fn apply_small(&mut self, send: &SmallSend) {
+    fn apply_small(&mut self, send: &SmallSend, last: bool, returned: &mut &[SocketId]) {
+        let back = returned.iter().take_while(|socket| **socket == send.stream.0).count();
+        *returned = returned.get(back..).unwrap_or_default();
+        let count = u16::try_from(back).unwrap_or(u16::MAX);
+        if last && self.say_small(send, count) {
+            return;
+        }
+        if count > 0 {
+            self.give_back(send.stream.0, count);
+        }
         if send.len == 0 || !self.queue_small(send) {
             self.send_op(send.stream, send.view(), false, send.more, send.queue, send.tag);
         }
     }
 
-    /// The same, where nothing is in its way; false, and nothing done, if [`send_op`](Engine::send_op) must say what is.
-    #[inline]
+    /// Queue a small payload where nothing is in its way; false, and nothing done, if [`send_op`](Engine::send_op) must say
+    /// what is.
+    #[inline(never)]
     fn queue_small(&mut self, send: &SmallSend) -> bool {
         let SmallSend { stream, text, len, queue, more, .. } = send;
         let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };

@@ -150,7 +150,7 @@ impl Engine {
         })
     }
 
-    fn hop_by_path(&mut self, path: u16) -> Option<Hop> {
+    pub(super) fn hop_by_path(&mut self, path: u16) -> Option<Hop> {
         let (turn, now) = (self.turn, self.flows.shared.now.instant);
         let path = self.paths.paths.get_mut(usize::from(path))?;
         if path.turn != turn || path.station == Station::NONE {

@@ -45,6 +45,9 @@ impl Engine {
         for at in 0..asked {
             self.look_ahead(&dirty[at..]);
             let slot = dirty[at];
+            if slot == NONE {
+                continue;
+            }
             let unsent = self.flows.hot(slot).map_or(NONE, |hot| hot.unsent);
             if unsent == NONE || !self.say_whole(slot) {
                 if let Some(hot) = self.flows.hot_mut(slot) {

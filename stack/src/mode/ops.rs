@@ -70,19 +70,26 @@ impl Ops {
         self.others.push((self.sends.len(), op));
     }
 
-    /// Take all out, in order.
+    /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only.
     #[inline]
     pub(crate) fn drain<T>(
         &mut self,
         to: &mut T,
-        mut send: impl FnMut(&mut T, &SmallSend),
+        mut send: impl FnMut(&mut T, &SmallSend, bool),
         mut apply: impl FnMut(&mut T, EngineOp),
     ) {
         let (mut others, mut taken) = (self.others.drain(..), 0);
         loop {
             let other = others.next();
             let end = other.as_ref().map_or(self.sends.len(), |(before, _)| *before);
-            self.sends[taken..end].iter().for_each(|small| send(to, small));
+            let sends = &self.sends[taken..end];
+            for (small, next) in sends.iter().zip(1..) {
+                let last = match sends.get(next) {
+                    Some(next) => next.stream != small.stream,
+                    None => other.is_none(),
+                };
+                send(to, small, last);
+            }
             taken = end;
             let Some((_, op)) = other else { break };
             apply(to, op);
@@ -99,7 +106,8 @@ mod tests {
 
     #[test]
     fn ops_come_out_in_their_order() {
-        // Shows small sends between, before and behind other ops, and which payloads are small.
+        // Shows small sends between, before and behind other ops, which payloads are small, and that only a send with nothing of
+        // its socket behind it is called its last.
         let mut ops = Ops::default();
         let stream = Stream(SocketId::new(LaneId(0), 1, 1));
         let other = |tag| EngineOp {
@@ -120,13 +128,19 @@ mod tests {
             let mut seen = Vec::new();
             ops.drain(
                 &mut seen,
-                |seen, small| seen.push(u64::from(small.len)),
-                |seen, op| seen.push(op.tag.0),
+                |seen, small, last| seen.push((u64::from(small.len), last)),
+                |seen, op| seen.push((op.tag.0, false)),
             );
-            assert_eq!(seen, [1, 100, 101, 63, 64, 102, 0], "round {round}");
+            let (order, last): (Vec<u64>, Vec<bool>) = seen.into_iter().unzip();
+            assert_eq!(order, [1, 100, 101, 63, 64, 102, 0], "round {round}");
+            assert_eq!(last, [false, false, false, false, false, false, true], "round {round}");
             assert!(ops.is_empty());
         }
         small(&mut ops, 5);
-        ops.drain(&mut (), |(), small| assert_eq!(small.view().data.bytes(), [7; 5]), |(), _| unreachable!());
+        ops.drain(
+            &mut (),
+            |(), small, _| assert_eq!(small.view().data.bytes(), [7; 5]),
+            |(), _| unreachable!(),
+        );
     }
 }

@@ -239,22 +239,43 @@ pub fn output_full(connection: &mut Connection, (first, len): (u32, u32), before
 /// and nothing else is to be said or thought of. Reads only.
 #[inline]
 pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
-    let hot = &*connection.hot;
-    let first = hot.unsent;
-    let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
-    let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0;
-    if first == NONE || hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active() {
+    let first = connection.hot.unsent;
+    if first == NONE || is_odd(connection) {
         return None;
     }
     let cell = connection.shared.cells.get(first)?;
-    let single = hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
-    let fits = cell.len <= connection.send_mss() && cell.len <= hot.snd_wnd && cell.len <= hot.cwnd;
-    let since_us = connection.shared.now.micros.wrapping_sub(connection.hot.sent_us);
+    let single = connection.hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
+    (single && fits(connection, cell.len)).then_some((first, cell.len))
+}
+
+/// A payload of so many bytes may go by itself as one segment: none is queued, everything before it was acknowledged, no
+/// more than one segment waits for an answer, and nothing else is to be said or thought of. Reads only.
+#[inline]
+pub fn is_alone(connection: &Connection, len: u32) -> bool {
+    let hot = &*connection.hot;
+    hot.head == NONE && hot.unacked <= 1 && !is_odd(connection) && fits(connection, len)
+}
+
+/// There is more to think of than a payload.
+#[inline]
+fn is_odd(connection: &Connection) -> bool {
+    let hot = &*connection.hot;
+    let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
+    let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0;
+    hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active()
+}
+
+/// A segment of so many bytes may go, and everything before it was acknowledged.
+#[inline]
+fn fits(connection: &Connection, len: u32) -> bool {
+    let hot = &*connection.hot;
+    let room = len <= connection.send_mss() && len <= hot.snd_wnd && len <= hot.cwnd;
+    let since_us = connection.shared.now.micros.wrapping_sub(hot.sent_us);
     // No RTO is shorter than the least.
     let config = &connection.shared.config;
     let least = config.rto_min_us.min(config.rto_initial_us);
     let idle = since_us > least && config.slow_start_after_idle && since_us > connection.rto_us();
-    (single && fits && hot.snd_una == hot.snd_nxt && !idle).then_some((first, cell.len))
+    room && hot.snd_una == hot.snd_nxt && !idle
 }
 
 #[cfg(test)]
