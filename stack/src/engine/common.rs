@@ -188,7 +188,7 @@ impl Engine {
 impl Port {
     /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: what `plain` says with
     /// ACK and PSH. False, and nothing done, if it does not fit.
-    #[inline]
+    #[inline(never)]
     pub(super) fn send_small(
         &mut self,
         mut frame: Frame,

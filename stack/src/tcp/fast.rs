@@ -163,7 +163,7 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 }
 
 /// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.
-#[inline]
+#[inline(always)]
 pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Plain> {
     let (now, mss) = (connection.shared.now, connection.send_mss());
     let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
