@@ -323,6 +323,17 @@ impl Flows {
         }
     }
 
+    /// Bring near what a visit of the wheel looks at.
+    #[inline]
+    pub fn prefetch_visit(&self, slot: u32) {
+        if let (Some(hot), Some(cold)) = (self.hot.get(slot as usize), self.cold.get(slot as usize)) {
+            drivers::prefetch(hot);
+            drivers::prefetch(&hot.tag);
+            drivers::prefetch(cold);
+            drivers::prefetch(&cold.delack_at);
+        }
+    }
+
     /// The hot part of a slot, for changing.
     #[inline]
     pub fn hot_mut(&mut self, slot: u32) -> Option<&mut Hot> {

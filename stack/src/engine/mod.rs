@@ -412,6 +412,7 @@ impl Engine {
         core::mem::swap(&mut due, &mut self.flows.visits);
         self.wheel.advance(now.ticks, |slot, at| due.push((slot, at)));
         let busy = !due.is_empty();
+        due.iter().for_each(|(slot, _)| self.flows.prefetch_visit(*slot));
         for (slot, at) in due.drain(..) {
             self.visit(slot, at);
         }
