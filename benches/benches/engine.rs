@@ -29,7 +29,7 @@ fn lane(criterion: &mut Criterion) {
     for (name, case) in CASES {
         let flows: &[usize] = if case == Case::BulkSend { &[4] } else { &[1_000, 64_000] };
         for &flows in flows {
-            let port = PortOptions { checksums: true, segmentation: false };
+            let port = PortOptions { checksums: true, segmentation: false, gather: true };
             let mut run = Run::new(Plan { case, flows, burst: 32, port, fast: true });
             let mut warm = 0;
             while warm < 2 * flows as u64 {

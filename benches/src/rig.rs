@@ -42,6 +42,8 @@ pub struct PortOptions {
     pub checksums: bool,
     /// The port cuts payload into segments.
     pub segmentation: bool,
+    /// The port gathers frames of several pieces, from ordinary memory too.
+    pub gather: bool,
 }
 
 /// Both ends of the port's queue pair.
@@ -142,8 +144,8 @@ impl Rig {
         interface.neighbours = vec![(GATEWAY.into(), MACS.1)];
         tune(&mut config);
         let capabilities = Capabilities {
-            multi_segment: true,
-            segments_max: 64,
+            multi_segment: port.gather,
+            segments_max: if port.gather { 64 } else { 1 },
             reads_heap: true,
             transmit_ipv4_checksum: port.checksums,
             transmit_tcp_checksum: port.checksums,

@@ -44,49 +44,67 @@ impl Composer {
         self.pools.control.take().ok_or(NoFrames)
     }
 
-    /// Put `payload` behind what `frame` holds: by reference if the port can read it there, else by copying.
+    /// Put `payload` behind what `frame` holds: by reference if the port can read it there, else by `copy`, which gets room and
+    /// as many bytes, piece by piece and in order. True if it was copied.
     ///
     /// Errors: a pool is empty, or a copy does not fit the frame. The frame is then incomplete: drop it.
-    pub fn payload(&mut self, frame: &mut Frame, payload: &Extent) -> Result<(), NoFrames> {
+    pub fn payload(
+        &mut self,
+        frame: &mut Frame,
+        payload: &Extent,
+        copy: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<bool, NoFrames> {
         let bytes = u64::from(payload.len());
         let readable = self.heap_readable || payload.class() != Class::Heap;
         if self.gather && readable && payload.widen(frame) {
             self.attached_bytes += bytes;
-            return Ok(());
+            return Ok(false);
         }
         if self.gather && readable && frame.segment_count() < self.segments_max {
             let mut carrier = self.pools.attach.take().ok_or(NoFrames)?;
             if payload.attach_to(&mut carrier) {
                 frame.chain(carrier);
                 self.attached_bytes += bytes;
-                return Ok(());
+                return Ok(false);
             }
         }
-        self.copy(frame, payload.bytes())?;
+        self.copy(frame, payload.bytes(), copy)?;
         self.copied_bytes += bytes;
-        Ok(())
+        Ok(true)
     }
 
     /// Copy the payload of an op that carried it inside itself. Not counted: there is no memory to refer to, or so little in
     /// it that a reference would cost more.
-    pub fn inline(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
-        self.copy(frame, payload)
+    ///
+    /// Errors: as [`payload`](Composer::payload)'s.
+    pub fn inline(
+        &mut self,
+        frame: &mut Frame,
+        payload: &[u8],
+        copy: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<(), NoFrames> {
+        self.copy(frame, payload, copy)
     }
 
     /// Into the first segment while that is the only one and has room; else, where the port gathers, into as many
     /// frames as it takes.
-    fn copy(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), NoFrames> {
+    fn copy(
+        &mut self,
+        frame: &mut Frame,
+        payload: &[u8],
+        mut copy: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<(), NoFrames> {
         let mut rest = payload;
         if frame.segment_count() == 1 {
             let here = if self.gather { rest.len().min(frame.tailroom()) } else { rest.len() };
             let (here, behind) = rest.split_at(here);
-            frame.append(here.len()).ok_or(NoFrames)?.copy_from_slice(here);
+            copy(frame.append(here.len()).ok_or(NoFrames)?, here);
             rest = behind;
         }
         while !rest.is_empty() {
             let mut tail = self.pools.control.take().ok_or(NoFrames)?;
             let (here, behind) = rest.split_at(rest.len().min(tail.tailroom()));
-            tail.append(here.len()).filter(|room| !room.is_empty()).ok_or(NoFrames)?.copy_from_slice(here);
+            copy(tail.append(here.len()).filter(|room| !room.is_empty()).ok_or(NoFrames)?, here);
             frame.chain(tail);
             rest = behind;
         }
@@ -134,13 +152,13 @@ mod tests {
         let part = |range| whole.slice(range).expect("a part");
         let mut frame = composer.header().expect("a frame");
         for (range, segments) in [(0..50, 2), (50..120, 2), (150..160, 3), (160..200, 3), (0..10, 4)] {
-            composer.payload(&mut frame, &part(range)).expect("frames");
+            composer.payload(&mut frame, &part(range), <[u8]>::copy_from_slice).expect("frames");
             assert_eq!(frame.segment_count(), segments);
         }
         let expected: Vec<u8> = (0..120).chain(150..200).chain(0..10).collect();
         assert_eq!((bytes(&frame), frame.total_len()), (expected, 180));
         let other = Extent::of_bytes(&Bytes::from(vec![0; 9])).expect("an extent");
-        composer.payload(&mut frame, &other).expect("frames");
+        composer.payload(&mut frame, &other, <[u8]>::copy_from_slice).expect("frames");
         assert_eq!((frame.segment_count(), composer.attached_bytes()), (5, 189));
         drop(frame);
         assert_eq!((composer.pools().attach.available(), composer.pools().control.available()), (4, 4));
@@ -153,13 +171,13 @@ mod tests {
         let payload = Extent::of_bytes(&Bytes::from(payload)).expect("an extent");
         let mut gathers = composer(&gathering(false));
         let mut frame = gathers.header().expect("a frame");
-        gathers.payload(&mut frame, &payload).expect("frames");
+        gathers.payload(&mut frame, &payload, <[u8]>::copy_from_slice).expect("frames");
         assert_eq!((bytes(&frame), frame.segment_count()), (payload.bytes().to_vec(), 3));
-        gathers.payload(&mut frame, &payload).expect_err("an empty pool");
+        gathers.payload(&mut frame, &payload, <[u8]>::copy_from_slice).expect_err("an empty pool");
         drop(frame);
         assert_eq!(gathers.pools().control.available(), 4);
         let mut plain = composer(&Capabilities::plain(1500));
         let mut frame = plain.header().expect("a frame");
-        assert_eq!(plain.payload(&mut frame, &payload), Err(NoFrames));
+        assert_eq!(plain.payload(&mut frame, &payload, <[u8]>::copy_from_slice), Err(NoFrames));
     }
 }

@@ -17,7 +17,7 @@
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
 //! | `allocator.rs` | [`CountingAllocator`]: shows that the packet path asks for no memory |
-//! | `sum.rs` | [`sum_front`]: what the Internet checksum folds, by vectors |
+//! | `sum.rs` | [`sum_front`], [`copy_front`]: what the Internet checksum folds, by vectors, of what lies there or is copied |
 //! | `huge_pages.rs` | [`HugePageAllocator`]: lays large tables in huge pages |
 //!
 //! # Invariants
@@ -62,4 +62,4 @@ pub use port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, Que
 pub use prefetch::prefetch;
 pub use setup::SetupError;
 pub use steering::{RSS_KEY_BYTES_MIN, RssTable, RssTypes, symmetric_key, toeplitz};
-pub use sum::sum_front;
+pub use sum::{copy_front, sum_front};

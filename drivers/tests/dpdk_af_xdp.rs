@@ -45,7 +45,7 @@ fn frames_cross_a_veth_pair_both_ways() {
         peer.send(&ethernet(turn, 1400));
         assert_eq!(receive_ours(&mut *queue), ethernet(turn, 1400));
         let mut first = frame(&composer.pools().control, &ethernet(turn, 60));
-        composer.payload(&mut first, &payload).expect("room");
+        composer.payload(&mut first, &payload, <[u8]>::copy_from_slice).expect("room");
         assert_eq!(queue.transmit(0, &mut vec![first]), 1);
         assert_eq!(peer.receive_ours(), [&ethernet(turn, 60)[..], &[9; 300]].concat());
     }

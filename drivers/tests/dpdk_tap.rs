@@ -82,7 +82,7 @@ fn payload_by_reference(queue: &mut dyn Queue, mut composer: Composer, kernel: &
     first.append(14).expect("room").copy_from_slice(&ethernet(0, 0));
     for stored in [region.store(&[1; 500]).expect("a block"), Bytes::from(vec![2; 300])] {
         let extent = Extent::of_bytes(&stored).expect("an extent");
-        composer.payload(&mut first, &extent).expect("a frame");
+        composer.payload(&mut first, &extent, <[u8]>::copy_from_slice).expect("a frame");
     }
     assert_eq!((composer.copied_bytes(), first.segment_count()), (0, 3));
     assert_eq!(queue.transmit(0, &mut vec![first]), 1);

@@ -103,7 +103,7 @@ fn payload_goes_by_reference_and_comes_home() {
     let (lent, extent) = block.lend();
     let mut first = composer.header().expect("a frame");
     first.append(14).expect("room").copy_from_slice(&ethernet(0, 0));
-    composer.payload(&mut first, &extent).expect("a frame");
+    composer.payload(&mut first, &extent, <[u8]>::copy_from_slice).expect("a frame");
     drop(extent);
     let mut frames = vec![first];
     assert_eq!(queue.transmit(0, &mut frames), 1);
@@ -117,7 +117,7 @@ fn payload_goes_by_reference_and_comes_home() {
     let extent = Extent::of_frame(&payload).expect("an extent");
     drop((received, payload));
     let mut second = composer.header().expect("a frame");
-    composer.payload(&mut second, &extent).expect("a frame");
+    composer.payload(&mut second, &extent, <[u8]>::copy_from_slice).expect("a frame");
     drop(extent);
     frames.push(second);
     assert_eq!(queue.transmit(0, &mut frames), 1);
@@ -143,7 +143,7 @@ fn a_received_frame_is_shared_while_it_is_sent_on() {
     let received = frame(&composer.pools().receive, &[3; 500]);
     let extent = Extent::of_frame(&received).expect("an extent");
     let mut header = composer.header().expect("a frame");
-    composer.payload(&mut header, &extent).expect("a frame");
+    composer.payload(&mut header, &extent, <[u8]>::copy_from_slice).expect("a frame");
     drop((received, extent));
     assert_eq!(composer.pools().receive.available(), 511);
     let mut frames = vec![header];
@@ -208,7 +208,7 @@ fn null_takes_everything_and_gives_frames() {
     let mut frames: Vec<Frame> = (0..64)
         .map(|_| {
             let mut frame = composer.header().expect("a frame");
-            composer.payload(&mut frame, &payload).expect("room");
+            composer.payload(&mut frame, &payload, <[u8]>::copy_from_slice).expect("room");
             frame
         })
         .collect();

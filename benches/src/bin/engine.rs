@@ -42,6 +42,9 @@ struct Options {
     /// The port cuts payload into segments.
     #[arg(long)]
     segmentation: bool,
+    /// The port takes frames in one piece only: payload is copied behind its headers.
+    #[arg(long)]
+    copies: bool,
     /// Without the fast path.
     #[arg(long)]
     slow: bool,
@@ -146,7 +149,11 @@ fn main() -> std::io::Result<()> {
         Some("-") => Some(Box::new(std::io::stdout())),
         Some(path) => Some(Box::new(std::fs::File::create(path)?)),
     };
-    let port = PortOptions { checksums: !options.software_checksums, segmentation: options.segmentation };
+    let port = PortOptions {
+        checksums: !options.software_checksums,
+        segmentation: options.segmentation,
+        gather: !options.copies,
+    };
     if !options.count {
         println!(
             "{:14} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8}  cycles each",

@@ -55,7 +55,7 @@ impl Meter for Marks {
 
 /// The part of this program that is traced.
 fn run(case: Case, options: &Options, told: &Path) -> std::io::Result<()> {
-    let port = PortOptions { checksums: true, segmentation: false };
+    let port = PortOptions { checksums: true, segmentation: false, gather: true };
     let mut run = Run::new(Plan { case, flows: options.flows, burst: 32, port, fast: true });
     // Every connection has had its turn: what grows has grown.
     let mut done = 0;

@@ -104,7 +104,7 @@ impl Run {
 fn main() -> std::io::Result<()> {
     let options = Options::parse();
     let flows = options.flows;
-    let port = PortOptions { checksums: true, segmentation: false };
+    let port = PortOptions { checksums: true, segmentation: false, gather: true };
     // What the bench itself keeps is there before anything is counted.
     let far = Far::new(flows, true);
     let holder = Holder { streams: Vec::with_capacity(flows), closed: 0 };

@@ -11,7 +11,7 @@ use super::fast::Fast;
 use super::paths::Hop;
 use super::ports::{FRONT, Port};
 use super::segments::Arrived;
-use super::transmit::Form;
+use super::transmit::{Form, sum_of};
 use crate::tcp::ecn;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
@@ -156,7 +156,7 @@ impl Engine {
         let summed = if form.each > 0 { 0 } else { total - NETWORK_LEN };
         let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, summed);
         if !offload {
-            sum.append(frame.segments().fold(Checksum::ZERO, Checksum::with));
+            sum.append(form.sum.unwrap_or_else(|| sum_of(&frame)));
         }
         let Some(room) = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>()) else {
             return Some(frame);

@@ -262,12 +262,12 @@ impl Engine {
             self.counters.segments_sent += 1;
             let segment = plain.segment(tuple.local.port(), tuple.remote.port(), Flags::ACK);
             let emit = Emit { segment, first: found.0, len: found.1, field, hop_limit, fragment };
-            if self.attach(hop.interface, &mut frame, &emit).is_err() {
+            let Ok(sum) = self.attach(hop.interface, &mut frame, &emit) else {
                 // It counts as lost on the way.
                 self.counters.fail(DropReason::NoRoom);
                 return said + 1;
-            }
-            let form = Form { each: 0, field, hop_limit, fragment };
+            };
+            let form = Form { each: 0, field, hop_limit, fragment, sum };
             self.send_tcp(frame, hop, tuple, &segment, form);
         }
         most
@@ -288,10 +288,11 @@ impl Engine {
 
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {
         let Some(tuple) = self.flows.tuple(slot) else { return };
-        if self.attach(self.paths.interface(path), &mut frame, emit).is_err() {
+        let Ok(sum) = self.attach(self.paths.interface(path), &mut frame, emit) else {
             return self.counters.fail(DropReason::NoRoom);
-        }
-        let form = Form { each: 0, field: emit.field, hop_limit: emit.hop_limit, fragment: emit.fragment };
+        };
+        let Emit { field, hop_limit, fragment, .. } = *emit;
+        let form = Form { each: 0, field, hop_limit, fragment, sum };
         self.send_by_path(frame, path, &tuple, &emit.segment, form);
     }
 }

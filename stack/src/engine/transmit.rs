@@ -1,19 +1,21 @@
 //! From segments to frames, and from frames to the neighbours they go to. What is said is decided in `tcp::output`.
 
+use core::cell::Cell;
 use core::net::IpAddr;
 
-use drivers::{Checksums, Frame, NoFrames, Offload, Transport};
+use drivers::{Checksums, Composer, Frame, NoFrames, Offload, Transport};
 
 use super::Engine;
 use super::bundle::Bundle;
 use super::listeners::reset_for;
 use super::paths::{Hop, NO_PATH};
+use super::ports::Port;
 use super::segments::Arrived;
 use crate::ip::neighbour;
 use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
-use crate::tcp::send::{Data, NONE};
+use crate::tcp::send::{Cells, Data, NONE};
 use crate::tcp::state::{State, flag};
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{
@@ -31,6 +33,8 @@ pub(super) struct Form {
     pub hop_limit: u8,
     /// Routers may cut its packet.
     pub fragment: bool,
+    /// The sum of its payload, if that is known.
+    pub sum: Option<Checksum>,
 }
 
 /// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
@@ -119,12 +123,12 @@ impl Engine {
             let Some(tuple) = self.flows.tuple(slot) else { return false };
             if bundle.is_none() && !Bundle::opens(&emit, &self.ports[interface].capabilities) {
                 // A segment by itself.
-                if emit.len > 0 && self.attach(interface, &mut frame, &emit).is_err() {
+                let Ok(sum) = self.attach(interface, &mut frame, &emit) else {
                     self.counters.fail(DropReason::NoRoom);
                     return false;
-                }
+                };
                 let Emit { segment, field, hop_limit, fragment, .. } = emit;
-                let form = Form { each: 0, field, hop_limit, fragment };
+                let form = Form { each: 0, field, hop_limit, fragment, sum };
                 self.send_by_path(frame, path, &tuple, &segment, form);
                 if emit.len > 0 && !again {
                     left -= self.say_full(slot, path, &tuple, &emit, left);
@@ -165,7 +169,13 @@ impl Engine {
         if let Some(bundle) = bundle.take() {
             let each = bundle.segment_bytes();
             let Bundle { frame, path, tuple, segment, field, hop_limit, fragment, .. } = bundle;
-            self.send_by_path(frame, path, &tuple, &segment, Form { each, field, hop_limit, fragment });
+            self.send_by_path(
+                frame,
+                path,
+                &tuple,
+                &segment,
+                Form { each, field, hop_limit, fragment, sum: None },
+            );
         }
     }
 
@@ -195,32 +205,28 @@ impl Engine {
         ranges
     }
 
-    /// Put a segment's payload into its frame.
-    pub(super) fn attach(&mut self, interface: u8, frame: &mut Frame, emit: &Emit) -> Result<(), NoFrames> {
-        let composer = &mut self.ports[interface].composer;
-        let (mut index, mut left) = (emit.first, emit.len);
-        while left > 0 {
-            let Some(cell) = self.flows.shared.cells.get(index) else { return Err(NoFrames) };
-            let len = cell.payload_len().min(left);
-            match &cell.data {
-                Data::None => {}
-                Data::Inline => {
-                    let bytes = self.flows.shared.cells.text(index).get(..len as usize).ok_or(NoFrames)?;
-                    composer.inline(frame, bytes)?;
-                }
-                Data::Extent(extent) => {
-                    if extent.len() == len {
-                        composer.payload(frame, extent)?;
-                    } else {
-                        let part = extent.slice(0..len).ok_or(NoFrames)?;
-                        composer.payload(frame, &part)?;
-                    }
-                }
-            }
-            left -= len;
-            index = cell.next;
+    /// Put a segment's payload into its frame. Returns its sum, unless the port adds that.
+    pub(super) fn attach(
+        &mut self,
+        interface: u8,
+        frame: &mut Frame,
+        emit: &Emit,
+    ) -> Result<Option<Checksum>, NoFrames> {
+        let Port { composer, capabilities, .. } = &mut self.ports[interface];
+        if capabilities.transmit_tcp_checksum {
+            attach_to(&self.flows.shared.cells, composer, frame, emit, <[u8]>::copy_from_slice, |_| {})?;
+            return Ok(None);
         }
-        Ok(())
+        let sum = Cell::new(Checksum::ZERO);
+        attach_to(
+            &self.flows.shared.cells,
+            composer,
+            frame,
+            emit,
+            |to, from| add(&sum, |sum| sum.copy_bytes(to, from)),
+            |bytes| add(&sum, |sum| sum.add_bytes(bytes)),
+        )?;
+        Ok(Some(sum.get()))
     }
 
     /// Reset a stream's peer, if there is one that could care.
@@ -284,7 +290,7 @@ impl Engine {
         };
         match self.ports[hop.interface].composer.header() {
             Ok(frame) => {
-                let form = Form { each: 0, field, hop_limit: 0, fragment: false };
+                let form = Form { each: 0, field, hop_limit: 0, fragment: false, sum: None };
                 self.send_tcp(frame, hop, tuple, segment, form);
             }
             Err(NoFrames) => self.counters.fail(DropReason::NoRoom),
@@ -307,7 +313,7 @@ impl Engine {
         segment: &Segment,
         form: Form,
     ) {
-        let Form { each, field, hop_limit, fragment } = form;
+        let Form { each, field, hop_limit, fragment, sum } = form;
         let port = &self.ports[hop.interface];
         let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
         let hop_limit = if hop_limit == 0 { port.hop_limit } else { hop_limit };
@@ -343,9 +349,8 @@ impl Engine {
         let fill = if offload {
             Fill::Partial(pseudo)
         } else {
-            let sum = frame.segments().fold(Checksum::ZERO, Checksum::with);
             let mut all = pseudo;
-            all.append(sum);
+            all.append(sum.unwrap_or_else(|| sum_of(&frame)));
             Fill::Full(all)
         };
         let done = frame.prepend(header_len).is_some_and(|room| segment.emit(room, fill).is_ok());
@@ -500,4 +505,53 @@ impl Engine {
         }
         self.neighbour_actions = actions;
     }
+}
+
+/// Put a segment's payload into its frame: `copy` copies what must be, `refer` sees what need not be, in order.
+fn attach_to(
+    cells: &Cells,
+    composer: &mut Composer,
+    frame: &mut Frame,
+    emit: &Emit,
+    mut copy: impl FnMut(&mut [u8], &[u8]),
+    mut refer: impl FnMut(&[u8]),
+) -> Result<(), NoFrames> {
+    let (mut index, mut left) = (emit.first, emit.len);
+    while left > 0 {
+        let Some(cell) = cells.get(index) else { return Err(NoFrames) };
+        let len = cell.payload_len().min(left);
+        match &cell.data {
+            Data::None => {}
+            Data::Inline => {
+                let bytes = cells.text(index).get(..len as usize).ok_or(NoFrames)?;
+                composer.inline(frame, bytes, &mut copy)?;
+            }
+            Data::Extent(extent) => {
+                let part;
+                let extent = if extent.len() == len {
+                    extent
+                } else {
+                    part = extent.slice(0..len).ok_or(NoFrames)?;
+                    &part
+                };
+                if !composer.payload(frame, extent, &mut copy)? {
+                    refer(extent.bytes());
+                }
+            }
+        }
+        left -= len;
+        index = cell.next;
+    }
+    Ok(())
+}
+
+fn add(to: &Cell<Checksum>, work: impl FnOnce(&mut Checksum)) {
+    let mut sum = to.get();
+    work(&mut sum);
+    to.set(sum);
+}
+
+/// The sum of a payload that was not summed as it came into its frame.
+pub(super) fn sum_of(frame: &Frame) -> Checksum {
+    frame.segments().fold(Checksum::ZERO, Checksum::with)
 }

@@ -105,9 +105,23 @@ impl Checksum {
     /// Adds bytes that follow those added before.
     #[inline]
     pub fn add_bytes(&mut self, bytes: &[u8]) {
-        let part = sum_of(bytes);
+        self.add_part(sum_of(bytes), bytes.len());
+    }
+
+    /// Copies bytes that follow those added before, and adds them on the way.
+    ///
+    /// Panics: if `to` is not as long as `from`, as slices do.
+    pub fn copy_bytes(&mut self, to: &mut [u8], from: &[u8]) {
+        let (front, done) = drivers::copy_front(to, from);
+        let behind = &from[done..];
+        to[done..].copy_from_slice(behind);
+        self.add_part(sum_behind(front, behind), from.len());
+    }
+
+    #[inline]
+    fn add_part(&mut self, part: u16, len: usize) {
         self.sum = fold_once(self.sum + u32::from(if self.odd { part.swap_bytes() } else { part }));
-        self.odd ^= bytes.len() & 1 == 1;
+        self.odd ^= len & 1 == 1;
     }
 
     /// Adds one word, which must stand at an even offset.
@@ -222,7 +236,13 @@ const fn fold_once(sum: u32) -> u32 {
 #[inline]
 fn sum_of(bytes: &[u8]) -> u16 {
     // Of many bytes, the front by vectors.
-    let (mut even, bytes) = drivers::sum_front(bytes);
+    let (front, behind) = drivers::sum_front(bytes);
+    sum_behind(front, behind)
+}
+
+/// The same of bytes whose front was summed.
+fn sum_behind(front: u64, bytes: &[u8]) -> u16 {
+    let mut even = front;
     let (pairs, mut rest) = bytes.as_chunks::<16>();
     let mut odd = 0u64;
     for &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] in pairs {
@@ -317,6 +337,21 @@ mod tests {
         fn equals_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             // Shows the wide sum against the definition for every length and content.
             prop_assert_eq!(checksum(&bytes), naive(&bytes));
+        }
+
+        #[test]
+        fn what_is_copied_is_added(parts in prop::collection::vec((0u8.., 0usize..2000), 0..5)) {
+            // Shows of pieces of any lengths, odd too, that they are copied whole, and that the sum is that of the whole.
+            let byte = |seed: &u8, at: usize| (at * 31).to_le_bytes()[0] ^ seed;
+            let parts: Vec<Vec<u8>> =
+                parts.iter().map(|(seed, len)| (0..*len).map(|at| byte(seed, at)).collect()).collect();
+            let mut sum = Checksum::ZERO;
+            for part in &parts {
+                let mut copy = vec![0; part.len()];
+                sum.copy_bytes(&mut copy, part);
+                prop_assert_eq!(&copy, part);
+            }
+            prop_assert_eq!(sum.finish(), naive(&parts.concat()));
         }
 
         #[test]

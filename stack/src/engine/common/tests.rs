@@ -126,9 +126,9 @@ proptest! {
         (sums, header_sum) in (any::<bool>(), any::<bool>()),
         (each, field, hop_limit) in (prop::sample::select(vec![0u16, 40]), 0u8..4, 0u8..3),
         fragment: bool,
-        known: bool,
+        (known, summed) in (any::<bool>(), any::<bool>()),
     ) {
-        // Shows for any segment and port: frames alike to the byte, with the same orders to the port, in the same queue, or
+        // Shows for any segment and port, with the payload's sum known and not: frames alike to the byte, with the same orders to the port, in the same queue, or
         // a frame that comes back as it was.
         let capabilities = Capabilities {
             transmit_tcp_checksum: sums,
@@ -140,7 +140,8 @@ proptest! {
         let tuple = Tuple { local: SocketAddr::from((OURS.0, 4000)), remote: SocketAddr::from((THEIRS.0, 80)) };
         let station = known.then_some(MacAddress(THEIRS.1)).into();
         let hop = Hop { interface: 0, next_hop: THEIRS.0.into(), station };
-        let form = Form { each, field, hop_limit, fragment };
+        let sum = summed.then(|| Checksum::ZERO.with(&payload));
+        let form = Form { each, field, hop_limit, fragment, sum };
         let body = |engine: &Engine| {
             let mut frame = engine.ports[0].composer.header().unwrap();
             frame.append(payload.len()).unwrap().copy_from_slice(&payload);
@@ -153,7 +154,7 @@ proptest! {
             return Ok(());
         }
         let frame = body(&engine);
-        engine.send_layered(frame, hop, &tuple, &segment, form);
+        engine.send_layered(frame, hop, &tuple, &segment, Form { sum: sum.xor(Some(Checksum::ZERO.with(&payload))), ..form });
         let port = &engine.ports[0];
         prop_assert_eq!((port.urgent.len() % 2, port.data.len() % 2, port.backlog()), (0, 0, 2));
         let queue = if port.urgent.is_empty() { &port.data } else { &port.urgent };
