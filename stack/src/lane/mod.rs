@@ -219,27 +219,37 @@ impl Lane {
     /// payloads.
     ///
     /// Errors: a bound is met; the op comes back, payload and all.
+    // What most ops are, and no more than that, for it becomes part of the application's own code.
+    #[inline(always)]
     pub fn submit(&mut self, op: Op) -> Result<(), Full> {
         if self.batch.ops.len() >= self.options.ops {
             return Err(Full { op, bound: Bound::Ops });
         }
         let queue = self.queues.index(op.queue);
-        if let Action::Send { stream, payload, notify, more } = &op.action {
-            if !self.sends.take(*stream, 1, op.queue, op.tag) {
-                return Err(Full { op, bound: Bound::Sends });
-            }
-            if !notify && self.batch.ops.send(*stream, payload.as_slice(), *more, queue, op.tag) {
-                self.small += 1;
-                return Ok(());
-            }
+        let Action::Send { stream, payload, notify, more } = &op.action else {
+            self.submit_other(op, queue);
+            return Ok(());
+        };
+        if !self.sends.take(*stream, 1, op.queue, op.tag) {
+            return Err(Full { op, bound: Bound::Sends });
         }
+        if !notify && self.batch.ops.send(*stream, payload.as_slice(), *more, queue, op.tag) {
+            self.small += 1;
+        } else {
+            self.submit_other(op, queue);
+        }
+        Ok(())
+    }
+
+    /// Add an op whose bounds are kept, and that is no small send.
+    #[inline(never)]
+    fn submit_other(&mut self, op: Op, queue: u8) {
         let unread = match &op.action {
             Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
             _ => false,
         };
         let lowered = lower(&mut self.lent, op.action, op.tag);
         self.batch.ops.push(EngineOp { action: lowered, queue, tag: op.tag, unread });
-        Ok(())
     }
 
     /// Gather up to [`GATHER_MAX`] ops, such as the head and the body of an answer: all are taken, or none.

@@ -95,6 +95,7 @@ impl Queues {
     }
 
     /// Panics: if the queue is not this lane's, which is a fault of the program.
+    #[inline]
     pub fn index(&self, queue: QueueId) -> u8 {
         let ours = queue.lane == self.lane.0 || queue == QueueId::MAIN;
         assert!(

@@ -46,13 +46,18 @@ impl Sends {
     fn count(&mut self, stream: Stream) -> &mut Count {
         let (slot, generation) = (stream.0.slot() as usize, stream.0.generation());
         if self.streams.len() <= slot {
-            self.streams.resize(slot + 1, Count::default());
+            self.grow(slot);
         }
         let count = &mut self.streams[slot];
         if count.generation != generation {
             *count = Count { generation, unfinished: 0 };
         }
         count
+    }
+
+    #[cold]
+    fn grow(&mut self, slot: usize) {
+        self.streams.resize(slot + 1, Count::default());
     }
 
     /// Count `more` sends; false, and remembered for `Writable`, if the stream has no room for all of them.
@@ -70,6 +75,7 @@ impl Sends {
     }
 
     /// Remember a refused sender, to be told when there is room.
+    #[cold]
     pub fn refuse(&mut self, stream: Stream, queue: QueueId, tag: Tag) {
         let count = self.count(stream);
         if count.unfinished & REFUSED == 0 {

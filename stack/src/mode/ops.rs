@@ -56,12 +56,11 @@ impl Ops {
         let Some(len) = u8::try_from(bytes.len()).ok().filter(|len| usize::from(*len) <= SMALL_MAX) else {
             return false;
         };
-        let mut text = [0; SMALL_MAX];
-        match bytes.first_chunk() {
-            Some(whole) => text = *whole,
-            None => text[..bytes.len()].copy_from_slice(bytes),
-        }
-        self.sends.push(SmallSend { stream, tag, text, len, queue, more });
+        let send = |text| SmallSend { stream, tag, text, len, queue, more };
+        self.sends.push(match bytes.first_chunk() {
+            Some(whole) => send(*whole),
+            None => send(padded(bytes)),
+        });
         true
     }
 
@@ -97,6 +96,14 @@ impl Ops {
         drop(others);
         self.sends.clear();
     }
+}
+
+/// Fewer bytes than fit, with zeros behind.
+#[inline(never)]
+fn padded(bytes: &[u8]) -> [u8; SMALL_MAX] {
+    let mut text = [0; SMALL_MAX];
+    text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    text
 }
 
 #[cfg(test)]
