@@ -168,6 +168,52 @@ build_programs() {
     cargo build --profile "$profile" --locked --quiet -p apps "${programs_beside[@]}"
 }
 
+# Build the programs, and those of the benches, as a run of them advises: they are built to count which way they go, run in a
+# hurry, and built again with what was counted. Sets programs to where they lie.
+build_guided() {
+    local triple major trained=$target/trained guided=$target/guided owner counting file inputs=()
+    # The compiler of the repository, which its own folder chooses.
+    cd "$repository"
+    triple=$(rustc -vV | sed -n 's/^host: //p') major=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    # What was counted is read by the tools of the same LLVM.
+    install_packages "llvm-$major"
+    owner=$(stat -c %u:%g "$repository")
+    [[ $owner == 0:0 ]] || on_exit "chown -R --from=0:0 '$owner' '$target' 2>/dev/null"
+    rm -rf "$trained/counts" "$trained/engine"
+    say "builds programs that count which way they go"
+    guided_cargo "$trained" "-Cprofile-generate=$trained/counts" "$triple"
+    counting=$trained/$triple/release
+    say "runs them for some two minutes"
+    PYTHONPATH=$repository/ci/e2e python3 "$repository/ci/bench.d/main.py" --quick --gently --only 'echo|web|bulk|loss' \
+        --out "$trained/bench" "$counting" >"$trained/bench.log" 2>&1 || fail "that run failed: see $trained/bench.log"
+    train_engine "$counting/engine" "$trained/engine" >"$trained/engine.log"
+    # What connections do rarely counts too: beside a lane that asks an idle port it would seem never to be done.
+    for file in "$trained"/counts/*.profraw; do inputs+=("--weighted-input=1,$file"); done
+    for file in "$trained"/engine/*.profraw; do inputs+=("--weighted-input=30,$file"); done
+    "llvm-profdata-$major" merge -o "$trained/all.profdata" "${inputs[@]}" ||
+        fail "what they counted cannot be read: see above"
+    say "builds the programs as that run advises"
+    guided_cargo "$guided" "-Cprofile-use=$trained/all.profdata" "$triple"
+    programs=$guided/$triple/release
+}
+
+# Every case of the engine's bench, as often.
+train_engine() {
+    local engine=$1 sums
+    export LLVM_PROFILE_FILE=$2/%m.profraw
+    for sums in '' --software-checksums; do
+        "$engine" --transactions 60000 $sums \
+            --cases rr_64,rx_data,ack_only,connect_close,ooo_one_hole,rto_fire,bulk_rx
+        "$engine" --transactions 60000 $sums --cases bulk_tx --flows 4
+    done
+    unset LLVM_PROFILE_FILE
+}
+
+guided_cargo() {
+    CARGO_TARGET_DIR=$1 CARGO_ENCODED_RUSTFLAGS=$2 \
+        cargo build --release --locked --quiet --target "$3" -p apps -p benches
+}
+
 # Build packetdrill's plug-in beside them: by itself, for it has no DPDK in it.
 build_plugin() {
     say "builds packetdrill's plug-in ($profile)"

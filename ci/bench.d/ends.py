@@ -57,6 +57,21 @@ def reaped(process):
         process.wait()
 
 
+class Ending:
+    """How our servers end: at once, or in order where what they have counted is wanted, which they write at their end."""
+
+    gently = False
+
+    @classmethod
+    def of(cls, program):
+        if cls.gently:
+            try:
+                return program.end()
+            except AssertionError:
+                pass
+        return program.kill()
+
+
 class OursOnMemif(Contestant):
     """`echo` and `loadgen`, two processes that share memory, both polling."""
 
@@ -75,7 +90,7 @@ class OursOnMemif(Contestant):
 
     def end(self):
         if self.server:
-            self.server.kill()
+            Ending.of(self.server)
         for host in self.hosts or ():
             host.delete()
 
@@ -253,7 +268,7 @@ class WebServer(Contestant):
 
     def end(self):
         if self.program:
-            self.program.kill()
+            Ending.of(self.program)
         reaped(self.process)
         if self.network:
             self.network.delete()

@@ -31,7 +31,7 @@ def said(*command):
     return (done.stdout or done.stderr).strip()
 
 
-def provenance():
+def provenance(guided):
     """What a figure depends on."""
     here = Path(__file__).resolve().parent
     processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -42,7 +42,7 @@ def provenance():
         "kernel": os.uname().release,
         "dpdk": said("pkg-config", "--modversion", "libdpdk"),
         "nginx": said("nginx", "-v").removeprefix("nginx version: "),
-        "rustc": said("rustc", "--version"),
+        "rustc": said("rustc", "--version") + (", guided by a run" if guided else ""),
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import harness
 import page
 import table
-from ends import Trouble
+from ends import Ending, Trouble
 from machine import awake, first_in_line, provenance
 from results import Results, Sample
 
@@ -49,7 +49,7 @@ class Run:
         self.site = folder / "site"
         self.site.mkdir()
         (self.site / "index.html").write_text("<!doctype html><title>bench</title>\n")
-        self.results = Results(provenance())
+        self.results = Results(provenance(options.guided))
         self.began = time.monotonic()
 
     def say(self, text):
@@ -105,6 +105,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="about two minutes: fewer cases, shorter, three rounds")
     parser.add_argument("--only", metavar="PATTERN", default="", help="comparisons whose names have this in them, as a regular expression")
     parser.add_argument("--out", metavar="FOLDER", default="bench-results", type=Path, help="where results.jsonl and report.html go [bench-results]")
+    parser.add_argument("--guided", action="store_true", help="of programs that are built as a run of them advises: see ci/guided; five minutes more")
+    parser.add_argument("--gently", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("programs", nargs="?", type=Path, help=argparse.SUPPRESS)
     return parser, parser.parse_args()
 
@@ -117,7 +119,7 @@ def main():
     if not chosen:
         names = ", ".join(module.BENCH for module in COMPARISONS)
         parser.error(f"no comparison has `{options.only}` in its name; they are: {names}")
-    harness.programs = options.programs
+    harness.programs, Ending.gently = options.programs, options.gently
     if not options.out.exists():
         options.out.mkdir(parents=True)
         owner = os.stat(options.out.parent)
