@@ -70,7 +70,9 @@
 //! then new ones, then acknowledgements that nothing else carried. `engine::transmit` puts headers in a frame of their
 //! own and the payload behind it by reference, and leaves the frame for the port; what the port does not take waits,
 //! bounded, for the next turn. A quiet send of up to 64 bytes, a cache line, takes a shorter way: its bytes cross in the
-//! op, lie beside their range of the send queue until they are acknowledged, and are copied behind the headers.
+//! op, lie beside their range of the send queue until they are acknowledged, and are copied behind the headers. Where it is
+//! all that its flow has to say, it is said as its op is applied, and the flow's place on the dirty list is left empty. What
+//! the port does not sum is summed as it is copied, or where it lies.
 //!
 //! # Ports
 //!
