@@ -4,7 +4,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use drivers::{Checksum as Verdict, Checksums, Frame, Offload, Transport};
+use drivers::{Checksum as Verdict, Frame};
 
 use super::Engine;
 use super::fast::Fast;
@@ -17,7 +17,8 @@ use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
-use crate::wire::{Checksum, MacAddress, Protocol};
+use crate::wire::{Checksum, DropReason, Fill, MacAddress, Protocol};
+use heads::{Front, Heads, orders};
 
 /// Bytes of its headers: Ethernet, IPv4, TCP, and timestamps behind two no-operations.
 pub(super) const HEADERS: usize = LINK + NETWORK + TRANSPORT;
@@ -125,8 +126,8 @@ impl Engine {
         self.process(frame, parsed);
     }
 
-    /// Put all headers of the common shape in front of a payload at once, and leave the frame for the port. `Some`: it has
-    /// another shape; the frame comes back as it was.
+    /// Put all headers in front of a payload at once, and leave the frame for the port. `Some`: they are not IPv4's without
+    /// options, or its station is not known; the frame comes back as it was.
     #[inline]
     pub(super) fn send_common(
         &mut self,
@@ -140,13 +141,10 @@ impl Engine {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
             return Some(frame);
         };
-        let (Some(mac), Some(stamps)) = (hop.station.mac(), segment.options.timestamps) else {
-            return Some(frame);
-        };
-        let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);
-        let payload = frame.total_len();
-        let Ok(total) = u16::try_from(NETWORK + TRANSPORT + payload) else { return Some(frame) };
-        if !plain || form.fragment || port.vlan.is_some() || frame.headroom() < HEADERS {
+        let Some(mac) = hop.station.mac() else { return Some(frame) };
+        let (header_len, payload) = (segment.header_len(), frame.total_len());
+        let Ok(total) = u16::try_from(NETWORK + header_len + payload) else { return Some(frame) };
+        if form.fragment || port.vlan.is_some() || frame.headroom() < LINK + NETWORK + header_len {
             return Some(frame);
         }
         let offload = port.capabilities.transmit_tcp_checksum;
@@ -158,26 +156,37 @@ impl Engine {
         if !offload {
             sum.append(form.sum.unwrap_or_else(|| sum_of(&frame)));
         }
-        let Some(room) = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>()) else {
-            return Some(frame);
-        };
-        let Segment { seq, ack, window, .. } = *segment;
-        let heads = Heads {
+        let front = Front {
             macs: (mac, port.mac),
             tos: form.field,
             hop_limit,
             total,
             addresses: (source, destination),
-            ports: (segment.source_port, segment.destination_port),
-            flags: segment.flags,
-            urgent: segment.urgent,
-            plain: Plain { seq, ack, window, stamps: Some(stamps), len: 0 },
-            stamps,
         };
-        heads.write(room);
-        heads.write_sums(room, sum, (offload, by_port));
+        let plain = header_len == TRANSPORT && !segment.flags.contains(Flags::SYN);
+        let done = match segment.options.timestamps.filter(|_| plain) {
+            Some(stamps) => {
+                let room = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>());
+                room.is_some_and(|room| {
+                    Heads::of(front, segment, stamps).write(room, sum, (offload, by_port));
+                    true
+                })
+            }
+            None => {
+                let fill = if offload { Fill::Partial(sum) } else { Fill::Full(sum) };
+                let room = frame.prepend(LINK + NETWORK + header_len);
+                room.and_then(|room| room.split_first_chunk_mut()).is_some_and(|(head, room)| {
+                    front.write(head, by_port);
+                    segment.emit(room, fill).is_ok()
+                })
+            }
+        };
+        if !done {
+            self.counters.fail(DropReason::NoRoom);
+            return None;
+        }
         if offload {
-            frame.set_offload(orders(by_port, form.each));
+            frame.set_offload(orders(by_port, header_len, form.each));
         }
         let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
         self.enqueue(hop.interface, frame, urgent);
@@ -210,22 +219,24 @@ impl Port {
         if !offload {
             sum.append(Checksum::ZERO.with(behind));
         }
-        let heads = Heads {
+        let front = Front {
             macs: (to, self.mac),
             tos: ecn::codepoint::NOT_ECT,
             hop_limit: self.hop_limit,
             total: NETWORK_LEN + TRANSPORT_LEN + len,
             addresses: (source, destination),
+        };
+        let heads = Heads {
+            front,
             ports: (hot.local_port, hot.remote_port),
             flags: Flags::ACK | Flags::PSH,
             urgent: 0,
             plain: *plain,
             stamps,
         };
-        heads.write(room);
-        heads.write_sums(room, sum, (offload, by_port));
+        heads.write(room, sum, (offload, by_port));
         if offload {
-            frame.set_offload(orders(by_port, 0));
+            frame.set_offload(orders(by_port, TRANSPORT, 0));
         }
         self.data.push(frame);
         true
@@ -325,96 +336,6 @@ fn arrived(frame: &Frame) -> Option<Arrived> {
     Some(Arrived { segment, tuple, link: 14, offset: OFFSET, len, field })
 }
 
-/// What is written into the headers of the common shape.
-struct Heads {
-    macs: (MacAddress, MacAddress),
-    tos: u8,
-    hop_limit: u8,
-    /// Bytes of the packet.
-    total: u16,
-    addresses: (Ipv4Addr, Ipv4Addr),
-    ports: (u16, u16),
-    flags: Flags,
-    urgent: u16,
-    plain: Plain,
-    stamps: (u32, u32),
-}
-
-impl Heads {
-    #[inline(always)]
-    fn write(&self, room: &mut [u8; HEADERS]) {
-        let Heads { macs, tos, hop_limit, total, addresses, ports, flags, urgent, plain, stamps } = self;
-        let [len_a, len_b] = total.to_be_bytes();
-        room[..6].copy_from_slice(&macs.0.0);
-        room[6..12].copy_from_slice(&macs.1.0);
-        room[12..18].copy_from_slice(&[8, 0, 0x45, *tos, len_a, len_b]);
-        room[18..26].copy_from_slice(&[0, 0, 0x40, 0, *hop_limit, Protocol::TCP.0, 0, 0]);
-        room[26..30].copy_from_slice(&addresses.0.octets());
-        room[30..34].copy_from_slice(&addresses.1.octets());
-        room[34..36].copy_from_slice(&ports.0.to_be_bytes());
-        room[36..38].copy_from_slice(&ports.1.to_be_bytes());
-        room[38..42].copy_from_slice(&plain.seq.0.to_be_bytes());
-        room[42..46].copy_from_slice(&plain.ack.0.to_be_bytes());
-        room[46..48].copy_from_slice(&[0x80, flags.0]);
-        room[48..50].copy_from_slice(&plain.window.to_be_bytes());
-        room[52..54].copy_from_slice(&urgent.to_be_bytes());
-        room[54..58].copy_from_slice(&[1, 1, 8, 10]);
-        room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
-        room[62..66].copy_from_slice(&stamps.1.to_be_bytes());
-    }
-
-    /// The checksum of the IPv4 header.
-    fn network_sum(&self) -> u16 {
-        let mut sum = Checksum::pseudo_ipv4(self.addresses.0, self.addresses.1, 0, 0);
-        for word in [
-            0x4500 | u16::from(self.tos),
-            self.total,
-            0x4000,
-            u16::from(self.hop_limit) << 8 | u16::from(Protocol::TCP.0),
-        ] {
-            sum.add_u16(word);
-        }
-        sum.finish()
-    }
-
-    /// What the TCP header adds to a checksum.
-    fn add_transport(&self, sum: &mut Checksum) {
-        for word in [self.ports.0, self.ports.1, self.plain.window, self.urgent] {
-            sum.add_u16(word);
-        }
-        for word in [self.plain.seq.0, self.plain.ack.0, 0x0101_080a, self.stamps.0, self.stamps.1] {
-            sum.add_u32(word);
-        }
-        sum.add_u16(0x8000 | u16::from(self.flags.0));
-    }
-
-    /// Write what the port does not: both checksums, or the one and what the other begins with. `sum` is the
-    /// pseudo-header's and, unless the port adds it, the payload's.
-    #[inline(always)]
-    fn write_sums(&self, room: &mut [u8; HEADERS], mut sum: Checksum, (whole, network): (bool, bool)) {
-        if !network {
-            room[24..26].copy_from_slice(&self.network_sum().to_be_bytes());
-        }
-        if !whole {
-            self.add_transport(&mut sum);
-        }
-        let field = if whole { sum.partial() } else { sum.finish() };
-        room[50..52].copy_from_slice(&field.to_be_bytes());
-    }
-}
-
-/// What the port is to do to a frame of the common shape.
-#[inline]
-fn orders(network: bool, segment_bytes: u16) -> Offload {
-    Offload {
-        ipv6: false,
-        checksums: Checksums { ipv4: network, transport: Some(Transport::Tcp) },
-        link_bytes: 14,
-        network_bytes: 20,
-        transport_bytes: 32,
-        segment_bytes,
-    }
-}
-
+mod heads;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use super::mesh::Message;
 use super::segments::Arrived;
 use crate::ip::route::NextHop;
 use crate::tcp::cookie;
+use crate::tcp::isn::FlowKey;
 use crate::tcp::listen::HalfOpen;
 use crate::wire::DropReason;
 
@@ -44,7 +45,13 @@ impl Engine {
 
     /// A segment for a listener, without a connection: if it brings a cookie back, there is one now. The frame comes back if
     /// it brings none.
-    pub(super) fn accept_cookie(&mut self, listener: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
+    pub(super) fn accept_cookie(
+        &mut self,
+        listener: u32,
+        arrived: &Arrived,
+        key: &FlowKey,
+        frame: Frame,
+    ) -> Option<Frame> {
         let now = self.flows.shared.now;
         if !self.cookies.are_about(now.instant) {
             return Some(frame);
@@ -55,7 +62,7 @@ impl Engine {
             self.counters.cookies_refused += 1;
             return Some(frame);
         };
-        let ends = self.secret.flow_key(&arrived.tuple).hash;
+        let ends = key.hash;
         if self.cookies.is_spent(ends, half.iss) {
             self.counters.cookies_refused += 1;
             return Some(frame);
@@ -66,7 +73,7 @@ impl Engine {
             return None;
         }
         let half = self.as_listener(listener, half, self.mtu_of(&arrived.tuple));
-        if self.open(&half, None, arrived, frame) {
+        if self.open(&half, None, arrived, key, frame) {
             self.counters.cookies_accepted += 1;
             self.cookies.spend(ends, half.iss, now.instant);
         }

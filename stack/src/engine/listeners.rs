@@ -120,7 +120,7 @@ impl Engine {
     pub(super) fn on_known_stray(&mut self, stray: &Stray, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match stray {
             Stray::Rest(number, rest) => self.on_rest(*number, rest, arrived, key, frame),
-            Stray::HalfOpen(place, half) => self.on_half_open(*place, half, arrived, frame),
+            Stray::HalfOpen(place, half) => self.on_half_open(*place, half, arrived, key, frame),
         }
     }
 
@@ -173,7 +173,8 @@ impl Engine {
         let now = self.flows.shared.now;
         let answers = self.time_waits.challenge(number, Limit::of(&self.flows.shared.config), &now);
         if answers {
-            let segment = rest.acknowledgement(&arrived.tuple, &now);
+            let (_, ts_offset) = self.secret.beginnings(&arrived.tuple, now.instant);
+            let segment = rest.acknowledgement(&arrived.tuple, ts_offset, &now);
             self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
         }
         answers
@@ -203,7 +204,7 @@ impl Engine {
         };
         match listen::on_listen(&arrived.segment) {
             Listening::Drop(reason) => self.counters.drop(reason),
-            Listening::Reset if self.accept_cookie(slot, arrived, frame).is_some() => {
+            Listening::Reset if self.accept_cookie(slot, arrived, key, frame).is_some() => {
                 self.counters.drop(DropReason::TcpNotAcceptable);
                 self.send_reset(arrived);
             }
@@ -218,9 +219,8 @@ impl Engine {
             return self.counters.drop(DropReason::TcpBacklogFull);
         }
         let now = self.flows.shared.now;
-        let iss = self.secret.isn(&arrived.tuple, now.instant);
+        let (iss, ts_offset) = self.secret.beginnings(&arrived.tuple, now.instant);
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
-        let ts_offset = self.secret.timestamp_offset(&arrived.tuple);
         let congestion = self.congestion_of(slot);
         let half = HalfOpen {
             ecn: ecn::grants(self.flows.shared.config.ecn, congestion, &arrived.segment, arrived.field),
@@ -322,7 +322,7 @@ impl Engine {
         self.listeners.uncount(placed.half.listener);
     }
 
-    fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, frame: Frame) {
+    fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         let (config, now) = (self.flows.shared.config, self.flows.shared.now);
         match half.on_segment(&arrived.segment, u32::from(arrived.len), &config) {
             Half::Drop(reason) => self.counters.drop(reason),
@@ -350,7 +350,7 @@ impl Engine {
                 self.half_opens.remove(place).into_iter().for_each(|placed| self.forget_half_open(&placed));
             }
             Half::Open => {
-                self.open(half, Some(place), arrived, frame);
+                self.open(half, Some(place), arrived, key, frame);
             }
         }
     }
@@ -362,6 +362,7 @@ impl Engine {
         half: &HalfOpen,
         place: Option<u32>,
         arrived: &Arrived,
+        key: &FlowKey,
         frame: Frame,
     ) -> bool {
         let Some((queue, tag)) = self.listeners.reports(half.listener) else { return false };
@@ -407,11 +408,14 @@ impl Engine {
                 // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
                 cell.retransmits = half.retries.max(u8::from(half.unmeasured));
             }
+            if half.unmeasured {
+                connection.note_amiss();
+            }
             // The segment that opens it may turn out to acknowledge nothing.
             timers::arm_retransmit(&mut connection);
             queued
         });
-        if !begun || !self.table.insert(self.secret.flow_key(&arrived.tuple).hash, slot) {
+        if !begun || !self.table.insert(key.hash, slot) {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);

@@ -231,11 +231,11 @@ impl Engine {
             return self.fail(None, OpError::NoRoom, queue, tag);
         };
         let now = self.flows.shared.now;
-        let iss = self.secret.isn(&tuple, now.instant);
+        let (iss, ts_offset) = self.secret.beginnings(&tuple, now.instant);
         let birth = Birth {
             tuple,
             iss,
-            ts_offset: self.secret.timestamp_offset(&tuple),
+            ts_offset,
             mss: self.mss_of(&tuple).min(mss_bound(&options)),
             path,
             queue,
@@ -520,9 +520,7 @@ impl Engine {
             self.drop_waiting(slot);
             return self.bury(slot);
         }
-        if let Some(mut connection) = self.flows.connection(slot) {
-            connection.refresh_decline();
-        }
+        connection.decline_by_state();
         self.queue_fin(slot);
         self.mark_dirty(slot);
         self.arm(slot);

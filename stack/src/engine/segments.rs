@@ -282,7 +282,6 @@ impl Engine {
             rcv_nxt: hot.rcv_nxt,
             snd_wnd_max: connection.cold.snd_wnd_max,
             ts_recent: hot.ts_recent,
-            ts_offset: hot.ts_offset,
             window: u16::try_from(connection.rcv_wnd() >> connection.hot.rcv_scale).unwrap_or(u16::MAX),
             scale: connection.hot.rcv_scale,
             timestamps: connection.is(flag::TIMESTAMPS),
@@ -290,10 +289,16 @@ impl Engine {
         };
         // The FIN may have been acknowledged before, while ours was not.
         let (path, owed) = (connection.hot.path, connection.is(flag::ACK_NOW));
+        let ts_offset = connection.hot.ts_offset;
         let now = self.flows.shared.now;
         self.wait_out(&self.secret.flow_key(&tuple), &rest);
         if owed {
-            self.send_segment(path, &tuple, &rest.acknowledgement(&tuple, &now), ecn::codepoint::NOT_ECT);
+            self.send_segment(
+                path,
+                &tuple,
+                &rest.acknowledgement(&tuple, ts_offset, &now),
+                ecn::codepoint::NOT_ECT,
+            );
         }
     }
 

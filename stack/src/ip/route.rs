@@ -388,10 +388,20 @@ fn bits(address: IpAddr) -> (u128, u32) {
 }
 
 /// Whether the first `len` bits of the two are equal.
+#[inline]
 fn in_prefix(a: IpAddr, b: IpAddr, len: u8) -> bool {
-    let ((a, width), (b, other_width)) = (bits(a), bits(b));
-    let differing = (a ^ b).checked_shr(width.saturating_sub(u32::from(len))).unwrap_or(0);
-    width == other_width && differing == 0
+    let len = u32::from(len);
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let differing = a.to_bits() ^ b.to_bits();
+            differing.checked_shr(32u32.saturating_sub(len)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let differing = a.to_bits() ^ b.to_bits();
+            differing.checked_shr(128u32.saturating_sub(len)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

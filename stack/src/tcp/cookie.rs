@@ -154,7 +154,7 @@ pub fn half_open(
     }
     let (irs, iss) = (segment.seq - 1, segment.ack - 1);
     let mss = mss_of(secret, tuple, irs, iss, now.instant)?;
-    let ts_offset = secret.timestamp_offset(tuple);
+    let (_, ts_offset) = secret.beginnings(tuple, now.instant);
     let stamps = segment.options.timestamps.filter(|_| config.timestamps);
     let mut syn = Segment::new(tuple.remote.port(), tuple.local.port(), irs, SeqNum(0), Flags::SYN);
     syn.options = Options { mss: Some(mss), timestamps: stamps, ..Options::NONE };

@@ -1,7 +1,7 @@
 //! The common segment of an established flow, in and out: in order, nothing odd about it. Finishes, or declines before it
 //! changes anything; what it does is what `input` or `output` would have done.
 
-use super::acknowledge::{acknowledge, acknowledge_quietly, set_snd_wnd};
+use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd};
 use super::congestion::validation;
 use super::input;
 use super::output;
@@ -101,14 +101,6 @@ fn owe_window(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
         hot.owed &= !owed::WINDOW;
         (cold.snd_wl1, cold.snd_wl2) = (plain.seq, plain.ack);
     }
-}
-
-/// Nothing is amiss, and nothing was, that an acknowledgement must be searched for.
-#[inline]
-fn is_quiet(connection: &Connection) -> bool {
-    !connection.is_marked_amiss()
-        && connection.hot.ecn == 0
-        && connection.hot.mtu & (mtu::bit::PROBE | mtu::bit::FELL) == 0
 }
 
 /// Anything that makes a segment less than common. Reads only.
@@ -280,13 +272,10 @@ fn fits(connection: &Connection, len: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use drivers::Extent;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mode::{Key, View, ViewData};
-    use crate::tcp::sack::tests::flows_of;
+    use crate::tcp::sack::tests::{flows_of, queue_bytes};
     use crate::tcp::state::State;
 
     /// What happens to a connection on which all is well.
@@ -315,15 +304,6 @@ mod tests {
         ]
     }
 
-    fn push(connection: &mut Connection, len: usize) {
-        let end = connection.queued_end();
-        let data = Extent::of_bytes(&Bytes::from(vec![0; len])).unwrap();
-        connection.queue(|cells, queue, _| {
-            let view = View { data: ViewData::Extent(data), key: Key(0) };
-            cells.push(queue, end, view, 0, 0).unwrap();
-        });
-    }
-
     fn take(connection: &mut Connection, step: Step, last: &mut Option<Plain>) {
         let (una, flight) = (connection.hot.snd_una, connection.flight());
         match step {
@@ -344,7 +324,7 @@ mod tests {
             }
             Step::Say(len) => {
                 if connection.send_queue().is_empty() {
-                    push(connection, len);
+                    queue_bytes(connection, len);
                     match whole(connection) {
                         Some(found) => assert!(output(connection, found).is_some()),
                         None => {
@@ -356,7 +336,7 @@ mod tests {
             }
             Step::SayTwo(len) => {
                 for _ in 0..2 {
-                    push(connection, len);
+                    queue_bytes(connection, len);
                 }
                 while output::next(connection).is_some() {}
             }

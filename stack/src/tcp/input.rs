@@ -213,7 +213,8 @@ const RTO_AFTER_SYN_US: u32 = 3_000_000;
 
 /// RFC 9293 section 3.10.7.4.
 fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
-    let segment = &without_old_syn(connection, segment);
+    let trimmed = without_old_syn(connection, segment);
+    let segment = trimmed.as_ref().unwrap_or(segment);
     if let Some(verdict) = check_timestamp(connection, segment) {
         return verdict;
     }
@@ -283,14 +284,11 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
 //# One could tailor actual segments to fit this assumption by
 //# trimming off any portions that lie outside the window (including
 //# SYN and FIN)
-fn without_old_syn(connection: &Connection, segment: &Segment) -> Segment {
+fn without_old_syn(connection: &Connection, segment: &Segment) -> Option<Segment> {
     let old = connection.hot.state == State::SynReceived
         && segment.flags.contains(Flags::SYN | Flags::ACK)
         && segment.seq + 1 == connection.hot.rcv_nxt;
-    if !old {
-        return *segment;
-    }
-    Segment { seq: segment.seq + 1, flags: segment.flags.without(Flags::SYN), ..*segment }
+    old.then(|| Segment { seq: segment.seq + 1, flags: segment.flags.without(Flags::SYN), ..*segment })
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.4

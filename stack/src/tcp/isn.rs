@@ -1,7 +1,7 @@
 //! Numbers that strangers must not guess: initial sequence numbers, timestamp offsets, source ports, table hashes.
 
 use core::hash::{Hash, Hasher};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use siphasher::sip::SipHasher24;
 
@@ -58,8 +58,7 @@ pub struct Secret([u64; 4]);
 /// What a hash is for, so that one use tells nothing of another.
 #[derive(Clone, Copy)]
 enum Purpose {
-    Sequence = 1,
-    Timestamp = 2,
+    Beginnings = 1,
     Port = 3,
     Addresses = 5,
     Label = 6,
@@ -67,6 +66,41 @@ enum Purpose {
     PortStep = 8,
     Dice = 9,
     PortDraw = 10,
+}
+
+/// A purpose and a tuple in bytes: the addresses, the ports, the purpose.
+enum Message {
+    V4([u8; 2 * 4 + 2 * 2 + 1]),
+    V6([u8; 2 * 16 + 2 * 2 + 1]),
+}
+
+#[inline]
+fn message(purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> Message {
+    let ([a, b], [c, d]) = (local.unwrap_or(0).to_be_bytes(), tuple.remote.port().to_be_bytes());
+    let behind = [a, b, c, d, purpose as u8];
+    match (tuple.local.ip(), tuple.remote.ip()) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            let mut bytes = [0; 13];
+            bytes[..4].copy_from_slice(&local.octets());
+            bytes[4..8].copy_from_slice(&remote.octets());
+            bytes[8..].copy_from_slice(&behind);
+            Message::V4(bytes)
+        }
+        (local, remote) => {
+            let mut bytes = [0; 37];
+            bytes[..16].copy_from_slice(&six(local).octets());
+            bytes[16..32].copy_from_slice(&six(remote).octets());
+            bytes[32..].copy_from_slice(&behind);
+            Message::V6(bytes)
+        }
+    }
+}
+
+fn six(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
 }
 
 /// What the flow table is searched by.
@@ -99,57 +133,40 @@ impl Secret {
     }
 
     fn sip(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> u64 {
-        self.hasher(purpose, local, tuple).finish()
-    }
-
-    fn hasher(&self, purpose: Purpose, local: Option<u16>, tuple: &Tuple) -> SipHasher24 {
         let [a, b, ..] = self.0;
-        // In one write: each costs the hash its bookkeeping.
-        let (mut bytes, mut len) = ([0; 1 + 2 * 16 + 2 * 2], 0);
-        let mut put = |part: &[u8]| {
-            bytes[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
-        };
-        put(&[purpose as u8]);
-        for ip in [tuple.local.ip(), tuple.remote.ip()] {
-            match ip {
-                IpAddr::V4(ip) => put(&ip.octets()),
-                IpAddr::V6(ip) => put(&ip.octets()),
-            }
+        let hasher = SipHasher24::new_with_keys(a, b);
+        // At once, and of a length that is known: each write costs a hasher its bookkeeping.
+        match message(purpose, local, tuple) {
+            Message::V4(bytes) => hasher.hash(&bytes),
+            Message::V6(bytes) => hasher.hash(&bytes),
         }
-        put(&local.unwrap_or(0).to_le_bytes());
-        put(&tuple.remote.port().to_le_bytes());
-        let mut hasher = SipHasher24::new_with_keys(a, b);
-        hasher.write(&bytes[..len]);
-        hasher
     }
 
     /// What the sequence number of a SYN cookie begins at, for a SYN with this number in this epoch.
     pub fn cookie(&self, tuple: &Tuple, irs: SeqNum, epoch: u64) -> u32 {
-        let mut hasher = self.hasher(Purpose::Cookie, Some(tuple.local.port()), tuple);
+        let [a, b, ..] = self.0;
+        let mut hasher = SipHasher24::new_with_keys(a, b);
+        match message(Purpose::Cookie, Some(tuple.local.port()), tuple) {
+            Message::V4(bytes) => hasher.write(&bytes),
+            Message::V6(bytes) => hasher.write(&bytes),
+        }
         hasher.write_u32(irs.0);
         hasher.write_u64(epoch);
         (hasher.finish() >> 32) as u32
     }
 
-    /// The initial sequence number of a connection opened at `now`.
+    /// What a connection opened at `now` begins with: its initial sequence number, and what is added to our clock to make
+    /// its timestamps (RFC 7323 section 5.4). Both are of one hash, of which neither tells the other's half.
     //= https://www.rfc-editor.org/rfc/rfc6528#section-3
     //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
-    pub fn isn(&self, tuple: &Tuple, now: Instant) -> SeqNum {
-        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
-        let (clock, hash) = (
-            (now.0 / ISN_TICK_NS) as u32,
-            self.sip(Purpose::Sequence, Some(tuple.local.port()), tuple) as u32,
-        );
-        SeqNum(clock.wrapping_add(hash))
-    }
-
-    /// What is added to our clock to make the timestamps of a connection (RFC 7323 section 5.4).
     //= https://www.rfc-editor.org/rfc/rfc7323#section-5.4
     //# A random offset may be added to the timestamp clock on a per-connection
     //# basis.
-    pub fn timestamp_offset(&self, tuple: &Tuple) -> u32 {
-        (self.sip(Purpose::Timestamp, None, tuple) >> 32) as u32
+    pub fn beginnings(&self, tuple: &Tuple, now: Instant) -> (SeqNum, u32) {
+        let hash = self.sip(Purpose::Beginnings, Some(tuple.local.port()), tuple);
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+        let (clock, sequence) = ((now.0 / ISN_TICK_NS) as u32, hash as u32);
+        (SeqNum(clock.wrapping_add(sequence)), (hash >> 32) as u32)
     }
 
     /// Where to start looking for a source port towards a peer, and which counter goes on from there: F() and G() of RFC
@@ -252,15 +269,21 @@ mod tests {
 
     #[test]
     fn sequence_numbers_follow_the_clock_and_differ_by_peer() {
-        // Shows M of RFC 6528 (4 µs a step for one tuple) and F (no relation between tuples or secrets).
+        // Shows M of RFC 6528 (4 µs a step for one tuple) and F (no relation between tuples or secrets), and that the offset of
+        // timestamps differs by peer, but not with the clock.
         //= https://www.rfc-editor.org/rfc/rfc6528#section-3
         //= type=test
         //# ISN = M + F(localip, localport, remoteip, remoteport, secretkey)
         let secret = Secret::new([1, 2, 3, 4]);
-        let at = |port, us: u64| secret.isn(&tuple(port), Instant(us * 1_000));
+        let at = |port, us: u64| secret.beginnings(&tuple(port), Instant(us * 1_000)).0;
         assert_eq!(at(5, 400_000).since(at(5, 0)), 100_000);
         assert_ne!(at(5, 0), at(6, 0));
-        assert_ne!(at(5, 0), Secret::new([1, 9, 3, 4]).isn(&tuple(5), Instant(0)));
+        assert_ne!(at(5, 0), Secret::new([1, 9, 3, 4]).beginnings(&tuple(5), Instant(0)).0);
+        assert_eq!(
+            secret.beginnings(&tuple(5), Instant(0)).1,
+            secret.beginnings(&tuple(5), Instant(1 << 40)).1
+        );
+        assert_ne!(secret.beginnings(&tuple(5), Instant(0)).1, secret.beginnings(&tuple(6), Instant(0)).1);
     }
 
     #[test]

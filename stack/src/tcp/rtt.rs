@@ -32,7 +32,7 @@ impl Rtt {
     //# (2.3) When a subsequent RTT measurement R' is made, a host MUST set
     //#       RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|
     //#       SRTT <- (1 - alpha) * SRTT + alpha * R'
-    #[inline]
+    #[inline(always)]
     pub fn measure(&mut self, sample_us: u32) {
         let sample = sample_us.max(1);
         if self.srtt_us == 0 {

@@ -115,6 +115,11 @@ pub struct Finished {
     pub queue: u8,
 }
 
+impl Finished {
+    /// A small payload of which nobody is told.
+    pub const SMALL: Finished = Finished { key: Key::SMALL, notify: false, queue: 0 };
+}
+
 /// Every cell of a lane, in one bounded slab.
 #[derive(Debug)]
 pub struct Cells {
@@ -399,7 +404,7 @@ impl Cells {
 
     /// The same where `una` acknowledges just the one range that is queued: when that was sent, and whether it is a small
     /// payload of which nobody is told; any other is on the list. `None`, and nothing done, if it is not so.
-    #[inline]
+    #[inline(always)]
     pub fn acknowledge_only(
         &mut self,
         queue: &mut SendQueue,

@@ -187,7 +187,18 @@ impl Connection<'_> {
     /// Enter a state.
     pub fn enter(&mut self, state: State) {
         self.hot.state = state;
-        self.refresh_decline();
+        if state == State::Established {
+            self.refresh_decline();
+        } else {
+            self.decline_by_state();
+        }
+    }
+
+    /// Of what [`Self::refresh_decline`] says anew, only this has changed: the state, or what the application will do, is
+    /// reason enough.
+    #[inline]
+    pub fn decline_by_state(&mut self) {
+        self.hot.decline |= decline::STATE;
     }
 
     /// Say anew why the fast path must decline.
@@ -479,7 +490,7 @@ impl Connection<'_> {
     }
 
     /// Take a round-trip measurement in.
-    #[inline]
+    #[inline(always)]
     pub fn measure(&mut self, sample_us: u32) {
         self.shared.signals.rtt_us = sample_us.max(1);
         if self.is_marked_amiss()

@@ -39,7 +39,7 @@ pub fn note_first(connection: &mut Connection, full: bool) {
 /// application, or the peer's window, had held the sender back before this one did.
 //= https://www.rfc-editor.org/rfc/rfc7661#section-4.3
 //# o  Validated phase: pipeACK >=(1/2)*cwnd, or pipeACK is undefined
-#[inline]
+#[inline(always)]
 pub fn counted(connection: &mut Connection, acked: u32) -> u32 {
     // Then all that was in flight is acknowledged, and nothing else was since there was nothing.
     let all = connection.hot.owed & owed::OUT != 0;

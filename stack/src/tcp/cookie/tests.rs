@@ -20,7 +20,8 @@ fn asked(options: Options, ecn: bool, now: &Now) -> HalfOpen {
     let mut syn = Segment::new(5, 80, SeqNum(1000), SeqNum(0), Flags::SYN);
     syn.options = options;
     let iss = numbers(&secret, &tuple, syn.seq, options.mss.unwrap_or(536), now.instant)[0];
-    let half = super::super::listen::half_open(tuple, 0, &syn, iss, secret.timestamp_offset(&tuple), now);
+    let half =
+        super::super::listen::half_open(tuple, 0, &syn, iss, secret.beginnings(&tuple, now.instant).1, now);
     HalfOpen { ecn, window: 1000, scale: 7, ..half }
 }
 

@@ -68,6 +68,16 @@ pub fn flows_of(bytes: u32) -> (Flows, u32) {
     (flows, slot)
 }
 
+/// Leave a payload of so many bytes to be sent.
+pub fn queue_bytes(connection: &mut Connection, len: usize) {
+    let end = connection.queued_end();
+    let data = Extent::of_bytes(&Bytes::from(vec![0; len])).unwrap();
+    connection.queue(|cells, queue, _| {
+        let view = View { data: ViewData::Extent(data), key: Key(0) };
+        cells.push(queue, end, view, 0, 0).unwrap();
+    });
+}
+
 pub fn segment(ack: u32, blocks: &[(u32, u32)]) -> Segment {
     let mut segment = Segment::new(2, 1, SeqNum(0), START + ack, Flags::ACK);
     for (left, right) in blocks {

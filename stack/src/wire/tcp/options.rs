@@ -144,6 +144,27 @@ impl Options {
             let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
             return Self { timestamps, ..Self::NONE };
         }
+        // What Linux and this stack say with SYN, where nothing is left out.
+        if syn
+            && let (
+                &[
+                    [MSS, 4, m, n],
+                    [SACK_PERMITTED, 2, TIMESTAMPS, 10],
+                    value,
+                    echo,
+                    [NOP, WINDOW_SCALE, 3, shift],
+                ],
+                [],
+            ) = bytes.as_chunks::<4>()
+        {
+            return Self {
+                mss: Some(u16::from_be_bytes([m, n])),
+                window_scale: Some(shift.min(WINDOW_SCALE_MAX)),
+                sack_permitted: true,
+                timestamps: Some((u32::from_be_bytes(value), u32::from_be_bytes(echo))),
+                sack: SackBlocks::NONE,
+            };
+        }
         Self::parse_any(bytes, syn)
     }
 

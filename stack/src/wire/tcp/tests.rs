@@ -55,6 +55,24 @@ fn syn_options_in_order() {
 }
 
 #[test]
+fn whole_syn_options_are_read_at_once_like_others() {
+    // Shows of what most hosts say with SYN that each option is read, in that order and with a no-operation moved; without
+    // SYN only the timestamps count.
+    let usual = [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 15];
+    let moved = [1, 2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 3, 3, 15];
+    let all = Options {
+        mss: Some(1460),
+        window_scale: Some(14),
+        sack_permitted: true,
+        timestamps: Some((0x0102_0304, 0x0506_0708)),
+        sack: SackBlocks::NONE,
+    };
+    assert_eq!([&usual, &moved].map(|bytes| parsed(Flags::SYN, bytes)), [all; 2]);
+    let stamps = Options { timestamps: all.timestamps, ..Options::NONE };
+    assert_eq!(parsed(Flags::ACK, &usual), stamps);
+}
+
+#[test]
 fn data_and_sack_options_in_order() {
     // Shows nop, nop, timestamps, then nop, nop, sack; three blocks fit beside timestamps, four without.
     let mut options = Options { timestamps: Some((1, 2)), sack: sack(4), ..Options::NONE };

@@ -1,0 +1,123 @@
+//! The headers of segments over IPv4 without options, written at constant offsets.
+
+use core::net::Ipv4Addr;
+
+use drivers::{Checksums, Offload, Transport};
+
+use super::{HEADERS, LINK, NETWORK};
+use crate::tcp::fast::Plain;
+use crate::wire::tcp::{Flags, Segment};
+use crate::wire::{Checksum, MacAddress, Protocol};
+
+/// What is written into the headers in front of TCP's.
+pub(super) struct Front {
+    /// Whom the frame is for, and whom it is from.
+    pub macs: (MacAddress, MacAddress),
+    pub tos: u8,
+    pub hop_limit: u8,
+    /// Bytes of the packet.
+    pub total: u16,
+    /// Whom the packet is from, and whom it is for.
+    pub addresses: (Ipv4Addr, Ipv4Addr),
+}
+
+impl Front {
+    /// Write both headers; IPv4's checksum unless the port does.
+    #[inline(always)]
+    pub fn write(&self, room: &mut [u8; LINK + NETWORK], by_port: bool) {
+        let Front { macs, tos, hop_limit, total, addresses } = self;
+        let [len_a, len_b] = total.to_be_bytes();
+        room[..6].copy_from_slice(&macs.0.0);
+        room[6..12].copy_from_slice(&macs.1.0);
+        room[12..18].copy_from_slice(&[8, 0, 0x45, *tos, len_a, len_b]);
+        room[18..26].copy_from_slice(&[0, 0, 0x40, 0, *hop_limit, Protocol::TCP.0, 0, 0]);
+        room[26..30].copy_from_slice(&addresses.0.octets());
+        room[30..].copy_from_slice(&addresses.1.octets());
+        if !by_port {
+            room[24..26].copy_from_slice(&self.sum().to_be_bytes());
+        }
+    }
+
+    /// The checksum of the IPv4 header.
+    fn sum(&self) -> u16 {
+        let mut sum = Checksum::pseudo_ipv4(self.addresses.0, self.addresses.1, 0, 0);
+        for word in [
+            0x4500 | u16::from(self.tos),
+            self.total,
+            0x4000,
+            u16::from(self.hop_limit) << 8 | u16::from(Protocol::TCP.0),
+        ] {
+            sum.add_u16(word);
+        }
+        sum.finish()
+    }
+}
+
+/// What is written into the headers of the common shape.
+pub(super) struct Heads {
+    pub front: Front,
+    pub ports: (u16, u16),
+    pub flags: Flags,
+    pub urgent: u16,
+    pub plain: Plain,
+    pub stamps: (u32, u32),
+}
+
+impl Heads {
+    /// Those of a segment with timestamps and nothing else.
+    #[inline(always)]
+    pub fn of(front: Front, segment: &Segment, stamps: (u32, u32)) -> Heads {
+        let Segment { seq, ack, window, flags, urgent, .. } = *segment;
+        let ports = (segment.source_port, segment.destination_port);
+        let plain = Plain { seq, ack, window, stamps: Some(stamps), len: 0 };
+        Heads { front, ports, flags, urgent, plain, stamps }
+    }
+
+    /// Write them. The port adds up the TCP checksum, of which `sum` is the pseudo-header's part then, else that and the
+    /// payload's; or the IPv4 header's too.
+    #[inline(always)]
+    pub fn write(&self, room: &mut [u8; HEADERS], sum: Checksum, (whole, network): (bool, bool)) {
+        let Heads { front, ports, flags, urgent, plain, stamps } = self;
+        if let Some(room) = room.first_chunk_mut() {
+            front.write(room, network);
+        }
+        room[34..36].copy_from_slice(&ports.0.to_be_bytes());
+        room[36..38].copy_from_slice(&ports.1.to_be_bytes());
+        room[38..42].copy_from_slice(&plain.seq.0.to_be_bytes());
+        room[42..46].copy_from_slice(&plain.ack.0.to_be_bytes());
+        room[46..48].copy_from_slice(&[0x80, flags.0]);
+        room[48..50].copy_from_slice(&plain.window.to_be_bytes());
+        room[52..54].copy_from_slice(&urgent.to_be_bytes());
+        room[54..58].copy_from_slice(&[1, 1, 8, 10]);
+        room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
+        room[62..66].copy_from_slice(&stamps.1.to_be_bytes());
+        let sum = if whole { sum.partial() } else { self.transport_sum(sum) };
+        room[50..52].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// The checksum of the segment, with the sum of all that is not its header.
+    fn transport_sum(&self, mut sum: Checksum) -> u16 {
+        for word in [self.ports.0, self.ports.1, self.plain.window, self.urgent] {
+            sum.add_u16(word);
+        }
+        for word in [self.plain.seq.0, self.plain.ack.0, 0x0101_080a, self.stamps.0, self.stamps.1] {
+            sum.add_u32(word);
+        }
+        sum.add_u16(0x8000 | u16::from(self.flags.0));
+        sum.finish()
+    }
+}
+
+/// What the port is to do to a frame.
+#[inline]
+pub(super) fn orders(network: bool, header_len: usize, segment_bytes: u16) -> Offload {
+    Offload {
+        ipv6: false,
+        checksums: Checksums { ipv4: network, transport: Some(Transport::Tcp) },
+        link_bytes: 14,
+        network_bytes: 20,
+        #[expect(clippy::cast_possible_truncation, reason = "60 at most")]
+        transport_bytes: header_len as u8,
+        segment_bytes,
+    }
+}
