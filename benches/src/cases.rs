@@ -220,6 +220,9 @@ impl Run {
         };
         run.submit(Op::listen_eager(server()));
         run.turn(&mut Unmeasured);
+        // The lane has them in another order than the far ends: what is next to each other here is not there.
+        // The lane has them in another order than the far ends: what is next to each other here is not there.
+        run.shuffle();
         run.open_all();
         if plan.case == Case::BulkSend {
             run.fill_queues();
@@ -228,12 +231,13 @@ impl Run {
         run
     }
 
-    /// From here on ask so many of the flows alone, spread evenly among the others, which stay silent.
+    /// From here on ask so many of the flows alone, which the lane has spread among the others. These stay silent, and of their
+    /// far ends nothing is looked at.
     ///
     /// Panics: if there are fewer, or more than a burst has are wanted.
     pub fn keep_busy(&mut self, busy: usize) {
         assert!((self.plan.burst..=self.plan.flows).contains(&busy), "some of the flows, a burst at least");
-        self.order = (0..busy).map(|index| number(index * self.plan.flows / busy)).collect();
+        self.order = (0..number(busy)).collect();
         self.shuffle();
     }
 

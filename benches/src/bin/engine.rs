@@ -118,8 +118,11 @@ fn measure_floor(flows: usize, burst: usize, transactions: u64) -> Option<Summar
     windows.summary()
 }
 
-fn count(plan: Plan, transactions: u64) {
+fn count(plan: Plan, busy: Option<usize>, transactions: u64) {
     let (mut run, mut done) = (Run::new(plan), 0);
+    if let Some(busy) = busy {
+        run.keep_busy(busy);
+    }
     while done < transactions {
         done += run.round(&mut Counted);
     }
@@ -165,7 +168,7 @@ fn main() -> std::io::Result<()> {
             for &burst in &options.bursts {
                 let plan = case.map(|case| Plan { case, flows, burst, port, fast: !options.slow });
                 if options.count {
-                    plan.into_iter().for_each(|plan| count(plan, options.transactions));
+                    plan.into_iter().for_each(|plan| count(plan, options.busy, options.transactions));
                     continue;
                 }
                 let summary = match plan {
