@@ -59,12 +59,14 @@ pub enum Idle {
     Yield,
 }
 
-/// Turns without work in which a yielding lane keeps its core: some ten microseconds, in which a peer on another core
-/// answers. Whoever yields a shared core may not have it again for milliseconds.
-const SPINS: u32 = 32;
+/// How long a yielding lane keeps its core with nothing to do: a peer on another core answers over Linux's links in some
+/// 20 us. Whoever yields a shared core may not have it again for milliseconds. By the clock, for a turn without work
+/// takes 0.5 us where looking at the port calls the system (TAP), and 0.1 where its ring is memory (AF_PACKET).
+const SPIN: Duration = Duration::from_micros(32);
 
-/// Turns without work before a yielding lane sleeps.
-const YIELDS: u32 = 64;
+/// How long it stays awake with nothing to do, the time in which it yields included. The shortest sleep takes no less: by
+/// itself Linux lets timers be 50 us late.
+const AWAKE: Duration = Duration::from_micros(48);
 
 /// The first sleep. Each that ends with nothing to do doubles the next.
 const SLEEP_MIN: Duration = Duration::from_micros(16);
@@ -72,15 +74,51 @@ const SLEEP_MIN: Duration = Duration::from_micros(16);
 /// The longest sleep at first. Other lanes and wakers end a sleep at once; only what comes from the port waits for it.
 const SLEEP_MAX: Duration = Duration::from_millis(1);
 
-/// Idle turns, about a quarter of a second, after which a lane sleeps longer: a thousand wake-ups a second cost two per
-/// cent of a core.
-const DOZE_TURNS: u32 = YIELDS + 256;
+/// Sleeps, about a quarter of a second, after which a lane sleeps longer: a thousand wake-ups a second cost two per cent
+/// of a core.
+const DOZE_SLEEPS: u32 = 256;
 
 /// The longest sleep of all: latency after idling is at most this and the scheduler's wake-up.
 const DOZE_MAX: Duration = Duration::from_millis(4);
 
 /// A burst may follow a burst within a turn, up to this many frames of each port: applications get their turn too.
 const FRAMES_A_TURN: usize = 4 * BURST_MAX;
+
+/// The time in which nothing moves, and what a yielding lane does with it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lull {
+    /// When the first turn without work began.
+    since: Option<Instant>,
+    sleeps: u32,
+}
+
+/// What to do with a turn's end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pause {
+    /// Look again at once.
+    Spin,
+    /// Let others have the core, if there are any.
+    Yield,
+    /// For no longer than that.
+    Sleep(Duration),
+}
+
+impl Lull {
+    /// A turn that began at `now` had nothing to do.
+    fn pause(&mut self, now: Instant) -> Pause {
+        let lasted = now.saturating_since(*self.since.get_or_insert(now));
+        if lasted < SPIN {
+            return Pause::Spin;
+        }
+        if lasted < AWAKE {
+            return Pause::Yield;
+        }
+        let most = if self.sleeps < DOZE_SLEEPS { SLEEP_MAX } else { DOZE_MAX };
+        let sleep = most.min(SLEEP_MIN * (1 << self.sleeps.min(16)));
+        self.sleeps = self.sleeps.saturating_add(1);
+        Pause::Sleep(sleep)
+    }
+}
 
 /// One lane: an engine and its queue pairs.
 pub struct LaneRun {
@@ -92,7 +130,7 @@ pub struct LaneRun {
     stop: StopFlag,
     stop_within: Duration,
     idle: Idle,
-    idle_turns: u32,
+    lull: Lull,
     /// Nothing is due before, unless something moves.
     quiet_until: Instant,
     /// The tick in which what was due was last looked for.
@@ -125,7 +163,7 @@ impl LaneRun {
             stop,
             stop_within,
             idle,
-            idle_turns: 0,
+            lull: Lull::default(),
             quiet_until: Instant::ZERO,
             advanced: Ticks::OFF,
             rests: Rests::default(),
@@ -176,7 +214,7 @@ impl LaneRun {
         busy |= moved | self.engine.give_batch(batch);
         if moved {
             // A timer alone does not shorten sleeps: what comes from the port tells what will come.
-            self.idle_turns = 0;
+            self.lull = Lull::default();
         }
         if !busy {
             self.queues.iter_mut().flatten().for_each(|queue| queue.reclaim());
@@ -238,25 +276,20 @@ impl LaneRun {
         if self.idle == Idle::Poll {
             return;
         }
-        self.idle_turns = self.idle_turns.saturating_add(1);
-        if self.idle_turns < YIELDS {
-            if self.idle_turns > SPINS {
-                std::thread::yield_now();
-            }
-            return;
-        }
+        let most = match self.lull.pause(self.engine.now()) {
+            Pause::Spin => return,
+            Pause::Yield => return std::thread::yield_now(),
+            Pause::Sleep(most) => most,
+        };
         // Whatever is waiting to go out goes before the lane rests.
         if self.speak() {
-            self.idle_turns = 0;
+            self.lull = Lull::default();
             return;
         }
         let TimeSource::Real(clock) = &self.time else { return };
         let now = Instant(clock.nanoseconds());
         let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
-        let left = deadline.map_or(DOZE_MAX, |deadline| deadline.saturating_since(now));
-        let doublings = (self.idle_turns - YIELDS).min(16);
-        let most = if self.idle_turns < DOZE_TURNS { SLEEP_MAX } else { DOZE_MAX };
-        let left = left.min(SLEEP_MIN * (1 << doublings)).min(most);
+        let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
         if !left.is_zero() {
             self.links.bell().sleep(left);
             self.rests.count(left, Instant(clock.nanoseconds()).saturating_since(now));
@@ -294,5 +327,41 @@ impl LaneRun {
     /// Everything the lane knows about itself.
     pub fn report(&self) -> Report {
         Report { rests: self.rests, turns: self.turns, ..self.engine.report() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a lull's turns end with, each `turn` after the one before, in order and without repetitions.
+    fn pauses(turn: Duration, turns: u32) -> Vec<Pause> {
+        let mut lull = Lull::default();
+        let began =
+            (0..turns).map(|number| Instant::ZERO.saturating_add(Duration::from_secs(1) + turn * number));
+        let mut pauses: Vec<_> = began.map(|now| lull.pause(now)).collect();
+        pauses.dedup();
+        pauses
+    }
+
+    #[test]
+    fn a_lane_keeps_awake_by_the_clock() {
+        // Shows that turns of any length, as links differ in it, end in the first sleep at the same time.
+        for turn in [50, 500, 4_000].map(Duration::from_nanos) {
+            let turns = u32::try_from(AWAKE.as_nanos() / turn.as_nanos()).expect("few");
+            assert_eq!(pauses(turn, turns), [Pause::Spin, Pause::Yield]);
+            assert_eq!(pauses(turn, turns + 1), [Pause::Spin, Pause::Yield, Pause::Sleep(SLEEP_MIN)]);
+        }
+        // Who lost its core meanwhile has looked once more.
+        assert_eq!(pauses(SLEEP_MAX, 2), [Pause::Spin, Pause::Sleep(SLEEP_MIN)]);
+    }
+
+    #[test]
+    fn sleeps_grow_to_their_bounds() {
+        // Shows each length of a sleep once, the last one only after many of the one before.
+        let expected =
+            [16, 32, 64, 128, 256, 512, 1_000, 4_000].map(|us| Pause::Sleep(Duration::from_micros(us)));
+        assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 2)[1..], expected);
+        assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 1)[1..], expected[..7]);
     }
 }
