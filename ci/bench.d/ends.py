@@ -11,7 +11,7 @@ from pathlib import Path
 
 import harness
 from harness import HUGE_PAGES, Namespace, Network, Program, no_huge_words, run, start_nginx, until
-from machine import CLIENT_CORE, SERVER_CORE, Watch, processor_seconds
+from machine import CLIENT_CORE, SERVER_CORE, Watch, processor_seconds, whereabouts
 
 SERVER_ADDRESS, CLIENT_ADDRESS = "10.77.0.2", "10.77.0.1"
 # Connections of our client come from these: one address has 28,000 ports, and each rests a minute after its connection. More
@@ -242,7 +242,7 @@ def finish(client, pids, seconds, own_cores=True):
     watch = Watch(pids, own_cores)
     try:
         if not watch.until_ended(client, seconds + START_SECONDS + SPARE_SECONDS):
-            raise Trouble("the client did not end")
+            raise Trouble(f"the client did not end: {whereabouts(client.pid)}")
         out, errors = client.communicate()
         if client.returncode != 0:
             raise Trouble(f"the client ended with {client.returncode}: {errors.strip().splitlines()[-1:]}")
