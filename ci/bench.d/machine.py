@@ -154,7 +154,9 @@ class Watch:
 
     def look(self):
         for name, pid in [*self.pids.items(), *((pid, pid) for pid in self.kernel), ("self", os.getpid())]:
-            if seen := processor_seconds(pid):
+            seen = processor_seconds(pid)
+            # A thread that has ended takes its time along: what was seen before is nearer to the whole.
+            if seen and seen >= self.last.get(name, seen):
                 self.first.setdefault(name, seen)
                 self.last[name] = seen
 
