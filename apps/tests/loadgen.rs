@@ -312,6 +312,45 @@ fn more_connections_than_ops_in_a_batch_are_opened_and_ended() {
     assert_eq!((results.answered, results.errors_all(), results.opened), (3000, 0, 1500));
 }
 
+/// A server that answers one byte of what it hears now and then, whatever more is asked.
+fn slow(mut lane: Lane, address: SocketAddr, ready: &mut Ready) -> Result<(), LaneError> {
+    use apps::watch::Watch as _;
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut asking = None;
+    lane.submit(Op::listen_eager(address))?;
+    lane.submit(Op::timer(lane.now().saturating_add(PAUSE)))?;
+    while lane.wait(&[QueueId::MAIN], None) {
+        while let Some(done) = lane.take(QueueId::MAIN) {
+            match done.event {
+                Event::Listening { local, .. } => ready.ready(&lane, local),
+                Event::Received { stream, .. } => asking = Some(stream),
+                Event::Timer => {
+                    if let Some(stream) = asking {
+                        lane.submit(Op::send(stream, &b"\0"[..]))?;
+                    }
+                    lane.submit(Op::timer(lane.now().saturating_add(PAUSE)))?;
+                }
+                Event::End { stream } => lane.submit(Op::close(stream))?,
+                Event::Closed { .. } => asking = None,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_that_come_one_by_one_are_not_awaited_for_ever() {
+    // Shows that the end is in sight though each answer is in time: after twice the patience the rest are errors. All of them
+    // would take 200 seconds.
+    let timeout = Duration::from_millis(200);
+    let results =
+        loaded(None, slow, |to| Plan { timeout, pipeline: 10_000, ..plan(to, Exchange::ping(1), 1, 10_000) });
+    assert!((1..1_000).contains(&results.answered), "{} answers", results.answered);
+    assert_eq!(results.errors_of(ErrorKind::TimedOut), 10_000 - results.answered);
+    assert_eq!((results.errors_all() + results.answered, results.unclosed), (10_000, 0));
+}
+
 #[test]
 fn an_unreachable_server_is_waited_for_and_told() {
     // Shows that waiting ends when the server answers, which it does at once here, and that a server that is not

@@ -47,8 +47,8 @@ pub(super) enum Phase {
     Opening(usize),
     /// Requests begin.
     Running,
-    /// None begins any more; answers are awaited.
-    Draining,
+    /// None begins any more; answers are awaited, until then at the latest.
+    Draining(Instant),
     /// Connections end, this one next, until then at the latest.
     Closing(usize, Instant),
     /// All have ended. Until then the lane answers servers that did not hear the last acknowledgement.
@@ -216,10 +216,16 @@ impl Client {
             if late || self.budget == Some(0) {
                 self.drain();
             }
-        } else if self.phase == Phase::Draining {
+        } else if let Phase::Draining(until) = self.phase {
             self.pump(lane);
+            if until <= self.now {
+                self.give_up(lane);
+            }
         }
-        if self.phase == Phase::Draining && self.under_way == 0 && self.retries.is_empty() {
+        if let Phase::Draining(_) = self.phase
+            && self.under_way == 0
+            && self.retries.is_empty()
+        {
             self.close_all(lane);
         }
         self.close_some(lane);
@@ -255,7 +261,7 @@ impl Client {
             }
             if !self.slots.iter().any(|slot| slot.state == State::Open) {
                 // Nobody answers there. Going on would count the same error over and over.
-                self.phase = Phase::Draining;
+                self.drain();
                 return;
             }
         }
@@ -277,7 +283,8 @@ impl Client {
 
     /// No further request begins. Those that were due and did not are errors, as far as they would have counted.
     fn drain(&mut self) {
-        self.phase = Phase::Draining;
+        // The last request may have to wait for a connection first; both have patience.
+        self.phase = Phase::Draining(self.now.saturating_add(self.plan.timeout.saturating_mul(2)));
         if let (Some(schedule), Some(until)) = (&mut self.schedule, self.until) {
             let mut count = 0;
             while schedule.peek() < until && self.budget != Some(count) {
@@ -285,6 +292,17 @@ impl Client {
                 schedule.step();
             }
             self.results.fail(ErrorKind::NotSent, count);
+        }
+    }
+
+    /// The time for answers is over, though some may still come one by one, each in time: those that are missing are errors.
+    fn give_up(&mut self, lane: &mut Lane) {
+        self.results.fail(ErrorKind::TimedOut, self.retries.len() as u64);
+        self.retries.clear();
+        for index in 0..self.slots.len() {
+            if !self.slots[index].waiting.is_empty() {
+                self.fail(lane, index, ErrorKind::TimedOut);
+            }
         }
     }
 
@@ -318,6 +336,8 @@ impl Client {
         self.phase = Phase::Closing(next, until);
         let ended = next == self.slots.len() && self.closing == 0 && self.outbox.is_empty();
         if ended || until <= self.now {
+            let open = self.slots.iter().filter(|slot| slot.stream.is_some()).count();
+            self.results.unclosed = (open + self.closing) as u64;
             self.phase = Phase::Leaving(self.now.saturating_add(LEAVE));
         }
     }
@@ -406,7 +426,7 @@ impl Client {
             State::Idle => Listed::Idle,
             _ => return,
         };
-        if slot.listed == list || !matches!(self.phase, Phase::Running | Phase::Draining) {
+        if slot.listed == list || !matches!(self.phase, Phase::Running | Phase::Draining(_)) {
             return;
         }
         slot.listed = list;

@@ -89,7 +89,7 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["ping", "upload", "close", "pipeline", "rate", "requests"])]
     pub download: bool,
 
-    /// How long a connection may take to open, and an answer to come
+    /// How long a connection may take to open, and an answer to come; at the end all that are missing have twice as long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
 

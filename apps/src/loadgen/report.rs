@@ -97,7 +97,11 @@ pub fn text(target: &str, plan: &Plan, total: &Results, lanes: &[Results]) -> St
     latency("latency", &total.latency);
     latency("connect", &total.connect);
     latency("TLS", &total.handshake);
-    line("connections", format!("{} opened", total.opened));
+    let unclosed = match total.unclosed {
+        0 => String::new(),
+        count => format!(", {count} not closed in time"),
+    };
+    line("connections", format!("{} opened{unclosed}", total.opened));
     #[expect(clippy::cast_precision_loss, reason = "four digits are told")]
     let amount = |count: u64| format!("{}, {}/s", bytes(count as f64), bytes(total.rate(count)));
     line("received", amount(total.received_bytes));
@@ -149,6 +153,7 @@ fn value(results: &Results) -> Value {
         "connect_ns": histogram_value(&results.connect),
         "handshake_ns": histogram_value(&results.handshake),
         "connections_opened": results.opened,
+        "connections_unclosed": results.unclosed,
         "received_bytes": results.received_bytes,
         "received_bytes_per_second": results.rate(results.received_bytes),
         "sent_bytes": results.sent_bytes,
@@ -183,6 +188,7 @@ mod tests {
         (results.answered, results.answered_in_time, results.span) = (1000, 900, Duration::from_secs(2));
         results.received_bytes = 3_000_000;
         results.fail(ErrorKind::Refused, 2);
+        (results.opened, results.unclosed) = (5, 3);
         results
     }
 
@@ -198,6 +204,7 @@ mod tests {
             "p50 500",
             "3.0 MB, 1.5 MB/s",
             "2: 2 refused",
+            "5 opened, 3 not closed in time",
             "lane 1",
         ] {
             assert!(lines.contains(part), "{part} is not in {lines}");

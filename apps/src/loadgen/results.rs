@@ -138,6 +138,8 @@ pub struct Results {
     pub answered_in_time: u64,
     /// Connections that were opened.
     pub opened: u64,
+    /// Of them, those that had not ended when the time for that was over; the end of the lane resets them.
+    pub unclosed: u64,
     /// Bytes sent within the time, TCP's and IP's own excluded.
     pub sent_bytes: u64,
     /// Bytes received within the time.
@@ -166,6 +168,7 @@ impl Default for Results {
             answered: 0,
             answered_in_time: 0,
             opened: 0,
+            unclosed: 0,
             sent_bytes: 0,
             received_bytes: 0,
             span: Duration::ZERO,
@@ -208,6 +211,7 @@ impl Results {
             answered,
             answered_in_time,
             opened,
+            unclosed,
             sent_bytes,
             received_bytes,
             span,
@@ -227,6 +231,7 @@ impl Results {
         self.answered += answered;
         self.answered_in_time += answered_in_time;
         self.opened += opened;
+        self.unclosed += unclosed;
         self.sent_bytes += sent_bytes;
         self.received_bytes += received_bytes;
         self.span = self.span.max(*span);
@@ -255,11 +260,13 @@ mod tests {
         (one.answered_in_time, other.answered_in_time) = (50, 50);
         (one.span, other.span) = (Duration::from_secs(1), Duration::from_secs(2));
         other.fail(ErrorKind::Reset, 3);
+        (one.unclosed, other.unclosed) = (1, 2);
         one.merge(&other);
         let median = one.latency.value_at_quantile(0.5);
         assert!((49_900_000..50_100_000).contains(&median), "{median}");
         assert_eq!((one.latency.len(), one.errors_all(), one.errors_of(ErrorKind::Reset)), (100, 3, 3));
         assert!((one.rate(one.answered_in_time) - 50.0).abs() < 1e-9);
+        assert_eq!(one.unclosed, 3);
     }
 
     #[test]
