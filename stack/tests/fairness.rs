@@ -228,6 +228,33 @@ fn equal_flows_share_a_link_equally() {
 }
 
 #[test]
+fn flows_take_turns_at_a_port_that_is_behind() {
+    // Shows that where a port takes less in a turn than one flow has to say, all get their share: sixteen flows at a port of
+    // sixteen frames a turn, over a link without a bottleneck.
+    let mut hosts = [Host::new(1), Host::new(2)];
+    for host in &mut hosts {
+        host.config.transmit_backlog_max = 16;
+        host.config.interfaces[0].neighbours =
+            (1..=2).map(|n| (IpAddr::from([10, 0, 0, n]), [2, 0, 0, 0, 0, n])).collect();
+        host.config.tcp.receive_frames = 1024;
+        host.config.tcp.window_scale = 6;
+    }
+    let block: Bytes = vec![7; CHUNK].into();
+    let sender = Sender { block, wanted: 16, started: false, streams: Vec::new() };
+    let apps = [End::Counter(Counter::default()), End::Sender(sender)];
+    let way = Faults { delay: MS / 20, ..Faults::default() };
+    let spec = FaultSpec { receive: way, transmit: way, held: 16_384, seed: 1 };
+    let mut world = World::pair(hosts, apps, |id, queue| match id {
+        World::<End>::FIRST => Box::new(Faulty::new(queue, &spec, Pool::heap(256, 2048))),
+        _ => queue,
+    });
+    world.run_until(Instant(20 * MS), |_| false);
+    let End::Counter(counter) = world.app(World::<End>::FIRST) else { panic!("the first end counts") };
+    assert_eq!(counter.counts.len(), 16);
+    assert!(jain(&counter.counts) >= 0.95, "{:?}", counter.counts);
+}
+
+#[test]
 fn renos_flows_share_it_as_well() {
     // Shows the same of eight flows of Reno.
     let [_, case, _] = cases(Congestion::NewReno, Ecn::Off, None);

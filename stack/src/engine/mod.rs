@@ -159,6 +159,8 @@ pub struct Engine {
     /// Flows with something to say, and the emptied list of those of the turn before.
     dirty: Vec<u32>,
     said: Vec<u32>,
+    /// Where in that list the first is, of a turn's output, for whose words a port had no room: the next turn begins with it.
+    unserved: Option<usize>,
     /// How far in that list the flows are whose answers were said before their turn came.
     said_to: usize,
 
@@ -264,6 +266,7 @@ impl Engine {
             frames: FrameSlab::default(),
             dirty: Vec::new(),
             said: Vec::new(),
+            unserved: None,
             said_to: 0,
             neighbour_actions: Vec::new(),
             routes: route::Table::new(),

@@ -62,6 +62,10 @@ impl Engine {
             }
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
+        if let Some(first) = self.unserved.take() {
+            // Else whoever comes first and always has more would have all that a port takes, turn by turn.
+            self.dirty.rotate_left(first);
+        }
         dirty.clear();
         self.said = dirty;
         busy
@@ -81,10 +85,13 @@ impl Engine {
 
     #[inline(never)]
     fn output_flow(&mut self, slot: u32) {
-        let (mut bundle, mut spare) = (None, None);
+        let (mut bundle, mut spare, sent) = (None, None, self.counters.segments_sent);
         let more = self.fill_bundles(slot, &mut bundle, &mut spare);
         self.send_bundle(&mut bundle);
         if more {
+            if self.counters.segments_sent == sent {
+                self.unserved.get_or_insert(self.dirty.len());
+            }
             self.mark_dirty(slot);
         }
     }
