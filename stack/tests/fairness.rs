@@ -228,6 +228,24 @@ fn equal_flows_share_a_link_equally() {
 }
 
 #[test]
+fn connections_begun_together_wait_for_one_answer() {
+    // Shows that of a hundred connections to a neighbour that is not known none loses its SYN while it is asked for: all are
+    // open before any would try again.
+    let block: Bytes = vec![7; 64].into();
+    let sender = Sender { block, wanted: 100, started: false, streams: Vec::new() };
+    let apps = [End::Counter(Counter::default()), End::Sender(sender)];
+    let way = Faults { delay: MS / 20, ..Faults::default() };
+    let spec = FaultSpec { receive: way.clone(), transmit: way, held: 4096, seed: 1 };
+    let mut world = World::pair([Host::new(1), Host::new(2)], apps, |id, queue| match id {
+        World::<End>::FIRST => Box::new(Faulty::new(queue, &spec, Pool::heap(256, 2048))),
+        _ => queue,
+    });
+    world.run_until(Instant(20 * MS), |_| false);
+    let End::Counter(counter) = world.app(World::<End>::FIRST) else { panic!("the first end counts") };
+    assert_eq!(counter.counts.len(), 100);
+}
+
+#[test]
 fn flows_take_turns_at_a_port_that_is_behind() {
     // Shows that where a port takes less in a turn than one flow has to say, all get their share: sixteen flows at a port of
     // sixteen frames a turn, over a link without a bottleneck.

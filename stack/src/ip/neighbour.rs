@@ -136,8 +136,9 @@ struct Entry<P> {
     waiting: VecDeque<P>,
 }
 
-/// Packets that wait for one neighbour: the fragments of an answer of 10 KiB.
-const WAITING_MAX: usize = 8;
+/// Packets that wait for one neighbour: the SYNs of as many connections begun at once, of which each that is dropped costs its
+/// connection a second. Linux keeps 101 where nobody says otherwise (`unres_qlen`).
+const WAITING_MAX: usize = 128;
 
 /// Packets that wait for all neighbours together: whoever makes us look for many may not have all our frames.
 const WAITING_ALL_MAX: usize = 512;
@@ -272,8 +273,7 @@ impl<P> Cache<P> {
 
     /// Keeps a packet until its neighbour is resolved, and asks for it as `source`.
     ///
-    /// Of several packets for one neighbour the latest are kept, the fragments of a datagram's usual length. If the
-    /// neighbour is known, it is released at once.
+    /// Of many packets for one neighbour the latest are kept. If the neighbour is known, it is released at once.
     pub fn hold(
         &mut self,
         address: IpAddr,

@@ -63,7 +63,7 @@ fn resolved() -> Cache<u32> {
 //# one (the latest) packet of each set of packets destined to
 //# the same unresolved IP address
 fn the_latest_packets_wait_and_are_released() {
-    // Shows one request for ten packets, the oldest two dropped, the others released in order by the reply.
+    // Shows one request for two packets more than wait, the oldest two dropped, the others released in order by the reply.
     let mut cache = cache(8);
     let mut out = Vec::new();
     let packets = u16::try_from(WAITING_MAX).unwrap() + 2;
