@@ -235,7 +235,7 @@ fn connections_begun_together_wait_for_one_answer() {
     let sender = Sender { block, wanted: 100, started: false, streams: Vec::new() };
     let apps = [End::Counter(Counter::default()), End::Sender(sender)];
     let way = Faults { delay: MS / 20, ..Faults::default() };
-    let spec = FaultSpec { receive: way.clone(), transmit: way, held: 4096, seed: 1 };
+    let spec = FaultSpec { receive: way, transmit: way, held: 4096, seed: 1 };
     let mut world = World::pair([Host::new(1), Host::new(2)], apps, |id, queue| match id {
         World::<End>::FIRST => Box::new(Faulty::new(queue, &spec, Pool::heap(256, 2048))),
         _ => queue,
