@@ -66,6 +66,14 @@ class Spread:
     def of(values, valid):
         return Spread(statistics.median(values), min(values), max(values), len(values), valid)
 
+    def verdict(self, target, more):
+        """What all rounds say of a target, be it that `more` is better; where they do not agree, it is in doubt."""
+        worst, best = (self.least, self.most) if more else (-self.most, -self.least)
+        target = target if more else -target
+        if worst >= target:
+            return "met"
+        return "missed" if best < target else "in doubt"
+
 
 @dataclasses.dataclass
 class Ratio:
@@ -85,7 +93,7 @@ class Ratio:
             return None
         if not self.spread.valid or self.spread.rounds < 2:
             return "not judged"
-        return "met" if self.spread.median >= self.target else "missed"
+        return self.spread.verdict(self.target, more=True)
 
 
 @dataclasses.dataclass
@@ -102,9 +110,7 @@ class Limit:
     def verdict(self):
         if not self.spread.valid:
             return "not judged"
-        more = METRICS[self.metric][2]
-        kept = self.spread.median >= self.target if more else self.spread.median <= self.target
-        return "met" if kept else "missed"
+        return self.spread.verdict(self.target, METRICS[self.metric][2])
 
 
 class Results:
