@@ -17,7 +17,11 @@ use crate::memory::{Backing, Class, SOURCE};
 use crate::setup::SetupError;
 
 /// Frames that a thread's cache may keep from all other threads; its cache holds up to one and a half times that.
-const CACHE_FRAMES_MAX: usize = 64;
+///
+/// As many as DPDK allows. A cache gives the frame that came back last, which is still near the core; what does not fit
+/// goes round by way of the pool's ring, and when it comes again each of its lines is a miss. A turn of bulk transfer has
+/// hundreds of frames out.
+const CACHE_FRAMES_MAX: usize = ffi::RTE_MEMPOOL_CACHE_MAX_SIZE as usize;
 
 /// What a pool is made of; pools that went out of use serve again for the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
