@@ -18,6 +18,7 @@ use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{Checksum, DropReason, Fill, MacAddress, Protocol};
+pub(super) use heads::Template;
 use heads::{Front, Heads, orders};
 
 /// Bytes of its headers: Ethernet, IPv4, TCP, and timestamps behind two no-operations.
@@ -147,8 +148,7 @@ impl Engine {
         if form.fragment || port.vlan.is_some() || frame.headroom() < LINK + NETWORK + header_len {
             return Some(frame);
         }
-        let offload = port.capabilities.transmit_tcp_checksum;
-        let by_port = offload && port.capabilities.transmit_ipv4_checksum;
+        let (offload, by_port) = port.sums();
         let hop_limit = if form.hop_limit == 0 { port.hop_limit } else { form.hop_limit };
         // A port that cuts adds each segment's length to the sum itself.
         let summed = if form.each > 0 { 0 } else { total - NETWORK_LEN };
@@ -168,7 +168,7 @@ impl Engine {
             Some(stamps) => {
                 let room = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>());
                 room.is_some_and(|room| {
-                    Heads::of(front, segment, stamps).write(room, sum, (offload, by_port));
+                    Heads::of(&front, segment, stamps).write(room, sum, (offload, by_port));
                     true
                 })
             }
@@ -195,6 +195,13 @@ impl Engine {
 }
 
 impl Port {
+    /// Whether the port fills TCP's checksum in, and with it IPv4's.
+    #[inline]
+    fn sums(&self) -> (bool, bool) {
+        let tcp = self.capabilities.transmit_tcp_checksum;
+        (tcp, tcp && self.capabilities.transmit_ipv4_checksum)
+    }
+
     /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: what `plain` says with
     /// ACK and PSH. False, and nothing done, if it does not fit.
     #[inline(never)]
@@ -213,8 +220,7 @@ impl Port {
         #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
         let (remote, local) = ((hot.key >> 32) as u32, hot.key as u32);
         let (source, destination) = (Ipv4Addr::from_bits(local), Ipv4Addr::from_bits(remote));
-        let offload = self.capabilities.transmit_tcp_checksum;
-        let by_port = offload && self.capabilities.transmit_ipv4_checksum;
+        let (offload, by_port) = self.sums();
         let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, TRANSPORT_LEN + len);
         if !offload {
             sum.append(Checksum::ZERO.with(behind));
@@ -227,7 +233,7 @@ impl Port {
             addresses: (source, destination),
         };
         let heads = Heads {
-            front,
+            front: &front,
             ports: (hot.local_port, hot.remote_port),
             flags: Flags::ACK | Flags::PSH,
             urgent: 0,

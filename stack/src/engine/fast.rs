@@ -3,7 +3,7 @@
 
 use drivers::Frame;
 
-use super::common::OFFSET;
+use super::common::{OFFSET, Template};
 use super::deliver::CompletionQueue;
 use super::flows::Kind;
 use super::segments::Arrived;
@@ -18,7 +18,7 @@ use crate::tcp::send::{Data, NONE};
 use crate::tcp::state::{Connection, flag, hint};
 use crate::tcp::{ecn, mtu, text, timers};
 use crate::timer::Wheel;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{DropReason, MacAddress};
 
 /// How far an answer may be from its place among the flows that have something to say.
@@ -249,6 +249,10 @@ impl Engine {
         let hop = self.hop(path, tuple.local.ip(), tuple.remote.ip());
         let Some(hop) = hop.filter(|hop| hop.station.mac().is_some()) else { return 0 };
         let Emit { field, hop_limit, fragment, .. } = *before;
+        let form = Form { each: 0, field, hop_limit, fragment, sum: None };
+        let Some(mss) = self.flows.connection(slot).map(|connection| connection.send_mss()) else { return 0 };
+        let segment = plain.segment(tuple.local.port(), tuple.remote.port(), Flags::ACK);
+        let template = Template::new(&self.ports[hop.interface], &hop, tuple, &segment, &form, mss);
         for said in 0..most {
             let port = &mut self.ports[hop.interface];
             let Some(mut connection) = self.flows.connection(slot) else { return said };
@@ -260,15 +264,21 @@ impl Engine {
             let Some(next) = fast::output_full(&mut connection, found, &plain) else { return said };
             plain = next;
             self.counters.segments_sent += 1;
-            let segment = plain.segment(tuple.local.port(), tuple.remote.port(), Flags::ACK);
-            let emit = Emit { segment, first: found.0, len: found.1, field, hop_limit, fragment };
-            let Ok(sum) = self.attach(hop.interface, &mut frame, &emit) else {
+            let Ok(sum) = self.attach(hop.interface, &mut frame, (found.first, found.len)) else {
                 // It counts as lost on the way.
                 self.counters.fail(DropReason::NoRoom);
                 return said + 1;
             };
-            let form = Form { each: 0, field, hop_limit, fragment, sum };
-            self.send_tcp(frame, hop, tuple, &segment, form);
+            if let Some(template) = &template {
+                if !template.write(&mut frame, plain.seq, sum.unwrap_or_default()) {
+                    self.counters.fail(DropReason::NoRoom);
+                    return said + 1;
+                }
+                self.ports[hop.interface].data.push(frame);
+            } else {
+                let segment = Segment { seq: plain.seq, ..segment };
+                self.send_tcp(frame, hop, tuple, &segment, Form { sum, ..form });
+            }
         }
         most
     }
@@ -288,7 +298,7 @@ impl Engine {
 
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {
         let Some(tuple) = self.flows.tuple(slot) else { return };
-        let Ok(sum) = self.attach(self.paths.interface(path), &mut frame, emit) else {
+        let Ok(sum) = self.attach(self.paths.interface(path), &mut frame, (emit.first, emit.len)) else {
             return self.counters.fail(DropReason::NoRoom);
         };
         let Emit { field, hop_limit, fragment, .. } = *emit;

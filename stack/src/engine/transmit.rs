@@ -130,7 +130,7 @@ impl Engine {
             let Some(tuple) = self.flows.tuple(slot) else { return false };
             if bundle.is_none() && !Bundle::opens(&emit, &self.ports[interface].capabilities) {
                 // A segment by itself.
-                let Ok(sum) = self.attach(interface, &mut frame, &emit) else {
+                let Ok(sum) = self.attach(interface, &mut frame, (emit.first, emit.len)) else {
                     self.counters.fail(DropReason::NoRoom);
                     return false;
                 };
@@ -152,7 +152,7 @@ impl Engine {
                 self.send_bundle(bundle);
             }
             let into = bundle.as_mut().map_or(&mut frame, |bundle| &mut bundle.frame);
-            if self.attach(interface, into, &emit).is_err() {
+            if self.attach(interface, into, (emit.first, emit.len)).is_err() {
                 // What could not be built counts as lost on the way: the retransmission timer is armed.
                 self.counters.fail(DropReason::NoRoom);
                 *bundle = None;
@@ -212,16 +212,17 @@ impl Engine {
         ranges
     }
 
-    /// Put a segment's payload into its frame. Returns its sum, unless the port adds that.
+    /// Put a segment's payload into its frame: so many bytes, of this range and those behind. Returns its sum, unless the port
+    /// adds that.
     pub(super) fn attach(
         &mut self,
         interface: u8,
         frame: &mut Frame,
-        emit: &Emit,
+        payload: (u32, u32),
     ) -> Result<Option<Checksum>, NoFrames> {
         let Port { composer, capabilities, .. } = &mut self.ports[interface];
         if capabilities.transmit_tcp_checksum {
-            attach_to(&self.flows.shared.cells, composer, frame, emit, <[u8]>::copy_from_slice, |_| {})?;
+            attach_to(&self.flows.shared.cells, composer, frame, payload, <[u8]>::copy_from_slice, |_| {})?;
             return Ok(None);
         }
         let sum = Cell::new(Checksum::ZERO);
@@ -229,7 +230,7 @@ impl Engine {
             &self.flows.shared.cells,
             composer,
             frame,
-            emit,
+            payload,
             |to, from| add(&sum, |sum| sum.copy_bytes(to, from)),
             |bytes| add(&sum, |sum| sum.add_bytes(bytes)),
         )?;
@@ -514,16 +515,15 @@ impl Engine {
     }
 }
 
-/// Put a segment's payload into its frame: `copy` copies what must be, `refer` sees what need not be, in order.
+/// Put a payload into a frame: `copy` copies what must be, `refer` sees what need not be, in order.
 fn attach_to(
     cells: &Cells,
     composer: &mut Composer,
     frame: &mut Frame,
-    emit: &Emit,
+    (mut index, mut left): (u32, u32),
     mut copy: impl FnMut(&mut [u8], &[u8]),
     mut refer: impl FnMut(&[u8]),
 ) -> Result<(), NoFrames> {
-    let (mut index, mut left) = (emit.first, emit.len);
     while left > 0 {
         let Some(cell) = cells.get(index) else { return Err(NoFrames) };
         let len = cell.payload_len().min(left);

@@ -5,7 +5,7 @@ use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd
 use super::congestion::validation;
 use super::input;
 use super::output;
-use super::send::{Data, NONE, mark};
+use super::send::{NONE, mark};
 use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers};
@@ -184,10 +184,24 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
     Some(Plain { seq, ack, window, stamps, len })
 }
 
-/// The range of which the next full segment is the front, with that segment's length, where it is part of a payload that a
-/// segment was sent of before in this turn, and nothing else is to be said or thought of. Reads only.
+/// The payload of a full segment: ranges one behind the other, and what of the last of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full {
+    /// The first range.
+    pub first: u32,
+    /// Bytes of all together.
+    pub len: u32,
+    /// The range in which it ends, and the bytes of it that go; zero if it ends before.
+    end: (u32, u32),
+}
+
+/// Ranges that one full segment takes its payload from at most, the one behind it among them.
+const PIECES_MAX: usize = 4;
+
+/// The next full segment, where a segment was sent before in this turn, more data is queued behind it, and nothing else is to
+/// be said or thought of. Reads only.
 #[inline]
-pub fn full(connection: &Connection) -> Option<(u32, u32)> {
+pub fn full(connection: &Connection) -> Option<Full> {
     let hot = &*connection.hot;
     let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED | flag::ACK_NOW;
     let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0 || hot.unacked > 0;
@@ -196,28 +210,44 @@ pub fn full(connection: &Connection) -> Option<(u32, u32)> {
     }
     let (flight, mss) = (connection.flight(), connection.send_mss());
     let usable = hot.snd_wnd.min(hot.cwnd).saturating_sub(flight);
-    let cell = connection.shared.cells.get(hot.unsent)?;
-    // With the last of a range there would be more to think of: PSH, FIN, and what is queued behind.
-    let inside = matches!(cell.data, Data::Extent(_)) && cell.len > mss && !cell.is(mark::CONTROL);
-    (inside && flight > 0 && usable >= mss).then_some((hot.unsent, mss))
+    if flight == 0 || usable < mss {
+        return None;
+    }
+    let (mut index, mut left) = (hot.unsent, mss);
+    for _ in 0..PIECES_MAX {
+        // With the last of what is queued there would be more to think of: PSH, and FIN.
+        let cell = connection.shared.cells.get(index).filter(|cell| !cell.is(mark::CONTROL))?;
+        if cell.len > left {
+            return Some(Full { first: hot.unsent, len: mss, end: (index, left) });
+        }
+        left -= cell.len;
+        index = cell.next;
+    }
+    None
 }
 
 /// Send the segment that [`full`] has found, behind one that said `before`: what [`output::next`] would say, and all that it
 /// would.
 #[inline]
-pub fn output_full(connection: &mut Connection, (first, len): (u32, u32), before: &Plain) -> Option<Plain> {
-    if !connection.queue(|cells, queue, _| cells.split(queue, first, len)) {
+pub fn output_full(connection: &mut Connection, full: Full, before: &Plain) -> Option<Plain> {
+    let Full { first, len, end: (end, part) } = full;
+    if part > 0 && !connection.queue(|cells, queue, _| cells.split(queue, end, part)) {
         return None;
     }
     let flight = connection.flight();
     let (window, congestion) = (connection.hot.snd_wnd - flight, connection.hot.cwnd - flight);
     validation::note_sent(connection, len, congestion <= window && congestion - len < len);
     let now = connection.shared.now.micros;
-    let cell = connection.shared.cells.get_mut(first)?;
-    cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
-    cell.sent_us = now;
+    let (mut index, mut left) = (first, len);
+    while left > 0 {
+        let cell = connection.shared.cells.get_mut(index)?;
+        cell.marks = cell.marks & !mark::PUSHED | mark::SENT;
+        cell.sent_us = now;
+        left = left.saturating_sub(cell.len);
+        index = cell.next;
+    }
     let hot = &mut *connection.hot;
-    hot.unsent = cell.next;
+    hot.unsent = index;
     let seq = hot.snd_nxt;
     hot.snd_nxt = seq + len;
     hot.sent_us = now;
@@ -277,6 +307,7 @@ mod tests {
     use super::*;
     use crate::tcp::sack::tests::{flows_of, queue_bytes};
     use crate::tcp::state::State;
+    use crate::wire::tcp::Segment;
 
     /// What happens to a connection on which all is well.
     #[derive(Clone, Copy, Debug)]
@@ -344,7 +375,49 @@ mod tests {
         connection.shared.finished.clear();
     }
 
+    /// All that a connection says now, by full segments at a time where `fast`: how many those were, what each segment said,
+    /// and what is left behind.
+    fn say_all(lens: &[usize], (cwnd, window): (u32, u32), fast: bool) -> (usize, String) {
+        let (mut flows, slot) = flows_of(0);
+        let mut connection = flows.connection(slot).unwrap();
+        connection.enter(State::Established);
+        (connection.hot.cwnd, connection.hot.snd_wnd, connection.cold.snd_wnd_max) = (cwnd, window, window);
+        lens.iter().for_each(|len| queue_bytes(&mut connection, *len));
+        let (mut said, mut quick) = (Vec::new(), 0);
+        while let Some(emit) = output::next(&mut connection) {
+            let mut before = Plain::of(&emit.segment, emit.len).filter(|_| fast);
+            said.push((emit.segment, emit.first, emit.len));
+            while let Some(plain) = before
+                && let Some(found) = full(&connection)
+            {
+                before = output_full(&mut connection, found, &plain);
+                let Segment { source_port, destination_port, .. } = emit.segment;
+                let segment = before.unwrap().segment(source_port, destination_port, Flags::ACK);
+                said.push((segment, found.first, found.len));
+                quick += 1;
+            }
+        }
+        let cells = connection.shared.cells.from(connection.hot.head);
+        let cells: Vec<_> =
+            cells.map(|(_, cell)| (cell.len, cell.end, cell.marks, cell.sent_us, cell.key)).collect();
+        connection.pay();
+        (quick, format!("{said:?} {cells:?} {:?} {:?}", connection.hot, connection.cold))
+    }
+
     proptest! {
+        #[test]
+        fn full_segments_are_what_the_slow_path_says(
+            lens in prop::collection::vec(prop_oneof![1usize..40, 60usize..140, 150usize..900], 1..12),
+            cwnd in 50u32..3_000,
+            window in 50u32..3_000,
+        ) {
+            // Shows of payloads of all lengths, whose ends lie anywhere in segments, that both say the same, with the same
+            // flags, and leave the same behind.
+            let [(quick, said), (_, slowly)] = [true, false].map(|fast| say_all(&lens, (cwnd, window), fast));
+            prop_assert_eq!(said, slowly);
+            prop_assert!(quick > 0 || lens.iter().sum::<usize>() <= 200 || cwnd.min(window) < 200);
+        }
+
         #[test]
         fn what_is_owed_is_paid(steps in prop::collection::vec(step(), 1..40), two in any::<bool>()) {
             // Shows of random segments and payloads that the cold part is the same whether what it is owed is paid at once,

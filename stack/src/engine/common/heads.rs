@@ -1,12 +1,16 @@
 //! The headers of segments over IPv4 without options, written at constant offsets.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
-use drivers::{Checksums, Offload, Transport};
+use drivers::{Checksums, Frame, Offload, Transport};
 
-use super::{HEADERS, LINK, NETWORK};
+use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT};
+use crate::engine::paths::Hop;
+use crate::engine::ports::Port;
+use crate::engine::transmit::Form;
 use crate::tcp::fast::Plain;
-use crate::wire::tcp::{Flags, Segment};
+use crate::tcp::isn::Tuple;
+use crate::wire::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{Checksum, MacAddress, Protocol};
 
 /// What is written into the headers in front of TCP's.
@@ -54,8 +58,8 @@ impl Front {
 }
 
 /// What is written into the headers of the common shape.
-pub(super) struct Heads {
-    pub front: Front,
+pub(super) struct Heads<'f> {
+    pub front: &'f Front,
     pub ports: (u16, u16),
     pub flags: Flags,
     pub urgent: u16,
@@ -63,10 +67,10 @@ pub(super) struct Heads {
     pub stamps: (u32, u32),
 }
 
-impl Heads {
+impl<'f> Heads<'f> {
     /// Those of a segment with timestamps and nothing else.
     #[inline(always)]
-    pub fn of(front: Front, segment: &Segment, stamps: (u32, u32)) -> Heads {
+    pub fn of(front: &'f Front, segment: &Segment, stamps: (u32, u32)) -> Heads<'f> {
         let Segment { seq, ack, window, flags, urgent, .. } = *segment;
         let ports = (segment.source_port, segment.destination_port);
         let plain = Plain { seq, ack, window, stamps: Some(stamps), len: 0 };
@@ -91,12 +95,12 @@ impl Heads {
         room[54..58].copy_from_slice(&[1, 1, 8, 10]);
         room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
         room[62..66].copy_from_slice(&stamps.1.to_be_bytes());
-        let sum = if whole { sum.partial() } else { self.transport_sum(sum) };
+        let sum = if whole { sum.partial() } else { self.sum(sum).finish() };
         room[50..52].copy_from_slice(&sum.to_be_bytes());
     }
 
-    /// The checksum of the segment, with the sum of all that is not its header.
-    fn transport_sum(&self, mut sum: Checksum) -> u16 {
+    /// The sum of the segment, with that of all that is not its header.
+    fn sum(&self, mut sum: Checksum) -> Checksum {
         for word in [self.ports.0, self.ports.1, self.plain.window, self.urgent] {
             sum.add_u16(word);
         }
@@ -104,7 +108,68 @@ impl Heads {
             sum.add_u32(word);
         }
         sum.add_u16(0x8000 | u16::from(self.flags.0));
-        sum.finish()
+        sum
+    }
+}
+
+/// The headers of segments that differ in SEG.SEQ and their payload alone.
+pub(in crate::engine) struct Template {
+    /// With zero for SEG.SEQ.
+    bytes: [u8; HEADERS],
+    /// The sum of that, and what the port is to do.
+    sum: Checksum,
+    offload: Option<Offload>,
+}
+
+impl Template {
+    /// Those of segments as this one, each with `len` bytes of payload and by itself. `None`: they have another shape.
+    pub fn new(
+        port: &Port,
+        hop: &Hop,
+        tuple: &Tuple,
+        segment: &Segment,
+        form: &Form,
+        len: u32,
+    ) -> Option<Template> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.local.ip(), tuple.remote.ip()) else {
+            return None;
+        };
+        let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);
+        let stamps = segment.options.timestamps.filter(|_| plain)?;
+        let total = u16::try_from(HEADERS - LINK + len as usize).ok()?;
+        if form.fragment || port.vlan.is_some() {
+            return None;
+        }
+        let hop_limit = if form.hop_limit == 0 { port.hop_limit } else { form.hop_limit };
+        let macs = (hop.station.mac()?, port.mac);
+        let front = Front { macs, tos: form.field, hop_limit, total, addresses: (source, destination) };
+        let segment = Segment { seq: SeqNum(0), ..*segment };
+        let heads = Heads::of(&front, &segment, stamps);
+        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, total - NETWORK_LEN);
+        let (whole, network) = port.sums();
+        let mut bytes = [0; HEADERS];
+        heads.write(&mut bytes, pseudo, (whole, network));
+        let offload = whole.then(|| orders(network, TRANSPORT, 0));
+        Some(Template { bytes, sum: heads.sum(pseudo), offload })
+    }
+
+    /// Put the headers in front of a payload of this sum, if that is not for the port. False if they do not fit.
+    #[inline]
+    pub fn write(&self, frame: &mut Frame, seq: SeqNum, sum: Checksum) -> bool {
+        let Some(room) = frame.prepend(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>()) else {
+            return false;
+        };
+        *room = self.bytes;
+        room[38..42].copy_from_slice(&seq.0.to_be_bytes());
+        if let Some(offload) = self.offload {
+            frame.set_offload(offload);
+        } else {
+            let mut all = self.sum;
+            all.add_u32(seq.0);
+            all.append(sum);
+            room[50..52].copy_from_slice(&all.finish().to_be_bytes());
+        }
+        true
     }
 }
 

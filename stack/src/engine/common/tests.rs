@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use drivers::{Capabilities, Checksum as Verdict, Frame, Pool, Pools, Verdicts};
 use proptest::prelude::*;
 
-use super::{HEADERS, LINK, NETWORK, arrived, plain};
+use super::{HEADERS, LINK, NETWORK, TRANSPORT, Template, arrived, plain};
 use crate::config::EngineConfig;
 use crate::engine::paths::Hop;
 use crate::engine::receive::Parsed;
@@ -130,7 +130,8 @@ proptest! {
         (known, summed) in (any::<bool>(), any::<bool>()),
     ) {
         // Shows for any segment and port, with the payload's sum known and not: frames alike to the byte, with the same
-        // orders to the port, in the same queue, or a frame that comes back as it was.
+        // orders to the port, in the same queue, or a frame that comes back as it was. And what a template writes of a
+        // segment that differs in its number is the same.
         let capabilities = Capabilities {
             transmit_tcp_checksum: sums,
             transmit_ipv4_checksum: header_sum,
@@ -166,5 +167,15 @@ proptest! {
         prop_assert_eq!(queue[0].bytes(), queue[1].bytes());
         prop_assert_eq!(queue[0].offload(), queue[1].offload());
         prop_assert_eq!(queue[0].len(), LINK + NETWORK + segment.header_len() + payload.len());
+        let like = Segment { seq: segment.seq + 1, ..segment };
+        let len = u32::try_from(payload.len()).unwrap();
+        if let Some(template) = Template::new(port, &hop, &tuple, &like, &form, len).filter(|_| each == 0) {
+            let mut frame = body(&engine);
+            prop_assert!(template.write(&mut frame, segment.seq, Checksum::ZERO.with(&payload)));
+            prop_assert_eq!((frame.bytes(), frame.offload()), (queue[1].bytes(), queue[1].offload()));
+        } else {
+            let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);
+            prop_assert!(each > 0 || timestamps.is_none() || !plain);
+        }
     }
 }
