@@ -267,19 +267,23 @@ impl LaneRun {
     }
 
     fn speak(&mut self) -> bool {
-        let busy = self.engine.output();
-        let (links, now) = (&mut self.links, self.engine.now().0);
+        let LaneRun { engine, queues, links, .. } = self;
         let mut sent = 0;
-        for (interface, queue) in (0..).zip(&mut self.queues) {
-            sent += match queue {
-                Some(queue) => {
-                    let relayed = links.relayed(interface).filter(|frames| !frames.is_empty());
-                    let relayed = relayed.map_or(0, |frames| queue.transmit(now, frames));
-                    self.engine.transmit(interface, |frames| queue.transmit(now, frames)) + relayed
-                }
-                None => self.engine.transmit(interface, |frames| links.transmit(interface, frames)),
-            };
-        }
+        let mut send = |engine: &mut Engine| {
+            let now = engine.now().0;
+            for (interface, queue) in (0..).zip(&mut *queues) {
+                sent += match queue {
+                    Some(queue) => {
+                        let relayed = links.relayed(interface).filter(|frames| !frames.is_empty());
+                        let relayed = relayed.map_or(0, |frames| queue.transmit(now, frames));
+                        engine.transmit(interface, |frames| queue.transmit(now, frames)) + relayed
+                    }
+                    None => engine.transmit(interface, |frames| links.transmit(interface, frames)),
+                };
+            }
+        };
+        let busy = engine.output(&mut send);
+        send(engine);
         sent > 0 || busy
     }
 

@@ -7,10 +7,12 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use drivers::Pool;
 use drivers::soft::{FaultSpec, FaultStatistics, FaultWatch, Faults, Faulty};
+use drivers::{Frame, Pool, Queue};
 use stack::config::{Congestion, Ecn};
 use stack::counters::Counters;
 use stack::lane::Lane;
@@ -270,6 +272,51 @@ fn flows_take_turns_at_a_port_that_is_behind() {
     let End::Counter(counter) = world.app(World::<End>::FIRST) else { panic!("the first end counts") };
     assert_eq!(counter.counts.len(), 16);
     assert!(jain(&counter.counts) >= 0.95, "{:?}", counter.counts);
+}
+
+/// Sees how many frames are left for a port at a time.
+struct Widest {
+    queue: Box<dyn Queue>,
+    most: Arc<AtomicUsize>,
+}
+
+impl Queue for Widest {
+    fn receive(&mut self, now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        self.queue.receive(now, frames, max)
+    }
+
+    fn transmit(&mut self, now: u64, frames: &mut Vec<Frame>) -> usize {
+        self.most.fetch_max(frames.len(), Ordering::Relaxed);
+        self.queue.transmit(now, frames)
+    }
+
+    fn next_event(&self) -> Option<u64> {
+        self.queue.next_event()
+    }
+}
+
+#[test]
+fn frames_go_before_many_more_are_made() {
+    // Shows that however much sixteen flows have to say in a turn, no more frames wait for a port that takes them than one
+    // flow makes beyond what calls for it.
+    let mut hosts = [Host::new(1), Host::new(2)];
+    for host in &mut hosts {
+        (host.config.tcp.receive_frames, host.config.tcp.window_scale) = (1024, 6);
+    }
+    let sender = Sender { block: vec![7; CHUNK].into(), wanted: 16, started: false, streams: Vec::new() };
+    let apps = [End::Counter(Counter::default()), End::Sender(sender)];
+    let most = Arc::new(AtomicUsize::new(0));
+    let way = Faults { delay: MS / 20, ..Faults::default() };
+    let spec = FaultSpec { receive: way, transmit: way, held: 16_384, seed: 1 };
+    let mut world = World::pair(hosts, apps, |id, queue| match id {
+        World::<End>::FIRST => Box::new(Faulty::new(queue, &spec, Pool::heap(256, 2048))),
+        _ => Box::new(Widest { queue, most: Arc::clone(&most) }),
+    });
+    world.run_until(Instant(20 * MS), |_| false);
+    let End::Counter(counter) = world.app(World::<End>::FIRST) else { panic!("the first end counts") };
+    assert!(counter.counts.iter().sum::<u64>() > 50 << 20, "{:?}", counter.counts);
+    let most = most.load(Ordering::Relaxed);
+    assert!((64..128).contains(&most), "{most}");
 }
 
 #[test]

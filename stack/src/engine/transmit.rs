@@ -40,12 +40,17 @@ pub(super) struct Form {
 /// Segments one flow may send in a turn, so that one bulk transfer does not starve the others.
 const SEGMENTS_A_TURN: usize = 64;
 
+/// Frames that wait for their ports before more are made. Those that hundreds of others are made behind have left the cache
+/// when they go, as have the buffers that the next are made in.
+const FRAMES_AHEAD: usize = 64;
+
 impl Engine {
-    /// Let every flow with something to say say it. True if one could: a port that is behind, or a pool that is empty, is
-    /// no reason to stay awake.
-    pub fn output(&mut self) -> bool {
+    /// Let every flow with something to say say it; `send` hands what waits to the ports, now and then. True if a flow could: a
+    /// port that is behind, or a pool that is empty, is no reason to stay awake.
+    pub fn output(&mut self, mut send: impl FnMut(&mut Engine)) -> bool {
         let mut dirty = core::mem::replace(&mut self.dirty, core::mem::take(&mut self.said));
         let (asked, sent) = (dirty.len(), self.counters.segments_sent);
+        let mut ahead = FRAMES_AHEAD;
         for at in 0..asked {
             self.look_ahead(&dirty[at..]);
             let slot = dirty[at];
@@ -59,6 +64,11 @@ impl Engine {
                 }
                 self.output_flow(slot);
                 self.arm(slot);
+                if self.backlog() >= ahead {
+                    send(self);
+                    // A port that is behind is not asked again.
+                    ahead = if self.backlog() >= ahead { usize::MAX } else { ahead };
+                }
             }
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
