@@ -55,7 +55,7 @@ pub struct Plan {
     pub case: Case,
     /// Connections there are. Each is asked at random, and none twice before its turn comes round.
     pub flows: usize,
-    /// Frames that arrive in a turn, at most.
+    /// Frames that arrive at a time, at most. A turn takes 32 of them, or more while more are waiting.
     pub burst: usize,
     /// What the port does.
     pub port: PortOptions,
@@ -245,12 +245,16 @@ impl Run {
         assert!(self.rig.lane.submit(op).is_ok(), "a batch holds a burst's ops");
     }
 
-    /// One turn of the lane with the frames that were made, and what it has sent, checked as far as all cases are alike.
+    /// The turns in which the lane takes the frames that were made, mostly one, and what it has sent, checked as far as all
+    /// cases are alike.
     fn turn(&mut self, meter: &mut impl Meter) {
         self.rig.pass(FRAME_NS * self.frames.len().max(1) as u64);
         self.far.clock = u32::try_from(self.rig.now() / 1_000_000).unwrap_or(u32::MAX);
         self.rig.arrive(&mut self.frames);
         meter.turn(&mut self.rig.lane, &mut self.answers);
+        while !self.rig.is_taken() {
+            meter.turn(&mut self.rig.lane, &mut self.answers);
+        }
         self.rig.sent(&mut self.sent);
         self.heard.clear();
         let (far, heard) = (&mut self.far, &mut self.heard);

@@ -176,9 +176,14 @@ impl Rig {
         Rig { lane, inner, wire, clock }
     }
 
-    /// Have the port hold these frames for the next turn.
+    /// Have the port hold these frames for the next turns.
     pub fn arrive(&mut self, frames: &mut Vec<Frame>) {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner).arriving.append(frames);
+    }
+
+    /// The lane has taken all that the port held for it. A turn may leave some for the next.
+    pub fn is_taken(&self) -> bool {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner).arriving.is_empty()
     }
 
     /// What was sent since the last call.

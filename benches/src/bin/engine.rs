@@ -30,7 +30,7 @@ struct Options {
     /// Of them, those that anything is asked of; all by default.
     #[arg(long)]
     busy: Option<usize>,
-    /// Frames that arrive in a turn, at most.
+    /// Frames that arrive at a time, at most. A turn takes 32 of them, or more while more are waiting.
     #[arg(long, value_delimiter = ',', default_values_t = [32])]
     bursts: Vec<usize>,
     /// Transactions of each measurement.

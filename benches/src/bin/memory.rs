@@ -88,7 +88,10 @@ impl Run {
 
     fn turn(&mut self) {
         let mut sent = Vec::new();
-        for _ in 0..2 {
+        let mut taken = false;
+        // And one more, for what the application says to the last of them.
+        while !taken {
+            taken = self.rig.is_taken();
             self.rig.pass(1_000);
             untimed(&mut self.rig.lane, &mut self.holder);
             self.rig.sent(&mut sent);

@@ -105,16 +105,15 @@ impl Run {
             self.frames.push(frame);
         }
         self.turn(meter);
-        self.take_all();
+        let mut reported = self.take_reports();
         for &flow in &flows {
             self.say_small(flow, Flags::ACK);
             let peer = &mut self.far.peers[flow as usize];
             peer.snd_nxt = peer.snd_nxt.wrapping_add(number(SMALL));
         }
         self.turn(meter);
-        assert!(self.heard.iter().all(|heard| reports(&heard.segment)), "each hole was reported at once");
-        assert_eq!(self.heard.len(), flows.len(), "each hole was reported");
-        self.take_all();
+        reported += self.take_reports();
+        assert_eq!(reported, flows.len(), "each hole was reported, at once");
         self.turn(meter);
         assert!(
             flows.iter().all(|&flow| self.far.is_acknowledged(flow)),
@@ -122,6 +121,13 @@ impl Run {
         );
         self.take_all();
         self.are_done(&flows)
+    }
+
+    /// The far ends take what they were sent: how many of it reported a hole.
+    fn take_reports(&mut self) -> usize {
+        let reports = self.heard.iter().filter(|heard| reports(&heard.segment)).count();
+        self.take_all();
+        reports
     }
 
     pub(super) fn connect(&mut self, meter: &mut impl Meter) -> u64 {
