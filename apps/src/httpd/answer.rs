@@ -7,6 +7,10 @@ use super::outbox::Outbox;
 use crate::http::{Head, HttpClock, Sink};
 use crate::tls::Session;
 
+/// Content that goes behind its head in the same memory. To refer to so little costs more than to copy it: an op, a range of
+/// the send queue and a segment of the frame. Units: bytes.
+const SHORT_MAX: usize = 256;
+
 /// What follows a head.
 #[derive(Debug)]
 pub(super) enum Content {
@@ -40,26 +44,25 @@ pub(super) struct Wire<'a> {
 impl Wire<'_> {
     /// Queue a head and its content. `notify`: a `Sent` comes once the peer has all of it.
     pub fn send(&mut self, stream: Stream, head: &Head<'_>, content: Content, notify: bool) {
-        let (page, body) = match content {
-            Content::None => (None, None),
-            Content::Page(page) => (Some(page), None),
-            Content::Bytes(bytes) => (None, (!bytes.is_empty()).then_some(bytes)),
+        let (short, long) = match content {
+            Content::None => (Bytes::new(), None),
+            Content::Page(page) => (page.into(), None),
+            Content::Bytes(bytes) if bytes.len() <= SHORT_MAX => (bytes, None),
+            Content::Bytes(bytes) => (Bytes::new(), Some(bytes)),
         };
+        let told = |op: Op| if notify { op.notify() } else { op };
         if let Some(session) = &mut self.session {
             let mut bytes = Vec::new();
             head.write(self.clock, &mut bytes);
-            let page = page.as_deref().unwrap_or("").as_bytes();
-            let sealed = session.seal(&[&bytes, page, body.as_deref().unwrap_or(&[])]).unwrap_or_default();
-            let op = Op::send(stream, sealed);
-            return self.outbox.submit(self.lane, if notify { op.notify() } else { op });
+            let sealed = session.seal(&[&bytes, &short, &long.unwrap_or_default()]).unwrap_or_default();
+            return self.outbox.submit(self.lane, told(Op::send(stream, sealed)));
         }
-        let head = self.head(head, page.as_deref().unwrap_or(""));
-        let told = |op: Op| if notify { op.notify() } else { op };
-        match body {
+        let head = self.head(head, &short);
+        match long {
             None => self.outbox.submit(self.lane, told(Op::send(stream, head))),
-            Some(body) => {
+            Some(long) => {
                 self.outbox.submit(self.lane, Op::send(stream, head).more());
-                self.outbox.submit(self.lane, told(Op::send(stream, body)));
+                self.outbox.submit(self.lane, told(Op::send(stream, long)));
             }
         }
     }
@@ -73,17 +76,18 @@ impl Wire<'_> {
         self.outbox.submit(self.lane, Op::send(stream, bytes).notify());
     }
 
-    /// A head in a block of the lane; in ordinary memory if all blocks are in flight or it is too long for one.
-    fn head(&mut self, head: &Head<'_>, page: &str) -> Payload {
+    /// A head and what is `short` behind it in a block of the lane; in ordinary memory if all blocks are in flight or they are
+    /// too long for one.
+    fn head(&mut self, head: &Head<'_>, short: &[u8]) -> Payload {
         if let Some(mut block) = self.lane.block()
             && head.write(self.clock, &mut block)
-            && block.append(page.as_bytes())
+            && block.append(short)
         {
             return block.into();
         }
-        let mut bytes = Vec::with_capacity(512 + head.fields.len() + page.len());
+        let mut bytes = Vec::with_capacity(512 + head.fields.len() + short.len());
         head.write(self.clock, &mut bytes);
-        bytes.extend_from_slice(page.as_bytes());
+        bytes.extend_from_slice(short);
         bytes.into()
     }
 }
