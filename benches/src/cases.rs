@@ -221,7 +221,6 @@ impl Run {
         run.submit(Op::listen_eager(server()));
         run.turn(&mut Unmeasured);
         // The lane has them in another order than the far ends: what is next to each other here is not there.
-        // The lane has them in another order than the far ends: what is next to each other here is not there.
         run.shuffle();
         run.open_all();
         if plan.case == Case::BulkSend {

@@ -95,7 +95,7 @@ const FULL_TURNS: u32 = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Helping {
     bursts: u32,
-    /// Turns that left something waiting, up to the last.
+    /// Turns that left something waiting, up to the last, since it grew.
     full: u32,
 }
 
@@ -121,13 +121,15 @@ enum Pause {
 impl Helping {
     const FIRST: Helping = Helping { bursts: 1, full: 0 };
 
-    /// A turn left frames waiting, or found none.
-    fn note(&mut self, full: bool) {
-        self.full = if full { self.full + 1 } else { 0 };
-        if !full {
-            self.bursts = 1;
-        } else if self.full.is_multiple_of(FULL_TURNS) {
-            self.bursts = (2 * self.bursts).min(BURSTS_MAX);
+    /// A turn has ended: `left` if a port had as much as it was asked for, and so perhaps more.
+    fn note(&mut self, left: bool) {
+        if !left {
+            *self = Helping::FIRST;
+            return;
+        }
+        self.full += 1;
+        if self.full == FULL_TURNS {
+            *self = Helping { bursts: (2 * self.bursts).min(BURSTS_MAX), full: 0 };
         }
     }
 }

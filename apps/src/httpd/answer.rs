@@ -1,4 +1,4 @@
-//! Answers: heads in blocks of the lane, content by reference. Which answer a request gets is decided in `mod.rs`.
+//! Answers: heads in blocks of the lane, short content behind them, all other by reference. Which answer a request gets is decided in `mod.rs`.
 
 use bytes::Bytes;
 use corelane::{Lane, Op, Payload, Received, Stream};

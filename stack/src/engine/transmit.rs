@@ -64,11 +64,11 @@ impl Engine {
                 }
                 self.output_flow(slot);
                 self.arm(slot);
-                if self.backlog() >= ahead {
-                    send(self);
-                    // A port that is behind is not asked again.
-                    ahead = if self.backlog() >= ahead { usize::MAX } else { ahead };
-                }
+            }
+            if self.backlog() >= ahead {
+                send(self);
+                // A port that is behind is not asked again.
+                ahead = if self.backlog() >= ahead { usize::MAX } else { ahead };
             }
         }
         let busy = self.dirty.len() < asked || self.counters.segments_sent > sent;
