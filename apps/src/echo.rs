@@ -72,9 +72,15 @@ impl Echo {
     }
 
     /// Send so many pieces, behind what waits.
-    fn generate(&mut self, stream: Stream, pieces: usize) {
-        let piece = || Op::send(stream, self.piece.clone()).notify();
-        self.outbox.extend((0..pieces).map(|_| piece()));
+    fn generate(&mut self, lane: &mut Lane, stream: Stream, pieces: usize) {
+        for _ in 0..pieces {
+            let op = Op::send(stream, self.piece.clone()).notify();
+            if !self.outbox.is_empty() {
+                self.outbox.push_back(op);
+            } else if let Err(full) = lane.submit(op) {
+                self.outbox.push_back(full.op);
+            }
+        }
     }
 
     fn handle(&mut self, lane: &mut Lane, event: Event, watch: &mut impl Watch) -> Result<(), LaneError> {
@@ -85,9 +91,9 @@ impl Echo {
                 lane.submit(Op::send_to(socket, from, data))?;
             }
             (Event::Accepted { stream, .. }, Manner::Generate(length)) => {
-                self.generate(stream, (UNDER_WAY / length.max(1)).clamp(2, PIECES_MAX));
+                self.generate(lane, stream, (UNDER_WAY / length.max(1)).clamp(2, PIECES_MAX));
             }
-            (Event::Sent { stream, .. }, Manner::Generate(_)) => self.generate(stream, 1),
+            (Event::Sent { stream, .. }, Manner::Generate(_)) => self.generate(lane, stream, 1),
             (Event::End { stream }, _) => lane.submit(Op::close(stream))?,
             // Without a socket it is the listener that failed; a stream's failure is followed by its `Closed`.
             (Event::Failed { error, socket: None, .. }, _) => return Err(error.into()),

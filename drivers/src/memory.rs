@@ -1,8 +1,8 @@
 //! Memory that frames carry by reference: regions of equal blocks, counted ranges of them, foreign bytes.
 //! Frames themselves live in `frame.rs`; the copying of what a port cannot reach in `compose.rs`.
 //!
-//! A block has two counts. `handles` counts what Rust holds ([`Block`], [`Extent`], frozen [`Bytes`]); all handles
-//! together hold one reference of `shared`, of which every attached segment in a transmit ring holds another. So
+//! A block has two counts. `handles` counts what Rust holds ([`Block`] and frozen [`Bytes`] one, an [`Extent`] one or
+//! many); all handles together hold one reference of `shared`, of which every attached segment in a transmit ring holds another. So
 //! the count that DPDK touches never overflows, whatever the application clones.
 
 use core::cell::RefCell;
@@ -15,13 +15,14 @@ use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
-use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 
 use crate::mbuf::SharedInfo;
 
 mod extent;
+mod registry;
 
 pub use extent::Extent;
 
@@ -56,7 +57,7 @@ pub static SOURCE: OnceLock<fn(usize) -> Option<Backing>> = OnceLock::new();
 #[repr(C)]
 struct BlockHeader {
     shared: SharedInfo,
-    handles: AtomicU32,
+    handles: AtomicU64,
     next: AtomicU32,
     index: u32,
     len: u32,
@@ -95,6 +96,9 @@ unsafe impl Sync for Inner {}
 
 const NONE: u32 = u32::MAX;
 
+/// Handles that an extent of a block begins with: as often it can be cut before more are asked for.
+const HANDLES: u32 = 64;
+
 /// Memory in equal blocks that ports can read: a lane's transmit pool, or one the application made.
 ///
 /// Clones share the blocks. Any thread may take and give back.
@@ -124,7 +128,7 @@ impl Region {
                         opaque: AtomicPtr::new(ptr::null_mut()),
                         refcnt: AtomicU16::new(1),
                     },
-                    handles: AtomicU32::new(0),
+                    handles: AtomicU64::new(0),
                     next: AtomicU32::new(if index + 1 < count { index + 1 } else { NONE }),
                     index,
                     len,
@@ -143,7 +147,7 @@ impl Region {
                 backing,
             }
         });
-        registry_add(&inner);
+        registry::add(&inner);
         Region(inner)
     }
 
@@ -240,6 +244,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        registry::remove(self);
         (self.backing.free)(self.backing.start, self.bytes);
     }
 }
@@ -313,7 +318,7 @@ fn keep_spare(memory: Box<MaybeUninit<BlockHeader>>) {
 }
 
 impl BlockHeader {
-    /// A header for bytes that lie in no region, with one handle. Cost: one allocation, unless the thread has let go of
+    /// A header for bytes that lie in no region, with an extent's handles. Cost: one allocation, unless the thread has let go of
     /// such a header before.
     fn foreign(bytes: &Bytes, len: u32) -> NonNull<BlockHeader> {
         let header = BlockHeader {
@@ -322,7 +327,7 @@ impl BlockHeader {
                 opaque: AtomicPtr::new(ptr::null_mut()),
                 refcnt: AtomicU16::new(1),
             },
-            handles: AtomicU32::new(1),
+            handles: AtomicU64::new(u64::from(HANDLES)),
             next: AtomicU32::new(NONE),
             index: 0,
             len,
@@ -334,18 +339,18 @@ impl BlockHeader {
         NonNull::from(Box::leak(Box::write(spare(), header)))
     }
 
+    /// Handles for one more extent.
     fn retain(&self) {
-        let before = self.handles.fetch_add(1, Ordering::Relaxed);
-        assert!(before < u32::MAX / 2, "a block has fewer than 2^31 handles");
+        self.handles.fetch_add(u64::from(HANDLES), Ordering::Relaxed);
     }
 
     /// # Safety
     ///
-    /// One handle of the block is the caller's to give up.
-    unsafe fn release(block: NonNull<BlockHeader>) {
+    /// So many handles of the block are the caller's to give up.
+    unsafe fn release(block: NonNull<BlockHeader>, handles: u64) {
         // SAFETY: the caller's handle keeps the block alive.
         let header = unsafe { block.as_ref() };
-        if header.handles.fetch_sub(1, Ordering::AcqRel) == 1
+        if header.handles.fetch_sub(handles, Ordering::AcqRel) == handles
             && header.shared.refcnt.fetch_sub(1, Ordering::AcqRel) == 1
         {
             // SAFETY: the last handle has gone, and no segment is attached.
@@ -462,7 +467,7 @@ impl io::Write for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: the handle is this block's own, and it is going.
-        unsafe { BlockHeader::release(self.header) };
+        unsafe { BlockHeader::release(self.header, 1) };
     }
 }
 
@@ -492,27 +497,6 @@ impl Lent {
         let header = self.0.header();
         header.handles.load(Ordering::Acquire) == 1 && header.shared.refcnt.load(Ordering::Acquire) == 1
     }
-}
-
-/// Every living region, so that `Bytes` which lie in one are recognised by their address.
-static REGISTRY: RwLock<Vec<Weak<Inner>>> = RwLock::new(Vec::new());
-
-fn registry_add(region: &Arc<Inner>) {
-    let mut regions = REGISTRY.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    regions.retain(|region| region.strong_count() > 0);
-    regions.push(Arc::downgrade(region));
-}
-
-/// The extent of the bytes at `start`, if they lie in a region. Cost: an uncontended read lock and a walk of the regions.
-fn registry_find(start: *const u8, len: u32) -> Option<Extent> {
-    let regions = REGISTRY.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    regions.iter().find_map(|region| {
-        let region = region.upgrade()?;
-        let (header, within) = region.find(start, len as usize)?;
-        header.retain();
-        let start = u32::try_from(within).ok()?;
-        Some(Extent::of_block(NonNull::from(header), start, len))
-    })
 }
 
 #[cfg(test)]

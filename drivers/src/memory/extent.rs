@@ -8,50 +8,37 @@ use core::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{BlockHeader, Class, registry_find};
+use super::{BlockHeader, Class, HANDLES, registry};
 use crate::frame::Frame;
 use crate::mbuf;
 
 /// A counted reference to a range of immutable memory that frames can carry: of a block, of a received frame, of
-/// foreign bytes. Sixteen bytes.
+/// foreign bytes. Twenty-four bytes.
+///
+/// An extent of a block holds many of its handles, so that a range is cut and put together without a count that other
+/// cores may share: [`split_off`](Extent::split_off), [`absorb`](Extent::absorb).
 pub struct Extent {
-    owner: Owner,
+    owner: NonNull<u8>,
     start: u32,
     len: u32,
+    /// Handles of the block that are this extent's; of a frame it is always one reference.
+    handles: u32,
+    kind: Kind,
 }
 
-const _: () = assert!(size_of::<Extent>() == 16);
+const _: () = assert!(size_of::<Extent>() == 24);
 
-/// A block's header, or with [`Owner::FRAME`] set a frame's.
-#[derive(Clone, Copy)]
-struct Owner(NonNull<u8>);
-
+/// What the owner is: a block's header or a frame's.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Block(NonNull<BlockHeader>),
-    Frame(NonNull<mbuf::Header>),
+    Block,
+    Frame,
 }
 
-impl Owner {
-    const FRAME: usize = 1;
-
-    fn block(header: NonNull<BlockHeader>) -> Owner {
-        Owner(header.cast())
-    }
-
-    fn frame(header: NonNull<mbuf::Header>) -> Owner {
-        Owner(header.cast().map_addr(|address| address | Self::FRAME))
-    }
-
-    fn kind(self) -> Kind {
-        let address = self.0.as_ptr().map_addr(|address| address & !Self::FRAME);
-        // SAFETY: headers are never at address zero, with or without the tag.
-        let untagged = unsafe { NonNull::new_unchecked(address) };
-        if self.0.as_ptr().addr() & Self::FRAME == 0 {
-            Kind::Block(untagged.cast())
-        } else {
-            Kind::Frame(untagged.cast())
-        }
-    }
+/// Where the memory is.
+enum Owner<'e> {
+    Block(&'e BlockHeader),
+    Frame(&'e mbuf::Header),
 }
 
 // SAFETY: extents only read memory that nobody writes while a handle exists; counts are atomic.
@@ -60,9 +47,9 @@ unsafe impl Send for Extent {}
 unsafe impl Sync for Extent {}
 
 impl Extent {
-    /// A range of a block, whose handle it takes over. The caller has checked the range.
+    /// A range of a block, of which it takes [`HANDLES`] over. The caller has checked the range.
     pub(super) fn of_block(header: NonNull<BlockHeader>, start: u32, len: u32) -> Extent {
-        Extent { owner: Owner::block(header), start, len }
+        Extent { owner: header.cast(), start, len, handles: HANDLES, kind: Kind::Block }
     }
 
     /// The range that `bytes` names: of the region they lie in, else of the bytes themselves (one allocation).
@@ -70,7 +57,7 @@ impl Extent {
     /// `None` if there are more than `u32::MAX` of them.
     pub fn of_bytes(bytes: &Bytes) -> Option<Extent> {
         let len = u32::try_from(bytes.len()).ok()?;
-        if let Some(extent) = registry_find(bytes.as_ptr(), len) {
+        if let Some(extent) = registry::find(bytes, len) {
             return Some(extent);
         }
         Some(Extent::of_block(BlockHeader::foreign(bytes, len), 0, len))
@@ -82,11 +69,18 @@ impl Extent {
         let len = u32::try_from(frame.len()).ok()?;
         let start = frame.bytes().as_ptr().addr() - header.buf_addr.addr();
         let start = u32::try_from(start).ok()?;
-        mbuf::retain(&header.refcnt).then(|| Extent {
-            owner: Owner::frame(NonNull::from(header)),
-            start,
-            len,
-        })
+        let owner = NonNull::from(header).cast();
+        mbuf::retain(&header.refcnt).then_some(Extent { owner, start, len, handles: 1, kind: Kind::Frame })
+    }
+
+    #[inline]
+    fn owner(&self) -> Owner<'_> {
+        match self.kind {
+            // SAFETY: of this kind the owner is a block's header, and this extent keeps the block alive.
+            Kind::Block => Owner::Block(unsafe { self.owner.cast().as_ref() }),
+            // SAFETY: of this kind it is a frame's, and this extent keeps the frame alive.
+            Kind::Frame => Owner::Frame(unsafe { self.owner.cast().as_ref() }),
+        }
     }
 
     /// Another reference to `range` of this extent; `None` if it lies outside, or too many refer to the frame.
@@ -94,18 +88,49 @@ impl Extent {
         if range.start > range.end || range.end > self.len {
             return None;
         }
-        match self.owner.kind() {
-            // SAFETY: this extent keeps the block alive.
-            Kind::Block(header) => unsafe { header.as_ref() }.retain(),
-            Kind::Frame(header) => {
-                // SAFETY: this extent keeps the frame alive.
-                let header = unsafe { header.as_ref() };
-                if !mbuf::retain(&header.refcnt) {
-                    return None;
-                }
+        let handles = self.retain()?;
+        let (start, len) = (self.start + range.start, range.end - range.start);
+        Some(Extent { owner: self.owner, start, len, handles, kind: self.kind })
+    }
+
+    /// Handles for one more extent; `None` if too many refer to the frame.
+    #[inline(never)]
+    fn retain(&self) -> Option<u32> {
+        match self.owner() {
+            Owner::Block(header) => {
+                header.retain();
+                Some(HANDLES)
             }
+            Owner::Frame(header) => mbuf::retain(&header.refcnt).then_some(1),
         }
-        Some(Extent { owner: self.owner, start: self.start + range.start, len: range.end - range.start })
+    }
+
+    /// Cut the range in two behind its first `n` bytes, and give what is behind. `None`, and nothing done, if there are
+    /// fewer, or too many refer to the frame.
+    ///
+    /// Cost: no atomic operation, unless the extent was cut very often.
+    #[inline]
+    pub fn split_off(&mut self, n: u32) -> Option<Extent> {
+        let len = self.len.checked_sub(n)?;
+        let handles = match self.handles {
+            0 | 1 => self.retain()?,
+            handles => {
+                self.handles = 1;
+                handles - 1
+            }
+        };
+        self.len = n;
+        Some(Extent { owner: self.owner, start: self.start + n, len, handles, kind: self.kind })
+    }
+
+    /// Let `other` go. Where both are of one block, its handles become this extent's, without an atomic operation.
+    #[inline]
+    pub fn absorb(&mut self, other: Extent) {
+        let same = self.kind == Kind::Block && other.kind == Kind::Block && self.owner == other.owner;
+        if let Some(handles) = self.handles.checked_add(other.handles).filter(|_| same) {
+            self.handles = handles;
+            core::mem::forget(other);
+        }
     }
 
     /// Bytes of the range.
@@ -134,19 +159,16 @@ impl Extent {
 
     /// What the memory is.
     pub fn class(&self) -> Class {
-        match self.owner.kind() {
-            // SAFETY: this extent keeps the block alive.
-            Kind::Block(header) => unsafe { header.as_ref() }.class,
-            Kind::Frame(_) => Class::Pool,
+        match self.owner() {
+            Owner::Block(header) => header.class,
+            Owner::Frame(_) => Class::Pool,
         }
     }
 
     fn base(&self) -> *mut u8 {
-        let base = match self.owner.kind() {
-            // SAFETY: this extent keeps the block alive.
-            Kind::Block(header) => unsafe { header.as_ref() }.data.as_ptr(),
-            // SAFETY: this extent keeps the frame alive.
-            Kind::Frame(header) => unsafe { header.as_ref() }.buf_addr,
+        let base = match self.owner() {
+            Owner::Block(header) => header.data.as_ptr(),
+            Owner::Frame(header) => header.buf_addr,
         };
         // SAFETY: the range was checked against its owner's memory when it was made.
         unsafe { base.add(self.start as usize) }
@@ -161,44 +183,39 @@ impl Extent {
 
     /// Put this range behind what the last segment of `frame` carries, if it lies right behind that in the same block.
     pub(crate) fn widen(&self, frame: &mut Frame) -> bool {
-        let (Kind::Block(block), Ok(len)) = (self.owner.kind(), u16::try_from(self.len)) else {
+        let (Owner::Block(header), Ok(len)) = (self.owner(), u16::try_from(self.len)) else {
             return false;
         };
-        // SAFETY: this extent keeps the block alive.
-        let shared = ptr::addr_of!(unsafe { block.as_ref() }.shared);
-        frame.widen_last(shared, self.base(), len)
+        frame.widen_last(ptr::from_ref(&header.shared), self.base(), len)
     }
 
     /// Make the empty frame `carrier` carry this range, at most 65,535 bytes. False, and nothing done, if it cannot.
     pub(crate) fn attach_to(&self, carrier: &mut Frame) -> bool {
         let Ok(len) = u16::try_from(self.len) else { return false };
-        match self.owner.kind() {
-            Kind::Block(block) => {
-                // SAFETY: this extent keeps the block alive.
-                let header = unsafe { block.as_ref() };
+        match self.owner() {
+            Owner::Block(header) => {
                 if !mbuf::retain(&header.shared.refcnt) {
                     return false;
                 }
-                let shared = ptr::addr_of!(header.shared).cast_mut();
-                header.shared.opaque.store(block.as_ptr().cast(), Ordering::Relaxed);
+                let block = self.owner.as_ptr().cast::<BlockHeader>();
+                header.shared.opaque.store(block.cast(), Ordering::Relaxed);
+                // SAFETY: `block` is the header's address, and the field lies in it.
+                let shared = unsafe { ptr::addr_of_mut!((*block).shared) };
                 carrier.attach_external(self.base(), header.iova + u64::from(self.start), len, shared);
                 true
             }
-            Kind::Frame(header) => {
-                // SAFETY: this extent keeps the frame alive.
-                let owner = unsafe { header.as_ref() };
-                carrier.attach_segment(owner, self.base(), len)
-            }
+            Owner::Frame(owner) => carrier.attach_segment(owner, self.base(), len),
         }
     }
 }
 
 impl Drop for Extent {
     fn drop(&mut self) {
-        match self.owner.kind() {
-            // SAFETY: the handle is this extent's own, and it is going.
-            Kind::Block(header) => unsafe { BlockHeader::release(header) },
-            Kind::Frame(header) => {
+        match self.kind {
+            // SAFETY: these handles are this extent's own, and they are going.
+            Kind::Block => unsafe { BlockHeader::release(self.owner.cast(), u64::from(self.handles)) },
+            Kind::Frame => {
+                let header = self.owner.cast::<mbuf::Header>();
                 // SAFETY: this extent keeps the frame alive until the reference below is given up.
                 let first = unsafe { header.as_ref() };
                 let single = first.next.is_null();

@@ -58,3 +58,77 @@ fn slices_outside_the_extent_are_refused() {
     extent.advance(9);
     assert!(extent.is_empty());
 }
+
+#[test]
+fn extents_are_cut_and_put_together_and_every_handle_comes_back() {
+    // Shows that pieces cut off are the bytes behind the cut, that more can be cut than an extent has handles, and that the
+    // block comes back when the last piece has gone, whether pieces were absorbed or dropped.
+    let region = Region::new(1, 4096);
+    let bytes: Vec<u8> = (0..4096u32).map(|at| at.to_le_bytes()[0]).collect();
+    for absorbing in [true, false] {
+        let mut rest = Extent::of_bytes(&region.store(&bytes).unwrap()).unwrap();
+        let mut pieces = Vec::new();
+        for at in (0..4000).step_by(20) {
+            let behind = rest.split_off(20).unwrap();
+            let front = core::mem::replace(&mut rest, behind);
+            assert_eq!(front.bytes(), &bytes[at..at + 20]);
+            pieces.push(front);
+        }
+        assert!(pieces.len() > 2 * HANDLES as usize && rest.split_off(97).is_none());
+        // The first piece again, cut when it has one handle left.
+        assert_eq!(pieces[0].split_off(5).unwrap().bytes(), &bytes[5..20]);
+        for piece in pieces {
+            if absorbing {
+                rest.absorb(piece);
+            }
+        }
+        assert_eq!((rest.bytes(), region.available()), (&bytes[4000..], 0));
+        drop(rest);
+        assert_eq!(region.available(), 1);
+    }
+}
+
+#[test]
+fn extents_of_different_blocks_do_not_absorb_each_other() {
+    // Shows that an absorbed extent of another block, or of a frame, is let go at once.
+    let region = Region::new(2, 16);
+    let [mut kept, other] =
+        [b"kept!", b"other"].map(|bytes| Extent::of_bytes(&region.store(bytes).unwrap()).unwrap());
+    kept.absorb(other);
+    assert_eq!((kept.bytes(), region.available()), (&b"kept!"[..], 1));
+    let pool = crate::pool::Pool::heap(1, 256);
+    let of_frame = Extent::of_frame(&pool.take().unwrap()).unwrap();
+    assert_eq!(pool.available(), 0);
+    kept.absorb(of_frame);
+    assert_eq!(pool.available(), 1);
+    drop(kept);
+    assert_eq!(region.available(), 2);
+}
+
+#[test]
+fn bytes_are_recognised_however_regions_come_and_go() {
+    // Shows that a thread that has looked before sees regions that have come since, that bytes in memory where a region has been
+    // are their own, and that another thread's regions are known here.
+    for round in 0..64u8 {
+        let region = Region::new(1, 64);
+        let stored = region.store(&[round; 64]).unwrap();
+        let extent = Extent::of_bytes(&stored).unwrap();
+        assert_eq!((extent.bytes().as_ptr(), region.available()), (stored.as_ptr(), 0));
+        drop((stored, extent));
+        assert_eq!(region.available(), 1);
+        drop(region);
+        let own = Bytes::from(vec![round; 64]);
+        let extent = Extent::of_bytes(&own).unwrap();
+        assert_eq!((extent.bytes(), extent.class()), (&[round; 64][..], Class::Heap));
+        let (region, stored) = std::thread::spawn(|| {
+            let region = Region::new(1, 8);
+            let stored = region.store(b"there").unwrap();
+            (region, stored)
+        })
+        .join()
+        .unwrap();
+        let extent = Extent::of_bytes(&stored).unwrap();
+        drop(stored);
+        assert_eq!((extent.bytes(), region.available()), (&b"there"[..], 0));
+    }
+}

@@ -6,7 +6,7 @@ use drivers::Frame;
 
 use super::Engine;
 use super::flows::Kind;
-use crate::mode::{Back, Done, EngineCompletion, Key};
+use crate::mode::{Back, Done, EngineCompletion, Key, Sent};
 use crate::socket::{Event, Reason, SocketId, Stream, Tag};
 use crate::tcp::send::Finished;
 use crate::tcp::state::flag;
@@ -54,12 +54,11 @@ impl Engine {
 
     /// Answer an op: now if the queue has credit, else as soon as it has.
     pub(super) fn complete(&mut self, queue: u8, tag: Tag, more: bool, event: Event<Frame, Back>) {
-        let completion = EngineCompletion { event, queue, tag, more };
         let Some(state) = self.queues.get_mut(usize::from(queue)) else { return };
         if state.take_credit() {
-            self.completions.push(completion);
+            self.completions.push(EngineCompletion { event, queue, tag, more });
         } else {
-            state.overflow.push_back(completion);
+            state.overflow.push_back(EngineCompletion { event, queue, tag, more });
         }
     }
 
@@ -225,11 +224,13 @@ impl Engine {
     /// Report a payload that TCP is done with.
     #[inline]
     pub(super) fn report_done(&mut self, stream: Stream, done: Finished) {
-        if done.notify {
-            let payload = Back::Lent(done.key);
-            self.complete(done.queue, Tag(0), false, Event::Sent { stream, payload });
-        } else {
+        let Finished { key, notify, queue } = done;
+        if !notify {
             self.done.push(done_of(&done, stream));
+        } else if self.queues.get_mut(usize::from(queue)).is_some_and(CompletionQueue::take_credit) {
+            self.completions.sent(Sent { stream, key, queue });
+        } else {
+            self.complete(queue, Tag(0), false, Event::Sent { stream, payload: Back::Lent(key) });
         }
     }
 

@@ -46,6 +46,7 @@ mod places;
 mod ports;
 mod receive;
 mod segments;
+mod sends;
 mod transmit;
 mod udp;
 mod udp_sockets;

@@ -8,14 +8,14 @@ use std::collections::BinaryHeap;
 use super::Engine;
 use super::flows::{Birth, Kind};
 use crate::ip::route::{Class, class_of};
-use crate::mode::{EngineOp, Key, Ops, SmallSend, View};
+use crate::mode::{EngineOp, Ops};
 use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, StreamOptions, Tag,
 };
 use crate::tcp::isn::Tuple;
 use crate::tcp::options;
 use crate::tcp::options::mss_bound;
-use crate::tcp::send::{NONE, mark};
+use crate::tcp::send::NONE;
 use crate::tcp::source_port::PORTS;
 use crate::tcp::state::{State, flag};
 use crate::tcp::{timers, urgent};
@@ -80,6 +80,10 @@ impl Engine {
         ops.drain(
             &mut state,
             |(engine, returned), send, last| engine.apply_small(send, last, returned),
+            |(engine, returned), send| {
+                engine.take_back(core::mem::take(returned));
+                engine.apply_large(send);
+            },
             |(engine, returned), op| {
                 engine.take_back(core::mem::take(returned));
                 engine.apply(op);
@@ -87,45 +91,6 @@ impl Engine {
         );
         let (engine, returned) = state;
         engine.take_back(returned);
-    }
-
-    /// Queue a small payload, and say it at once where it is all that its flow has to say.
-    #[inline]
-    fn apply_small(&mut self, send: &SmallSend, last: bool, returned: &mut &[SocketId]) {
-        let back = returned.iter().take_while(|socket| **socket == send.stream.0).count();
-        *returned = returned.get(back..).unwrap_or_default();
-        let count = u16::try_from(back).unwrap_or(u16::MAX);
-        if last && self.say_small(send, count) {
-            return;
-        }
-        if count > 0 {
-            self.give_back(send.stream.0, count);
-        }
-        if send.len == 0 || !self.queue_small(send) {
-            self.send_op(send.stream, send.view(), false, send.more, send.queue, send.tag);
-        }
-    }
-
-    /// Queue a small payload where nothing is in its way; false, and nothing done, if [`send_op`](Engine::send_op) must say
-    /// what is.
-    #[inline(never)]
-    fn queue_small(&mut self, send: &SmallSend) -> bool {
-        let SmallSend { stream, text, len, queue, more, .. } = send;
-        let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
-        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
-        let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
-        if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
-            return false;
-        }
-        let marks = if *more || options::is_corked(&connection) { mark::MORE } else { 0 };
-        let end = connection.queued_end();
-        let queued = connection
-            .queue(|cells, ends, _| cells.push_small(ends, end, (text, *len), Key::SMALL, marks, *queue));
-        if queued && !connection.is(flag::DIRTY) {
-            connection.set(flag::DIRTY);
-            self.dirty.push(slot);
-        }
-        queued
     }
 
     /// Apply one op.
@@ -166,13 +131,8 @@ impl Engine {
         self.complete(queue, tag, false, Event::Failed { socket, error, acked: 0, payload: None });
     }
 
-    fn fail_send(&mut self, socket: SocketId, error: OpError, view: &View, queue: u8, tag: Tag) {
-        let (payload, left) = (Some(view.back()), u64::from(view.data.len()));
-        self.complete(queue, tag, false, Event::Failed { socket: Some(socket), error, acked: left, payload });
-    }
-
     /// The slot of a handle that must be of a kind.
-    fn slot_of(&self, socket: SocketId, wanted: Kind) -> Result<u32, OpError> {
+    pub(super) fn slot_of(&self, socket: SocketId, wanted: Kind) -> Result<u32, OpError> {
         match self.flows.find(socket)? {
             (slot, kind) if kind == wanted => Ok(slot),
             _ => Err(OpError::WrongKind),
@@ -340,29 +300,6 @@ impl Engine {
             self.tell_of_early_urgent(slot);
         }
         self.drain(slot);
-    }
-
-    fn send_op(&mut self, stream: Stream, view: View, notify: bool, more: bool, queue: u8, tag: Tag) {
-        let slot = match self.slot_of(stream.0, Kind::Stream) {
-            Ok(slot) => slot,
-            Err(error) => return self.fail_send(stream.0, error, &view, queue, tag),
-        };
-        let Some(mut connection) = self.flows.connection(slot) else { return };
-        let open = connection.hot.state.sends() || connection.hot.state == State::SynReceived;
-        if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
-            return self.fail_send(stream.0, OpError::NotOpen, &view, queue, tag);
-        }
-        if view.data.is_empty() {
-            connection.shared.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
-            return self.report_finished(slot);
-        }
-        let more = more || options::is_corked(&connection);
-        let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
-        let end = connection.queued_end();
-        match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {
-            Ok(()) => self.mark_dirty(slot),
-            Err(view) => self.fail_send(stream.0, OpError::NoRoom, &view, queue, tag),
-        }
     }
 
     fn timer(&mut self, at: Instant, queue: u8, tag: Tag) {

@@ -49,30 +49,49 @@ impl Default for LentTable {
 impl LentTable {
     /// Keep a payload, and give a view of it.
     pub fn lend(&mut self, payload: Payload, stream: Option<Stream>, tag: Tag) -> View {
-        let (payload, data) = match payload {
-            Payload::Inline(len, bytes) => {
-                let len = len.min(u8::try_from(Payload::INLINE_MAX).unwrap_or(u8::MAX));
-                let data = ViewData::inline(bytes.get(..usize::from(len)).unwrap_or(&bytes));
+        match self.lend_memory(payload, stream, tag) {
+            Ok((extent, key)) => View { data: ViewData::Extent(extent), key },
+            Err(payload) => {
+                let data = ViewData::inline(payload.as_slice());
                 let data = data.expect("an op carries more than an application may put into it");
-                (Stored::Payload(Payload::Inline(len, bytes)), data)
+                View {
+                    data,
+                    key: self.insert(Entry::Lent { payload: Stored::Payload(payload), stream, tag }),
+                }
             }
+        }
+    }
+
+    /// The same of a payload that lies in memory; one inside its op comes back.
+    // Each kind is put into its place by itself: moved as a whole, it is written in small pieces and read in large ones, which
+    // wait for them.
+    #[inline]
+    pub fn lend_memory(
+        &mut self,
+        payload: Payload,
+        stream: Option<Stream>,
+        tag: Tag,
+    ) -> Result<(Extent, Key), Payload> {
+        let lent = |payload| Entry::Lent { payload, stream, tag };
+        Ok(match payload {
+            Payload::Inline(..) => return Err(payload),
             Payload::Block(block) => {
-                let (lent, extent) = block.lend();
-                (Stored::Block(lent), ViewData::Extent(extent))
+                let (block, extent) = block.lend();
+                (extent, self.insert(lent(Stored::Block(block))))
             }
             Payload::Bytes(bytes) => {
                 let extent = Extent::of_bytes(&bytes).expect("a payload has fewer than 2^32 bytes");
-                (Stored::Payload(Payload::Bytes(bytes)), ViewData::Extent(extent))
+                (extent, self.insert(lent(Stored::Payload(Payload::Bytes(bytes)))))
             }
             Payload::Received(received) => {
                 let extent = received.frame().and_then(Extent::of_frame);
                 let extent = extent.expect("fewer than 60,000 slices of one frame");
-                (Stored::Payload(Payload::Received(received)), ViewData::Extent(extent))
+                (extent, self.insert(lent(Stored::Payload(Payload::Received(received)))))
             }
-        };
-        View { data, key: self.insert(Entry::Lent { payload, stream, tag }) }
+        })
     }
 
+    #[inline(always)]
     fn insert(&mut self, entry: Entry) -> Key {
         self.count += 1;
         let index = self.free;

@@ -1,7 +1,7 @@
 //! What the engine answered, as applications see it: frames become received bytes, and payloads come home.
 
 use super::Lane;
-use crate::mode::{Back, Done, EngineCompletion};
+use crate::mode::{Back, Done, EngineCompletion, Sent};
 use crate::socket::{Completion, Event, Received, SocketId, Stream, Tag};
 
 impl Lane {
@@ -26,7 +26,8 @@ impl Lane {
         }
         if !self.batch.completions.is_empty() && !self.queues.arrive_all(&mut self.batch.completions) {
             let mut completions = core::mem::take(&mut self.batch.completions);
-            completions.drain(self, |lane, arrival| lane.queues.arrive(arrival), Lane::lift_one);
+            let arrive = |lane: &mut Lane, arrival| lane.queues.arrive(arrival);
+            completions.drain(self, arrive, Lane::lift_sent, Lane::lift_one);
             self.batch.completions = completions;
         }
         self.tell_writable();
@@ -53,6 +54,15 @@ impl Lane {
             self.sends.give_back(stream);
         }
         tag
+    }
+
+    /// A payload is done: it goes home, unless a transmit ring still refers to it.
+    fn lift_sent(&mut self, sent: Sent) {
+        let Sent { stream, key, queue } = sent;
+        let tag = self.origin(&Back::Lent(key), None, Tag(0));
+        if let Some(payload) = self.lent.take_or_park(Back::Lent(key), (queue, tag, false)) {
+            self.queues.push(queue, Completion { event: Event::Sent { stream, payload }, tag, more: false });
+        }
     }
 
     fn lift_one(&mut self, completion: EngineCompletion) {

@@ -19,7 +19,7 @@ use self::queues::Queues;
 use self::sends::Sends;
 pub use self::set::LaneSet;
 use crate::counters::Report;
-use crate::mode::{Batch, Crossing, EngineOp, LaneWaker, Turn, View};
+use crate::mode::{Batch, Crossing, EngineOp, LaneWaker, LargeSend, Turn, View};
 use crate::socket::{Action, Completion, LaneId, Op, OpError, QueueId, Returns, Stream, Tag};
 use crate::time::Instant;
 
@@ -236,12 +236,30 @@ impl Lane {
         if !notify && self.batch.ops.send(*stream, payload.as_slice(), *more, queue, op.tag) {
             self.small += 1;
         } else {
-            self.submit_other(op, queue);
+            self.submit_large(op, queue);
         }
         Ok(())
     }
 
-    /// Add an op whose bounds are kept, and that is no small send.
+    /// Add a send whose bounds are kept, and that is not small.
+    #[inline(never)]
+    fn submit_large(&mut self, op: Op, queue: u8) {
+        let Op { action, tag, queue: asked } = op;
+        let Action::Send { stream, payload, notify, more } = action else {
+            return self.submit_other(Op { action, tag, queue: asked }, queue);
+        };
+        match self.lent.lend_memory(payload, Some(stream), tag) {
+            Ok((extent, key)) => {
+                self.batch.ops.send_large(LargeSend { stream, tag, extent, key, queue, notify, more });
+            }
+            Err(payload) => {
+                let action = Action::Send { stream, payload, notify, more };
+                self.submit_other(Op { action, tag, queue: asked }, queue);
+            }
+        }
+    }
+
+    /// Add an op whose bounds are kept, and that is no send but of a few bytes.
     #[inline(never)]
     fn submit_other(&mut self, op: Op, queue: u8) {
         let unread = match &op.action {

@@ -246,7 +246,7 @@ mod tests {
                         }
                         let alone = queues.arrivals() == 0;
                         prop_assert_eq!(queues.arrive_all(&mut completions), alone);
-                        completions.drain(&mut queues, |queues, arrival| queues.arrive(arrival), |_, _| {});
+                        completions.drain(&mut queues, |queues, arrival| queues.arrive(arrival), |_, _| {}, |_, _| {});
                     }
                     3 => {
                         queues.push(0, Completion { event: Event::End { stream }, tag, more: false });

@@ -1,16 +1,18 @@
 //! How a lane and its application exchange batches. What the batches mean is in `socket`; who applies them, `engine`.
 
+mod completions;
 mod ops;
 pub mod run_to_completion;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drivers::{Bell, Extent, Frame};
+use drivers::{Bell, Extent};
 
-pub use self::ops::{Ops, SmallSend};
+pub use self::completions::{Arrival, Completions, EngineCompletion, Sent};
+pub use self::ops::{LargeSend, Ops, SmallSend};
 use crate::counters::Report;
-use crate::socket::{Action, Event, SocketId, Stream, Tag};
+use crate::socket::{Action, SocketId, Stream, Tag};
 use crate::time::Instant;
 
 /// Names a payload the application has lent, in the lane's table of them.
@@ -114,116 +116,6 @@ pub struct EngineOp {
     pub tag: Tag,
     /// Of a close: received bytes had crossed to the application's side that it never took.
     pub unread: bool,
-}
-
-/// A completion on the engine's side.
-///
-/// Where it names a payload, the tag and the queue of the op are the application's side's to know, and `acked` of
-/// `Failed` is what was **not** acknowledged: the length is known there too.
-#[derive(Debug)]
-pub struct EngineCompletion {
-    /// What happened.
-    pub event: Event<Frame, Back>,
-    /// Index of the queue it goes to.
-    pub queue: u8,
-    /// The application's word.
-    pub tag: Tag,
-    /// Further completions will come.
-    pub more: bool,
-}
-
-/// Bytes of a stream, in order: what `Event::Received` is on the engine's side.
-///
-/// By far the most common of completions, and so by itself: copying the largest of all costs what taking its segment in does.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The connection.
-    pub stream: Stream,
-    /// The application's word.
-    pub tag: Tag,
-    /// The bytes.
-    pub data: Frame,
-    /// Index of the queue it goes to: a word, for a narrower field is copied by itself.
-    pub queue: usize,
-}
-
-/// What the engine answers, in order.
-#[derive(Debug, Default)]
-pub struct Completions {
-    arrivals: Vec<Arrival>,
-    /// All else, and how many arrivals come before each.
-    others: Vec<(usize, EngineCompletion)>,
-}
-
-impl Completions {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.arrivals.len() + self.others.len()
-    }
-
-    /// There is none.
-    pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.others.is_empty()
-    }
-
-    /// Add bytes of a stream.
-    #[inline]
-    pub fn arrive(&mut self, arrival: Arrival) {
-        self.arrivals.push(arrival);
-    }
-
-    /// Add something else.
-    pub fn push(&mut self, completion: EngineCompletion) {
-        let EngineCompletion { event, queue, tag, more } = completion;
-        match event {
-            Event::Received { stream, data } => {
-                self.arrive(Arrival { stream, tag, data, queue: usize::from(queue) })
-            }
-            event => self.others.push((self.arrivals.len(), EngineCompletion { event, queue, tag, more })),
-        }
-    }
-
-    /// Drop all.
-    pub fn clear(&mut self) {
-        self.arrivals.clear();
-        self.others.clear();
-    }
-
-    /// Move everything behind what there is in `into`, which mostly is nothing.
-    pub fn pour(&mut self, into: &mut Completions) {
-        if into.is_empty() {
-            core::mem::swap(into, self);
-            return;
-        }
-        let before = into.arrivals.len();
-        into.arrivals.append(&mut self.arrivals);
-        into.others.extend(self.others.drain(..).map(|(at, other)| (before + at, other)));
-    }
-
-    /// Exchange all arrivals, if there is nothing else, for an empty vector.
-    pub(crate) fn exchange(&mut self, empty: &mut Vec<Arrival>) -> bool {
-        let only = self.others.is_empty() && empty.is_empty();
-        if only {
-            core::mem::swap(&mut self.arrivals, empty);
-        }
-        only
-    }
-
-    /// Take all out, in order.
-    pub(crate) fn drain<T>(
-        &mut self,
-        to: &mut T,
-        mut arrive: impl FnMut(&mut T, Arrival),
-        mut complete: impl FnMut(&mut T, EngineCompletion),
-    ) {
-        let (mut arrivals, mut taken) = (self.arrivals.drain(..), 0);
-        for (before, other) in self.others.drain(..) {
-            arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
-            taken = before;
-            complete(to, other);
-        }
-        arrivals.for_each(|arrival| arrive(to, arrival));
-    }
 }
 
 /// One exchange. The vectors are reused from turn to turn.

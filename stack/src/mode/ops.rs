@@ -1,5 +1,7 @@
-//! The ops of a batch, in order: small sends by themselves, for most ops of busy lanes are those, and nothing of one is ever
-//! to be dropped.
+//! The ops of a batch, in order: sends by themselves, for most ops of busy lanes are those, and an op that may be anything is
+//! large, and is moved as a whole. Of small ones nothing is ever to be dropped.
+
+use drivers::Extent;
 
 use super::{EngineOp, Key, SMALL_MAX, View, ViewData};
 use crate::socket::{Stream, Tag};
@@ -29,25 +31,46 @@ impl SmallSend {
     }
 }
 
+/// Bytes of a stream to send that lie in memory: what all other sends are.
+#[derive(Debug)]
+pub struct LargeSend {
+    /// The connection.
+    pub stream: Stream,
+    /// The application's word.
+    pub tag: Tag,
+    /// Where the bytes are.
+    pub extent: Extent,
+    /// The payload's name.
+    pub key: Key,
+    /// Index of the queue its completions go to.
+    pub queue: u8,
+    /// It is told when the payload is done.
+    pub notify: bool,
+    /// Another send follows.
+    pub more: bool,
+}
+
 /// What the application asks, in order.
 #[derive(Debug, Default)]
 pub struct Ops {
     sends: Vec<SmallSend>,
-    /// All else, and how many small sends come before each.
-    others: Vec<(usize, EngineOp)>,
+    /// Large ones, and how many small ones come before each.
+    larges: Vec<(usize, LargeSend)>,
+    /// All else, and how many small and large sends come before each.
+    others: Vec<((usize, usize), EngineOp)>,
 }
 
 impl Ops {
     /// How many there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.others.len()
+        self.sends.len() + self.larges.len() + self.others.len()
     }
 
     /// There is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.others.is_empty()
+        self.sends.is_empty() && self.larges.is_empty() && self.others.is_empty()
     }
 
     /// Add a small send of these bytes; false, and nothing done, if they are too many.
@@ -64,9 +87,15 @@ impl Ops {
         true
     }
 
+    /// Add a send of bytes that lie in memory.
+    #[inline]
+    pub fn send_large(&mut self, send: LargeSend) {
+        self.larges.push((self.sends.len(), send));
+    }
+
     /// Add something else.
     pub fn push(&mut self, op: EngineOp) {
-        self.others.push((self.sends.len(), op));
+        self.others.push(((self.sends.len(), self.larges.len()), op));
     }
 
     /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only.
@@ -75,25 +104,35 @@ impl Ops {
         &mut self,
         to: &mut T,
         mut send: impl FnMut(&mut T, &SmallSend, bool),
+        mut send_large: impl FnMut(&mut T, LargeSend),
         mut apply: impl FnMut(&mut T, EngineOp),
     ) {
-        let (mut others, mut taken) = (self.others.drain(..), 0);
+        let (mut larges, mut others) = (self.larges.drain(..), self.others.drain(..));
+        let (mut taken, mut large_taken) = (0, 0);
         loop {
-            let other = others.next();
-            let end = other.as_ref().map_or(self.sends.len(), |(before, _)| *before);
+            let other = others.as_slice().first().map(|(before, _)| *before);
+            let first = other.is_none_or(|(_, before)| large_taken < before);
+            let large = larges.as_slice().first().filter(|_| first).map(|(before, _)| *before);
+            let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.sends.len());
             let sends = &self.sends[taken..end];
             for (small, next) in sends.iter().zip(1..) {
                 let last = match sends.get(next) {
                     Some(next) => next.stream != small.stream,
-                    None => other.is_none(),
+                    None => large.is_none() && other.is_none(),
                 };
                 send(to, small, last);
             }
             taken = end;
-            let Some((_, op)) = other else { break };
-            apply(to, op);
+            if large.is_some() {
+                large_taken += 1;
+                larges.by_ref().take(1).for_each(|(_, large)| send_large(to, large));
+            } else if let Some((_, op)) = others.next() {
+                apply(to, op);
+            } else {
+                break;
+            }
         }
-        drop(others);
+        drop((larges, others));
         self.sends.clear();
     }
 }
@@ -108,13 +147,15 @@ fn padded(bytes: &[u8]) -> [u8; SMALL_MAX] {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::socket::{Action, LaneId, SocketId};
 
     #[test]
     fn ops_come_out_in_their_order() {
-        // Shows small sends between, before and behind other ops, which payloads are small, and that only a send with nothing of
-        // its socket behind it is called its last.
+        // Shows sends, small and large, between, before and behind other ops, which payloads are small, and that only a send with
+        // nothing of its socket behind it is called its last.
         let mut ops = Ops::default();
         let stream = Stream(SocketId::new(LaneId(0), 1, 1));
         let other = |tag| EngineOp {
@@ -124,29 +165,46 @@ mod tests {
             unread: false,
         };
         let small = |ops: &mut Ops, len: usize| ops.send(stream, &vec![7; len], false, 0, Tag(0));
+        let large = |tag| LargeSend {
+            stream,
+            tag: Tag(tag),
+            extent: Extent::of_bytes(&Bytes::from_static(b"large")).unwrap(),
+            key: Key(0),
+            queue: 0,
+            notify: false,
+            more: false,
+        };
         for round in 0..2 {
             assert!(small(&mut ops, 1));
             ops.push(other(100));
             ops.push(other(101));
             assert!(small(&mut ops, 63) && small(&mut ops, 64) && !small(&mut ops, 65));
+            ops.send_large(large(200));
+            ops.send_large(large(201));
+            assert!(small(&mut ops, 2));
             ops.push(other(102));
+            ops.send_large(large(202));
+            ops.push(other(103));
+            ops.send_large(large(203));
             assert!(small(&mut ops, 0));
-            assert_eq!((ops.len(), ops.is_empty()), (7, false));
+            assert_eq!((ops.len(), ops.is_empty()), (13, false));
             let mut seen = Vec::new();
             ops.drain(
                 &mut seen,
                 |seen, small, last| seen.push((u64::from(small.len), last)),
+                |seen, large| seen.push((large.tag.0, false)),
                 |seen, op| seen.push((op.tag.0, false)),
             );
-            let (order, last): (Vec<u64>, Vec<bool>) = seen.into_iter().unzip();
-            assert_eq!(order, [1, 100, 101, 63, 64, 102, 0], "round {round}");
-            assert_eq!(last, [false, false, false, false, false, false, true], "round {round}");
+            let order: Vec<u64> = seen.iter().map(|(op, _)| *op).collect();
+            assert_eq!(order, [1, 100, 101, 63, 64, 200, 201, 2, 102, 202, 103, 203, 0], "round {round}");
+            assert!(seen.iter().all(|(op, last)| *last == (*op == 0)), "round {round}: {seen:?}");
             assert!(ops.is_empty());
         }
         small(&mut ops, 5);
         ops.drain(
             &mut (),
             |(), small, _| assert_eq!(small.view().data.bytes(), [7; 5]),
+            |(), _| unreachable!(),
             |(), _| unreachable!(),
         );
     }

@@ -214,7 +214,7 @@ impl Cells {
         self.texts.get(index as usize).and_then(|text| text.0.get(..len)).unwrap_or(&[])
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_text(&mut self, index: u32, bytes: &[u8; SMALL_MAX]) {
         let at = index as usize;
         if at >= self.texts.len() {
@@ -234,13 +234,28 @@ impl Cells {
 
     #[inline(always)]
     fn insert(&mut self, cell: Cell) -> Option<u32> {
-        if let Some(slot) = self.cells.get_mut(self.free as usize) {
-            let index = self.free;
-            self.free = slot.next;
-            *slot = cell;
-            self.live += 1;
-            return Some(index);
-        }
+        let index = self.free;
+        let Some(slot) = self.cells.get_mut(index as usize) else { return self.extend(cell) };
+        self.free = slot.next;
+        *slot = cell;
+        self.live += 1;
+        Some(index)
+    }
+
+    /// A cell with nothing in it.
+    #[inline(always)]
+    fn allocate(&mut self) -> Option<u32> {
+        let index = self.free;
+        let Some(cell) = self.cells.get(index as usize) else {
+            return self.extend(Cell::new(Data::None, SeqNum(0), 0, Key(NONE)));
+        };
+        self.free = cell.next;
+        self.live += 1;
+        Some(index)
+    }
+
+    #[inline(never)]
+    fn extend(&mut self, cell: Cell) -> Option<u32> {
         if self.cells.len() >= self.max {
             return None;
         }
@@ -250,15 +265,15 @@ impl Cells {
         Some(index)
     }
 
+    /// Give a cell back, and with it what was in it.
     #[inline]
-    fn remove(&mut self, index: u32) {
-        if let Some(cell) = self.cells.get_mut(index as usize) {
-            cell.data = Data::None;
-            cell.marks = 0;
-            cell.next = self.free;
-            self.free = index;
-            self.live -= 1;
-        }
+    fn remove(&mut self, index: u32) -> Data {
+        let Some(cell) = self.cells.get_mut(index as usize) else { return Data::None };
+        cell.marks = 0;
+        cell.next = self.free;
+        self.free = index;
+        self.live -= 1;
+        core::mem::replace(&mut cell.data, Data::None)
     }
 
     /// Queue a payload behind what is queued, which ends at `end`. The view comes back if the slab is full.
@@ -277,13 +292,30 @@ impl Cells {
         match view.data {
             ViewData::Inline(len, bytes) => {
                 self.push_small(queue, end, (&bytes, len), key, marks, completions);
+                Ok(())
             }
-            ViewData::Extent(extent) => {
-                let len = extent.len();
-                let cell = Cell::new(Data::Extent(extent), end + len, len, key);
-                self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
-            }
+            ViewData::Extent(extent) => self
+                .push_extent(queue, end, (extent, key), marks, completions)
+                .map_err(|extent| View { data: ViewData::Extent(extent), key }),
         }
+    }
+
+    /// The same of bytes that lie in memory.
+    #[inline(always)]
+    pub fn push_extent(
+        &mut self,
+        queue: &mut SendQueue,
+        end: SeqNum,
+        (extent, key): (Extent, Key),
+        marks: u8,
+        completions: u8,
+    ) -> Result<(), Extent> {
+        if self.live >= self.max {
+            return Err(extent);
+        }
+        let len = extent.len();
+        let cell = Cell::new(Data::Extent(extent), end + len, len, key);
+        self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
         Ok(())
     }
 
@@ -333,38 +365,30 @@ impl Cells {
         if n == 0 || n >= cell.len {
             return n == cell.len;
         }
-        let data = match &cell.data {
-            Data::None => return false,
-            Data::Inline => Data::Inline,
-            Data::Extent(extent) => match extent.slice(n..extent.len()) {
-                Some(rest) => Data::Extent(rest),
-                None => return false,
-            },
+        let Some(second) = self.allocate() else { return false };
+        let Ok([cell, rest]) = self.cells.get_disjoint_mut([index as usize, second as usize]) else {
+            return false;
         };
-        let rest = Cell {
-            data,
-            next: cell.next,
-            end: cell.end,
-            len: cell.len - n,
-            sent_us: cell.sent_us,
-            key: cell.key,
-            marks: cell.marks,
-            retransmits: cell.retransmits,
-            queue: cell.queue,
+        let inline = matches!(cell.data, Data::Inline);
+        let behind = match &mut cell.data {
+            Data::Extent(extent) => extent.split_off(n),
+            Data::None | Data::Inline => None,
         };
-        let text = self.texts.get(index as usize).filter(|_| matches!(rest.data, Data::Inline)).copied();
-        let Some(second) = self.insert(rest) else { return false };
-        if let Some(text) = text {
-            self.set_text(second, &shifted(&text.0, n));
-        }
-        if let Some(cell) = self.get_mut(index) {
-            cell.end = cell.end - (cell.len - n);
-            cell.len = n;
-            cell.next = second;
-            cell.marks &= !(mark::LAST | mark::NOTIFY | mark::MORE);
-            if let Data::Extent(extent) = &mut cell.data {
-                extent.truncate(n);
+        rest.data = match behind {
+            Some(behind) => Data::Extent(behind),
+            None if inline => Data::Inline,
+            None => {
+                self.remove(second);
+                return false;
             }
+        };
+        (rest.next, rest.end, rest.len) = (cell.next, cell.end, cell.len - n);
+        (rest.sent_us, rest.key, rest.marks) = (cell.sent_us, cell.key, cell.marks);
+        (rest.retransmits, rest.queue) = (cell.retransmits, cell.queue);
+        (cell.next, cell.end, cell.len) = (second, cell.end - rest.len, n);
+        cell.marks &= !(mark::LAST | mark::NOTIFY | mark::MORE);
+        if inline && let Some(text) = self.texts.get(index as usize).copied() {
+            self.set_text(second, &shifted(&text.0, n));
         }
         if queue.tail == index {
             queue.tail = second;
@@ -443,7 +467,12 @@ impl Cells {
         if next == NONE {
             queue.tail = NONE;
         }
-        self.remove(index);
+        // Ranges of one payload go one behind the other: only with the last its block has one user less.
+        if let Data::Extent(gone) = self.remove(index)
+            && let Some(Cell { data: Data::Extent(kept), .. }) = self.get_mut(next)
+        {
+            kept.absorb(gone);
+        }
     }
 
     /// Drop everything, reporting each payload that goes unfinished and how many of its bytes were never acknowledged.
