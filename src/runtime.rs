@@ -248,8 +248,8 @@ fn hand_over(departed: &mut [Box<dyn Crossing>]) {
     while needed {
         let turns: Vec<Turn> = departed.iter_mut().map(|crossing| crossing.turn(&mut batch)).collect();
         batch.completions.clear();
-        needed = turns.iter().any(|turn| turn.needed);
-        if needed && !turns.iter().any(|turn| turn.busy) {
+        needed = turns.iter().any(|turn| turn.is(Turn::NEEDED));
+        if needed && !turns.iter().any(|turn| turn.is(Turn::BUSY)) {
             departed.iter_mut().take(1).for_each(|crossing| crossing.idle(None));
         }
     }

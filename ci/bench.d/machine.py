@@ -14,6 +14,8 @@ from harness import die_with_parent
 STEAL_MAX = 0.10
 OTHERS_MAX = 0.50
 WAITED_MAX = 0.15
+# A thread works that has run for this share of the time of its process.
+WORKS = 0.1
 # How often processes are looked at, which are gone when they have ended. Units: seconds.
 LOOK_EVERY = 0.1
 
@@ -65,14 +67,18 @@ def kernel_threads():
 
 
 def processor_seconds(pid):
-    """Seconds that a process has run and that it has waited for a core, all its threads together; `None` if it is gone."""
-    ran = waited = 0
+    """Seconds that a process has run, all its threads together, and that one of those that work has waited for a core: the
+    one that did so longest. `None` if it is gone.
+
+    Threads that hardly run wait behind those that do, and yield to them: DPDK's own, loggers, those that count.
+    """
     try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            nanoseconds = (thread / "schedstat").read_text().split()
-            ran, waited = ran + int(nanoseconds[0]), waited + int(nanoseconds[1])
+        texts = [(thread / "schedstat").read_text().split() for thread in Path(f"/proc/{pid}/task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
         return None
+    threads = [(int(ran), int(waited)) for ran, waited, *_ in texts]
+    ran = sum(ran for ran, _ in threads)
+    waited = max((waited for its, waited in threads if its >= WORKS * ran), default=0)
     return ran / 1e9, waited / 1e9
 
 

@@ -265,7 +265,11 @@ impl LaneRun {
             self.turns.busy += 1;
             self.busy_from = Some(began);
         }
-        Turn { now: began, running, stopping: self.engine.is_stopping(), busy, needed }
+        Turn::new(began)
+            .with(Turn::RUNNING, running)
+            .with(Turn::STOPPING, self.engine.is_stopping())
+            .with(Turn::BUSY, busy)
+            .with(Turn::NEEDED, needed)
     }
 
     fn speak(&mut self) -> bool {

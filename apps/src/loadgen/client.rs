@@ -78,6 +78,8 @@ pub struct Client {
     pub(super) plain: Vec<u8>,
     /// Several requests behind each other.
     burst: Bytes,
+    /// One request.
+    single: Bytes,
     outbox: VecDeque<Op>,
     ready_open: VecDeque<usize>,
     ready_idle: VecDeque<usize>,
@@ -114,6 +116,7 @@ impl Client {
             retries: VecDeque::new(),
             resting: VecDeque::new(),
             plain: Vec::new(),
+            single: plan.exchange.single(&burst),
             burst,
             outbox: VecDeque::new(),
             ready_open: VecDeque::new(),
@@ -503,7 +506,7 @@ impl Client {
         while left > 0 {
             let now = left.min(copies);
             left -= now;
-            let bytes = self.burst.slice(..now * length);
+            let bytes = if now == 1 { self.single.clone() } else { self.burst.slice(..now * length) };
             if self.slots[index].tls.is_some() {
                 self.send_sealed(lane, index, &bytes);
             } else {
@@ -513,6 +516,7 @@ impl Client {
     }
 
     /// Submit an op, behind what waits.
+    #[inline(always)]
     pub(super) fn submit(&mut self, lane: &mut Lane, op: Op) {
         if !self.outbox.is_empty() {
             self.outbox.push_back(op);

@@ -26,6 +26,9 @@ pub enum Exchange {
 /// Bytes of a download that count as one answer.
 pub const DOWNLOAD_CHUNK: usize = 64 * 1024;
 
+/// Bytes that go inside their op, copied: `Lane::submit` says so.
+const INSIDE_MAX: usize = 64;
+
 impl Exchange {
     /// Bytes that differ from place to place.
     pub fn ping(length: usize) -> Exchange {
@@ -51,6 +54,15 @@ impl Exchange {
         match self {
             Exchange::Ping(bytes) | Exchange::Http(bytes) | Exchange::Upload(bytes) => bytes,
             Exchange::Download => &[],
+        }
+    }
+
+    /// One request, of a burst of them. One that goes inside its op is the process's for good: nobody counts who refers to it.
+    pub fn single(&self, burst: &Bytes) -> Bytes {
+        let request = self.request();
+        match request.len() {
+            0..=INSIDE_MAX => Bytes::from_static(Box::leak(Box::from(request))),
+            length => burst.slice(..length),
         }
     }
 }

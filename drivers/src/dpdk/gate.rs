@@ -5,10 +5,10 @@
 //! waiting, with all gates open, most of the time; then shuts them and lets it go on for a moment, until the next
 //! alarm opens them again. A lane that finds its gate shut polls again later.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use std::{ptr, thread};
+use std::{hint, ptr, thread};
 
 use dpdk_sys as ffi;
 
@@ -18,35 +18,101 @@ const OPEN: Duration = Duration::from_millis(10);
 /// How long DPDK's thread has at least for what it is woken by. Units: microseconds.
 const SHUT_US: u64 = 50;
 
-/// States of a gate. Only DPDK's thread shuts and opens it, only the lane is inside.
-const OPENED: u32 = 0;
-const INSIDE: u32 = 1;
-const CLOSED: u32 = 2;
+/// Looks at a lane that is inside before it is let go on: some ten microseconds, in which one on another core leaves.
+const LOOKS: u32 = 256;
 
 /// One lane's gate.
 pub(super) struct Gate {
-    state: Arc<AtomicU32>,
+    state: Arc<State>,
+    barrier: Barrier,
+}
+
+/// Each side tells what it does and then looks at what the other has told. One of the two is always seen.
+#[derive(Default)]
+struct State {
+    /// Told by the lane alone.
+    inside: AtomicBool,
+    /// Told by DPDK's thread alone.
+    shut: AtomicBool,
+}
+
+/// What is between telling and looking. The lane does it each burst and the other a hundred times a second, so the kernel does
+/// the lane's part for it where it can: before the other looks, each thread of the process has passed a barrier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Barrier {
+    Kernel,
+    Own,
 }
 
 /// The gates there are, and whether an alarm is set for them.
 struct Gates {
-    all: Vec<Weak<AtomicU32>>,
+    all: Vec<Weak<State>>,
     running: bool,
 }
 
 static GATES: Mutex<Gates> = Mutex::new(Gates { all: Vec::new(), running: false });
 
+/// Asked once for all gates: both sides do the same.
+static BARRIER: LazyLock<Barrier> =
+    LazyLock::new(|| match membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) {
+        true => Barrier::Kernel,
+        false => Barrier::Own,
+    });
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: the call takes a command, flags and a processor, and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+impl Barrier {
+    /// On the lane's side.
+    #[inline]
+    fn light(self) {
+        match self {
+            Barrier::Kernel => compiler_fence(Ordering::SeqCst),
+            Barrier::Own => fence(Ordering::SeqCst),
+        }
+    }
+
+    /// On the other side. False: the kernel has refused it, and what the lane has told may not be seen yet.
+    fn heavy(self) -> bool {
+        fence(Ordering::SeqCst);
+        self == Barrier::Own || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    }
+}
+
+impl State {
+    /// Shuts the gate, if the lane is out or leaves soon. One that has the core to share with this thread cannot.
+    fn shut(&self, barrier: Barrier) -> bool {
+        self.shut.store(true, Ordering::Relaxed);
+        if barrier.heavy() {
+            for _ in 0..LOOKS {
+                if !self.inside.load(Ordering::Acquire) {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+        }
+        self.open();
+        false
+    }
+
+    fn open(&self) {
+        self.shut.store(false, Ordering::Release);
+    }
+}
+
 /// The gate is shut: later.
 pub(super) struct Shut;
 
 /// Keeps DPDK's thread out while it lives.
-pub(super) struct Inside<'g>(Option<&'g AtomicU32>);
+pub(super) struct Inside<'g>(Option<&'g State>);
 
 impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(state) = self.0 {
-            state.store(OPENED, Ordering::Release);
+            state.inside.store(false, Ordering::Release);
         }
     }
 }
@@ -54,23 +120,28 @@ impl Drop for Inside<'_> {
 impl Gate {
     /// A gate, shut for now. The EAL is up.
     pub fn new() -> Gate {
-        let state = Arc::new(AtomicU32::new(CLOSED));
+        let gate = Gate::shut(*BARRIER);
         let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.all.push(Arc::downgrade(&state));
+        gates.all.push(Arc::downgrade(&gate.state));
         if !gates.running {
             gates.running = arm();
         }
-        Gate { state }
+        gate
+    }
+
+    fn shut(barrier: Barrier) -> Gate {
+        let state = State { shut: AtomicBool::new(true), ..State::default() };
+        Gate { state: Arc::new(state), barrier }
     }
 
     /// Goes inside; always, where there is no gate.
     #[inline]
     pub fn enter(gate: Option<&Gate>) -> Result<Inside<'_>, Shut> {
-        let Some(gate) = gate else { return Ok(Inside(None)) };
-        match gate.state.compare_exchange(OPENED, INSIDE, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(Inside(Some(&gate.state))),
-            Err(_) => Err(Shut),
-        }
+        let Some(Gate { state, barrier }) = gate else { return Ok(Inside(None)) };
+        state.inside.store(true, Ordering::Relaxed);
+        barrier.light();
+        let inside = Inside(Some(state));
+        if state.shut.load(Ordering::Acquire) { Err(Shut) } else { Ok(inside) }
     }
 }
 
@@ -84,7 +155,7 @@ unsafe extern "C" fn on_alarm(_argument: *mut core::ffi::c_void) {
     let living = |gates: &Gates| gates.all.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
     let lock = || GATES.lock().unwrap_or_else(PoisonError::into_inner);
     for gate in living(&lock()) {
-        gate.store(OPENED, Ordering::Release);
+        gate.open();
     }
     thread::sleep(OPEN);
     let mut gates = lock();
@@ -95,14 +166,14 @@ unsafe extern "C" fn on_alarm(_argument: *mut core::ffi::c_void) {
     }
     // Those made since are shut.
     for gate in living(&gates) {
-        while gate.compare_exchange(OPENED, CLOSED, Ordering::Acquire, Ordering::Relaxed) == Err(INSIDE) {
+        while !gate.shut(*BARRIER) {
             thread::yield_now();
         }
     }
     gates.running = arm();
     if !gates.running {
         // Without a next alarm nobody would open them: better the danger than silence.
-        living(&gates).iter().for_each(|gate| gate.store(OPENED, Ordering::Release));
+        living(&gates).iter().for_each(|gate| gate.open());
     }
 }
 
@@ -112,16 +183,48 @@ mod tests {
 
     #[test]
     fn a_lane_and_dpdks_thread_exclude_each_other() {
-        // Shows the three states: shut keeps the lane out, inside keeps the other out, leaving opens.
-        let gate = Gate { state: Arc::new(AtomicU32::new(CLOSED)) };
-        assert!(Gate::enter(Some(&gate)).is_err());
-        gate.state.store(OPENED, Ordering::Release);
-        let inside = Gate::enter(Some(&gate));
-        assert!(inside.is_ok());
-        let shut = || gate.state.compare_exchange(OPENED, CLOSED, Ordering::Acquire, Ordering::Relaxed);
-        assert_eq!(shut(), Err(INSIDE));
-        drop(inside);
-        assert_eq!(shut(), Ok(OPENED));
+        // Shows the three states, with both kinds of barrier: shut keeps the lane out, inside keeps the other out, leaving opens.
+        for barrier in [*BARRIER, Barrier::Own] {
+            let gate = Gate::shut(barrier);
+            assert!(Gate::enter(Some(&gate)).is_err());
+            gate.state.open();
+            let inside = Gate::enter(Some(&gate));
+            assert!(inside.is_ok());
+            assert!(!gate.state.shut(barrier));
+            drop(inside);
+            assert!(gate.state.shut(barrier) && Gate::enter(Some(&gate)).is_err());
+            gate.state.open();
+            assert!(Gate::enter(Some(&gate)).is_ok());
+        }
         assert!(Gate::enter(None).is_ok());
+    }
+
+    #[test]
+    fn nobody_is_inside_while_the_gate_is_shut() {
+        // Shows on two threads that a lane that goes in and out all the time is never seen inside behind a gate that was shut.
+        for barrier in [*BARRIER, Barrier::Own] {
+            let (gate, here, over) = (Gate::shut(barrier), AtomicBool::new(false), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let Ok(_inside) = Gate::enter(Some(&gate)) else { continue };
+                        here.store(true, Ordering::Relaxed);
+                        (0..4).for_each(|_| hint::spin_loop());
+                        here.store(false, Ordering::Relaxed);
+                    }
+                });
+                for _ in 0..5_000 {
+                    gate.state.open();
+                    while !gate.state.shut(barrier) {
+                        thread::yield_now();
+                    }
+                    // Told apart at once, so that the other ends whatever is found.
+                    let seen = (0..100).any(|_| here.load(Ordering::Relaxed));
+                    over.store(seen, Ordering::Relaxed);
+                    assert!(!seen, "{barrier:?}");
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! more segments and no more bytes than the port sends. What is not fit is copied, and counted.
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -235,15 +236,19 @@ struct Sent {
 
 impl Queue for PortQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
-        let mut burst = [ptr::null_mut::<ffi::rte_mbuf>(); BURST_FRAMES_MAX];
+        let mut burst = [const { MaybeUninit::<*mut ffi::rte_mbuf>::uninit() }; BURST_FRAMES_MAX];
         let limit = u16::try_from(max.min(BURST_FRAMES_MAX)).unwrap_or(0);
         let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { return 0 };
         // SAFETY: the port is started, the queue is this handle's, and `burst` has room for `limit` mbufs.
-        let count =
-            unsafe { ffi::corelane_rx_burst(self.shared.port.id, self.index, burst.as_mut_ptr(), limit) };
-        let received = burst[..usize::from(count)].iter().filter_map(|mbuf| NonNull::new(*mbuf));
-        // SAFETY: each is a well-formed chain of mbufs that DPDK gave up.
-        frames.extend(received.map(|mbuf| unsafe { Frame::from_raw(mbuf.cast()) }));
+        let count = unsafe {
+            ffi::corelane_rx_burst(self.shared.port.id, self.index, burst.as_mut_ptr().cast(), limit)
+        };
+        for mbuf in &burst[..usize::from(count)] {
+            // SAFETY: DPDK has written so many of them.
+            let mbuf = unsafe { mbuf.assume_init() };
+            // SAFETY: each is a well-formed chain of mbufs that DPDK gave up.
+            frames.extend(NonNull::new(mbuf).map(|mbuf| unsafe { Frame::from_raw(mbuf.cast()) }));
+        }
         if self.shared.capture.is_running() {
             let first = frames.len() - usize::from(count);
             let record = |frame| CapturePoint::record(frame, Direction::In, self.index);

@@ -146,7 +146,7 @@ struct Nobody;
 
 impl Crossing for Nobody {
     fn turn(&mut self, _batch: &mut Batch) -> Turn {
-        Turn { now: Instant::ZERO, running: false, needed: false, stopping: true, busy: false }
+        Turn::new(Instant::ZERO).with(Turn::STOPPING, true)
     }
 
     fn idle(&mut self, _until: Option<Instant>) {}
@@ -169,7 +169,7 @@ impl Lane {
         Lane {
             id,
             options,
-            turn: Turn { now: Instant(0), running: true, needed: false, stopping: false, busy: false },
+            turn: Turn::new(Instant::ZERO).with(Turn::RUNNING, true),
             waker: crossing.waker(),
             crossing,
             batch: Batch::default(),
@@ -335,10 +335,11 @@ impl Lane {
 
     /// A turn with the credits that are in the batch.
     fn exchange(&mut self) -> bool {
-        if !self.turn.running {
+        if !self.turn.is(Turn::RUNNING) {
             // Other lanes' frames may still come this way. What is told to an application that is over is dropped.
-            let turn = if self.turn.needed { self.crossing.turn(&mut self.batch) } else { self.turn };
-            self.turn = Turn { running: false, busy: turn.busy && self.turn.needed, ..turn };
+            let needed = self.turn.is(Turn::NEEDED);
+            let turn = if needed { self.crossing.turn(&mut self.batch) } else { self.turn };
+            self.turn = turn.with(Turn::RUNNING, false).with(Turn::BUSY, needed && turn.is(Turn::BUSY));
             self.batch.completions.clear();
             return false;
         }
@@ -346,7 +347,7 @@ impl Lane {
         self.batch.held_frames = self.held_frames();
         self.turn = self.crossing.turn(&mut self.batch);
         self.lift();
-        self.turn.running
+        self.turn.is(Turn::RUNNING)
     }
 
     /// Turns until one of `queues` has a completion, `timeout` has passed or the waker was used.
@@ -363,7 +364,7 @@ impl Lane {
             if ready || late || self.waker.take() {
                 return true;
             }
-            if !self.turn.busy {
+            if !self.turn.is(Turn::BUSY) {
                 self.crossing.idle(until);
             }
         }
@@ -385,7 +386,7 @@ impl Lane {
 
     /// Told to stop. A loop need not ask: `turn` says when it is over.
     pub fn is_stopping(&self) -> bool {
-        self.turn.stopping
+        self.turn.is(Turn::STOPPING)
     }
 
     /// For other threads: makes `wait` return.
@@ -415,12 +416,12 @@ impl Lane {
 
     /// Something moved in the last turn: a frame, an op, a timer.
     pub fn is_busy(&self) -> bool {
-        self.turn.busy
+        self.turn.is(Turn::BUSY)
     }
 
     /// When the lane next has something to do without being asked, where time is virtual.
     pub fn next_event(&self) -> Option<Instant> {
-        if self.turn.running || self.turn.needed { self.crossing.next_event() } else { None }
+        if self.turn.is(Turn::RUNNING | Turn::NEEDED) { self.crossing.next_event() } else { None }
     }
 
     /// Received frames that the application holds.
@@ -485,7 +486,7 @@ impl Drop for Lane {
         self.leave();
         while self.turn() {
             self.queues.clear();
-            if !self.turn.busy {
+            if !self.turn.is(Turn::BUSY) {
                 self.crossing.idle(None);
             }
         }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Lane;
+use crate::mode::Turn;
 use crate::socket::QueueId;
 
 /// The lanes of one thread. Stays on its thread.
@@ -61,7 +62,7 @@ impl LaneSet {
 
     /// Once all have stopped: hand over what comes for other lanes, until those have ended too.
     pub fn hand_over(&mut self) {
-        while !self.turn() && self.lanes.iter().any(|lane| lane.turn.needed) {
+        while !self.turn() && self.lanes.iter().any(|lane| lane.turn.is(Turn::NEEDED)) {
             self.rest(None);
         }
     }

@@ -135,19 +135,43 @@ pub struct Batch {
     pub done: Vec<Done>,
 }
 
-/// What a turn told of the lane.
+/// What a turn told of the lane. Two words, which are returned in registers: most turns of a lane that polls do little more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Turn {
     /// The lane's clock.
     pub now: Instant,
+    marks: u8,
+}
+
+impl Turn {
     /// The lane goes on.
-    pub running: bool,
+    pub const RUNNING: u8 = 1;
     /// Another lane goes on, and may need what this one hands over: turn on, even when this one does not.
-    pub needed: bool,
+    pub const NEEDED: u8 = 1 << 1;
     /// The lane was told to stop.
-    pub stopping: bool,
+    pub const STOPPING: u8 = 1 << 2;
     /// Something moved: a frame, an op, a timer.
-    pub busy: bool,
+    pub const BUSY: u8 = 1 << 3;
+
+    /// A turn of which nothing is told yet.
+    #[inline]
+    pub const fn new(now: Instant) -> Turn {
+        Turn { now, marks: 0 }
+    }
+
+    /// The same with these marks, or without.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, marks: u8, on: bool) -> Turn {
+        let marks = if on { self.marks | marks } else { self.marks & !marks };
+        Turn { marks, ..self }
+    }
+
+    /// One of these marks is told.
+    #[inline]
+    pub const fn is(self, marks: u8) -> bool {
+        self.marks & marks != 0
+    }
 }
 
 /// A mode: the application's end of a lane, under `Lane`.

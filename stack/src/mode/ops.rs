@@ -1,6 +1,8 @@
 //! The ops of a batch, in order: sends by themselves, for most ops of busy lanes are those, and an op that may be anything is
 //! large, and is moved as a whole. Of small ones nothing is ever to be dropped.
 
+use std::collections::VecDeque;
+
 use drivers::Extent;
 
 use super::{EngineOp, Key, SMALL_MAX, View, ViewData};
@@ -55,9 +57,9 @@ pub struct LargeSend {
 pub struct Ops {
     sends: Vec<SmallSend>,
     /// Large ones, and how many small ones come before each.
-    larges: Vec<(usize, LargeSend)>,
+    larges: VecDeque<(usize, LargeSend)>,
     /// All else, and how many small and large sends come before each.
-    others: Vec<((usize, usize), EngineOp)>,
+    others: VecDeque<((usize, usize), EngineOp)>,
 }
 
 impl Ops {
@@ -90,12 +92,12 @@ impl Ops {
     /// Add a send of bytes that lie in memory.
     #[inline]
     pub fn send_large(&mut self, send: LargeSend) {
-        self.larges.push((self.sends.len(), send));
+        self.larges.push_back((self.sends.len(), send));
     }
 
     /// Add something else.
     pub fn push(&mut self, op: EngineOp) {
-        self.others.push(((self.sends.len(), self.larges.len()), op));
+        self.others.push_back(((self.sends.len(), self.larges.len()), op));
     }
 
     /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only.
@@ -107,12 +109,11 @@ impl Ops {
         mut send_large: impl FnMut(&mut T, LargeSend),
         mut apply: impl FnMut(&mut T, EngineOp),
     ) {
-        let (mut larges, mut others) = (self.larges.drain(..), self.others.drain(..));
         let (mut taken, mut large_taken) = (0, 0);
         loop {
-            let other = others.as_slice().first().map(|(before, _)| *before);
+            let other = self.others.front().map(|(before, _)| *before);
             let first = other.is_none_or(|(_, before)| large_taken < before);
-            let large = larges.as_slice().first().filter(|_| first).map(|(before, _)| *before);
+            let large = self.larges.front().filter(|_| first).map(|(before, _)| *before);
             let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.sends.len());
             let sends = &self.sends[taken..end];
             for (small, next) in sends.iter().zip(1..) {
@@ -123,16 +124,17 @@ impl Ops {
                 send(to, small, last);
             }
             taken = end;
-            if large.is_some() {
+            if large.is_some()
+                && let Some((_, large)) = self.larges.pop_front()
+            {
                 large_taken += 1;
-                larges.by_ref().take(1).for_each(|(_, large)| send_large(to, large));
-            } else if let Some((_, op)) = others.next() {
+                send_large(to, large);
+            } else if let Some((_, op)) = self.others.pop_front() {
                 apply(to, op);
             } else {
                 break;
             }
         }
-        drop((larges, others));
         self.sends.clear();
     }
 }

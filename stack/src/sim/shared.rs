@@ -28,7 +28,7 @@ impl Shared {
 impl Crossing for Shared {
     fn turn(&mut self, batch: &mut Batch) -> Turn {
         let turn = self.run.borrow_mut().turn(batch);
-        Turn { running: turn.running && self.rests < RESTS_MAX, ..turn }
+        turn.with(Turn::RUNNING, turn.is(Turn::RUNNING) && self.rests < RESTS_MAX)
     }
 
     /// Resting moves the clock: only a lane that is dropped rests, and nobody else will move it then.

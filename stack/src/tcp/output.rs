@@ -449,7 +449,7 @@ fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len
 }
 
 /// A segment goes that acknowledges all that has come.
-#[inline]
+#[inline(always)]
 pub(super) fn note_acknowledged(connection: &mut Connection) {
     connection.clear(flag::ACK_NOW);
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;

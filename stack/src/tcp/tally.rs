@@ -84,7 +84,7 @@ pub fn note_received(connection: &mut Connection, len: u32) {
 }
 
 /// A segment with `len` bytes of payload goes.
-#[inline]
+#[inline(always)]
 pub fn note_sent(connection: &mut Connection, len: u32) {
     connection.hot.segments_out = connection.hot.segments_out.wrapping_add(1);
     if connection.hot.segments_out == 0 {
