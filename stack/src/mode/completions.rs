@@ -135,22 +135,24 @@ impl Completions {
     ) {
         let (mut arrivals, mut dones) = (self.arrivals.drain(..), self.sent.drain(..));
         let (mut taken, mut told) = (0, 0);
+        let mut arrive_to = |to: &mut T, before: usize| {
+            arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
+            taken = before;
+        };
         for ((before, sent_before), other) in self.others.drain(..) {
             for (before, done) in dones.by_ref().take(sent_before - told) {
-                arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
-                taken = before;
+                arrive_to(to, before);
                 sent(to, done);
             }
-            arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
-            (taken, told) = (before, sent_before);
+            arrive_to(to, before);
+            told = sent_before;
             complete(to, other);
         }
         for (before, done) in dones {
-            arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
-            taken = before;
+            arrive_to(to, before);
             sent(to, done);
         }
-        arrivals.for_each(|arrival| arrive(to, arrival));
+        arrive_to(to, usize::MAX);
     }
 }
 
