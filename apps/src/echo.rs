@@ -2,13 +2,13 @@
 //! window it came through, so it cannot outrun its peer. For measuring, what arrives can be dropped instead (RFC 863),
 //! or connections given bytes without end (RFC 864).
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corelane::{Event, Lane, LaneError, LaneSet, Op, QueueId, Region, Stream};
 
+use crate::outbox::Outbox;
 use crate::service::{Service, drive};
 use crate::watch::Watch;
 
@@ -55,7 +55,7 @@ struct Echo {
     manner: Manner,
     piece: Bytes,
     /// Pieces that did not fit a batch.
-    outbox: VecDeque<Op>,
+    outbox: Outbox,
 }
 
 impl Echo {
@@ -68,18 +68,13 @@ impl Echo {
             }
             Manner::Echo | Manner::Discard => Bytes::new(),
         };
-        Echo { address, manner, piece, outbox: VecDeque::new() }
+        Echo { address, manner, piece, outbox: Outbox::default() }
     }
 
     /// Send so many pieces, behind what waits.
     fn generate(&mut self, lane: &mut Lane, stream: Stream, pieces: usize) {
         for _ in 0..pieces {
-            let op = Op::send(stream, self.piece.clone()).notify();
-            if !self.outbox.is_empty() {
-                self.outbox.push_back(op);
-            } else if let Err(full) = lane.submit(op) {
-                self.outbox.push_back(full.op);
-            }
+            self.outbox.submit(lane, Op::send(stream, self.piece.clone()).notify());
         }
     }
 
@@ -115,12 +110,12 @@ impl Service for Echo {
     }
 
     fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<bool, LaneError> {
-        lane.submit_all(&mut self.outbox);
+        self.outbox.flush(lane);
         while self.outbox.is_empty()
             && let Some(done) = lane.take(QueueId::MAIN)
         {
             self.handle(lane, done.event, watch)?;
-            lane.submit_all(&mut self.outbox);
+            self.outbox.flush(lane);
         }
         Ok(true)
     }

@@ -35,6 +35,7 @@ pub mod http;
 pub mod httpd;
 pub mod loadgen;
 pub mod options;
+mod outbox;
 pub mod program;
 pub mod reports;
 pub mod service;

@@ -2,8 +2,8 @@
 //! Frames themselves live in `frame.rs`; the copying of what a port cannot reach in `compose.rs`.
 //!
 //! A block has two counts. `handles` counts what Rust holds ([`Block`] and frozen [`Bytes`] one, an [`Extent`] one or
-//! many); all handles together hold one reference of `shared`, of which every attached segment in a transmit ring holds another. So
-//! the count that DPDK touches never overflows, whatever the application clones.
+//! many); all handles together hold one reference of `shared`, of which every attached segment in a transmit ring
+//! holds another. So the count that DPDK touches never overflows, whatever the application clones.
 
 use core::cell::RefCell;
 use core::ffi::c_void;

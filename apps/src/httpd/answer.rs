@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use corelane::{Lane, Op, Payload, Received, Stream};
 
-use super::outbox::Outbox;
 use crate::http::{Head, HttpClock, Sink};
+use crate::outbox::Outbox;
 use crate::tls::Session;
 
 /// Content that goes behind its head in the same memory. To refer to so little costs more than to copy it: an op, a range of

@@ -9,7 +9,7 @@
 //! | `opening.rs`, `download.rs` | files that are opened first; files sent in chunks |
 //! | `choice.rs` | what of a file a request gets: conditions and ranges |
 //! | `reply.rs` | answers that are complete at once |
-//! | `answer.rs`, `outbox.rs` | heads and contents as ops; ops that wait for room in the batch |
+//! | `answer.rs` | heads and contents as ops |
 //! | `secure.rs` | TLS under requests and answers |
 //! | `equipment.rs` | what a server is given |
 //! | `log.rs`, `board.rs`, `metrics.rs` | the access log; what each lane says of itself, and that as text |
@@ -29,7 +29,6 @@ mod hot;
 mod log;
 mod metrics;
 mod opening;
-mod outbox;
 mod reply;
 mod secure;
 pub mod settings;
@@ -55,13 +54,13 @@ pub use self::hot::HotOptions;
 pub use self::log::{AccessLog, LaneLog};
 use self::metrics::Metrics;
 pub use self::metrics::render;
-use self::outbox::Outbox;
 pub use self::secure::Secure;
 use self::site::{LookUp, Site};
 pub use self::status_line::{StatusLine, line};
 use self::wheel::Wheel;
 use crate::files::Answer;
 use crate::http::{HttpClock, Page, Status, Taken};
+use crate::outbox::Outbox;
 use crate::service::{Service, drive};
 use crate::watch::Watch;
 

@@ -11,6 +11,7 @@ use corelane::{Action, Instant, Lane, LaneError, LaneSet, Op, QueueId, Region, T
 
 use super::slot::{Listed, Slot, State};
 use super::{ErrorKind, Exchange, Pace, Plan, Progress, Results, Schedule};
+use crate::outbox::Outbox;
 use crate::service::{self, Service};
 use crate::watch::Watch;
 
@@ -80,7 +81,7 @@ pub struct Client {
     burst: Bytes,
     /// One request.
     single: Bytes,
-    outbox: VecDeque<Op>,
+    outbox: Outbox,
     ready_open: VecDeque<usize>,
     ready_idle: VecDeque<usize>,
     part: (usize, usize),
@@ -118,7 +119,7 @@ impl Client {
             plain: Vec::new(),
             single: plan.exchange.single(&burst),
             burst,
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             ready_open: VecDeque::new(),
             ready_idle: VecDeque::new(),
             part,
@@ -152,7 +153,7 @@ impl Client {
         if lane.is_stopping() {
             self.interrupt(lane);
         }
-        lane.submit_all(&mut self.outbox);
+        self.outbox.flush(lane);
         while self.outbox.is_empty()
             && let Some(done) = lane.take(QueueId::MAIN)
         {
@@ -518,11 +519,7 @@ impl Client {
     /// Submit an op, behind what waits.
     #[inline(always)]
     pub(super) fn submit(&mut self, lane: &mut Lane, op: Op) {
-        if !self.outbox.is_empty() {
-            self.outbox.push_back(op);
-        } else if let Err(full) = lane.submit(op) {
-            self.outbox.push_back(full.op);
-        }
+        self.outbox.submit(lane, op);
     }
 
     /// Requests that are due now count.

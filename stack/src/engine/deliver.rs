@@ -54,11 +54,12 @@ impl Engine {
 
     /// Answer an op: now if the queue has credit, else as soon as it has.
     pub(super) fn complete(&mut self, queue: u8, tag: Tag, more: bool, event: Event<Frame, Back>) {
+        let completion = EngineCompletion { event, queue, tag, more };
         let Some(state) = self.queues.get_mut(usize::from(queue)) else { return };
         if state.take_credit() {
-            self.completions.push(EngineCompletion { event, queue, tag, more });
+            self.completions.push(completion);
         } else {
-            state.overflow.push_back(EngineCompletion { event, queue, tag, more });
+            state.overflow.push_back(completion);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ops that found the lane's batch full. They go first at the next turn, in order. What they do is `mod.rs`'s.
+//! Ops that found the lane's batch full. They go first at the next turn, in order. What they do is each program's.
 
 use std::collections::VecDeque;
 
@@ -6,15 +6,17 @@ use corelane::{Lane, Op};
 
 /// Ops on their way to the lane.
 ///
-/// Shape: holds what one completion or one answer of the file thread led to, since nothing further is taken while
-/// anything waits here.
+/// Shape: holds what one completion led to, or another event of the program's: nothing further is taken while anything waits
+/// here.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     waiting: VecDeque<Op>,
 }
 
 impl Outbox {
     /// Submit an op, behind what waits.
+    // Part of its caller, as `Lane::submit` is of this: the op need not lie anywhere in between.
+    #[inline(always)]
     pub fn submit(&mut self, lane: &mut Lane, op: Op) {
         if !self.waiting.is_empty() {
             self.waiting.push_back(op);
