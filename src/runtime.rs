@@ -189,10 +189,11 @@ const LINK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Say when a link goes down and comes back. Connections outlive it: what is lost meanwhile is sent again.
 fn watch_links(devices: &[OpenDevice], over: &AtomicBool, bell: &Bell) {
-    let mut seen: Vec<(Link, bool)> = devices.iter().map(|device| (device.link(), false)).collect();
+    let mut seen: Vec<(Link, bool, Option<String>)> =
+        devices.iter().map(|device| (device.link(), false, None)).collect();
     while !over.load(Ordering::Acquire) {
         bell.sleep(LINK_INTERVAL);
-        for (device, (link, gone)) in devices.iter().zip(&mut seen) {
+        for (device, (link, gone, told)) in devices.iter().zip(&mut seen) {
             let name = &device.name;
             if !*gone && device.control.is_gone() {
                 *gone = true;
@@ -200,6 +201,11 @@ fn watch_links(devices: &[OpenDevice], over: &AtomicBool, bell: &Bell) {
                     "{name} has been taken away: nothing comes any more; start again once it is back"
                 );
             }
+            let trouble = device.control.trouble();
+            if let Some(why) = trouble.as_ref().filter(|_| trouble != *told) {
+                tracing::warn!("{name} has no link: {why}");
+            }
+            *told = trouble;
             let now = device.link();
             match (link.up, now.up) {
                 (true, false) => tracing::warn!("the link of {name} is down: connections wait for it"),

@@ -2,6 +2,7 @@
 //! say of frames in `frame/metadata.rs`.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, size_of};
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -166,6 +167,12 @@ impl Frame {
     /// Every segment's bytes, in order.
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
         core::iter::once(self.bytes()).chain(self.rest().map(segment_bytes))
+    }
+
+    /// The bytes of every segment but the first, in order.
+    #[inline]
+    pub(crate) fn behind(&self) -> Behind<'_> {
+        Behind { next: self.header().next, frame: PhantomData }
     }
 
     /// This handle's is the only reference of the first segment.
@@ -426,7 +433,7 @@ impl Frame {
 /// Not `Send`: the slices of one frame stay on one thread.
 pub struct Held {
     frame: Frame,
-    here: core::marker::PhantomData<*const ()>,
+    here: PhantomData<*const ()>,
 }
 
 impl Held {
@@ -434,7 +441,7 @@ impl Held {
     #[inline]
     pub fn new(frame: Frame) -> Held {
         frame.header().holders.store(1, Ordering::Relaxed);
-        Held { frame, here: core::marker::PhantomData }
+        Held { frame, here: PhantomData }
     }
 
     /// A further holder; `None` if too many share the frame.
@@ -442,7 +449,7 @@ impl Held {
         let frame = self.frame.share()?;
         let holders = &frame.header().holders;
         holders.store(holders.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
-        Some(Held { frame, here: core::marker::PhantomData })
+        Some(Held { frame, here: PhantomData })
     }
 
     /// Hold no longer. Returns the handle, and whether this was the last holder.
@@ -462,6 +469,24 @@ impl Held {
     /// The frame, for narrowing this holder's window.
     pub fn frame_mut(&mut self) -> &mut Frame {
         &mut self.frame
+    }
+}
+
+/// The segments behind a frame's first. One word, which never goes by way of memory.
+pub(crate) struct Behind<'f> {
+    next: *const Header,
+    frame: PhantomData<&'f Frame>,
+}
+
+impl<'f> Iterator for Behind<'f> {
+    type Item = &'f [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'f [u8]> {
+        // SAFETY: segments of an owned chain are alive while the frame is borrowed; the chain ends with null.
+        let segment: &'f Header = unsafe { self.next.as_ref() }?;
+        self.next = segment.next;
+        Some(segment_bytes(segment))
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
+//! | `memif/` | frames through memory that two processes share |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
@@ -38,6 +39,7 @@ pub mod dpdk;
 mod frame;
 mod huge_pages;
 mod mbuf;
+mod memif;
 pub mod memory;
 mod open;
 mod pool;

@@ -59,6 +59,9 @@ pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError
     }
     #[cfg(not(feature = "dpdk"))]
     match device {
+        Device::Memif { .. } => {
+            crate::memif::open(device, options, |lanes| Ok(crate::memif::heap_pools(options, lanes)))
+        }
         Device::Pcap { input, output } => crate::soft::open_pcap(input, output, options),
         _ => Err(SetupError::NoDpdk { device: device.to_string() }),
     }

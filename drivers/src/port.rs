@@ -116,6 +116,11 @@ pub trait Control: Send + Sync {
         false
     }
 
+    /// Why the link is down, where the port knows: one line.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Begins to write what all queues receive and send to a pcapng file, made anew. It ends with what is returned.
     ///
     /// Errors: the port cannot be captured, the file cannot be made, or a capture of the port runs already.

@@ -20,3 +20,19 @@ pub(crate) fn prefetch_at(address: *const u8) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+/// [`prefetch_at`] for a line that is going to be written: it is taken from whichever core has it.
+#[inline(always)]
+pub(crate) fn prefetch_to_write(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // The intrinsic becomes a prefetch for reading where the compiler is not told of a processor that has this one.
+        // SAFETY: the instruction reads and writes nothing architecturally and accepts any address; a processor without
+        // it does nothing.
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -34,44 +34,68 @@ pub fn sum_front(bytes: &[u8]) -> (u64, &[u8]) {
 /// Cost: that of the copy, once the bytes are near.
 #[inline]
 pub fn copy_front(to: &mut [u8], from: &[u8]) -> (u64, usize) {
+    let count = to.len().min(from.len());
+    // SAFETY: both have as many bytes, and a slice that is written to overlaps no other.
+    unsafe { copy_front_at(to.as_mut_ptr(), from.as_ptr(), count) }
+}
+
+/// [`copy_front`] where one of the two is memory that another process may write to, so that no slice can be of it. The sum
+/// is of the bytes that were written: each is read once.
+///
+/// # Safety
+///
+/// `from` is good for reading `count` bytes and `to` for writing them, and they do not overlap.
+#[inline]
+pub(crate) unsafe fn copy_front_at(to: *mut u8, from: *const u8, count: usize) -> (u64, usize) {
     #[cfg(target_arch = "x86_64")]
-    if from.len() >= WORTH && std::is_x86_feature_detected!("avx2") {
-        let (to, from) = (to.as_chunks_mut::<BLOCK>().0, from.as_chunks::<BLOCK>().0);
-        let count = to.len().min(from.len());
-        // SAFETY: the processor has AVX2.
-        return (unsafe { copy_blocks(&mut to[..count], &from[..count]) }, count * BLOCK);
+    if count >= WORTH && std::is_x86_feature_detected!("avx2") {
+        let blocks = count / BLOCK;
+        // SAFETY: the processor has AVX2, and so many blocks are not more than the caller's bytes.
+        return (unsafe { copy_blocks(to, from, blocks) }, blocks * BLOCK);
     }
+    let _ = (to, from, count);
     (0, 0)
 }
 
 /// What goes through [`sum_blocks`] besides being added.
+///
+/// # Safety
+///
+/// As of [`copy_front_at`], for as many bytes as `count` blocks have.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn copy_blocks(to: &mut [[u8; BLOCK]], from: &[[u8; BLOCK]]) -> u64 {
+unsafe fn copy_blocks(to: *mut u8, from: *const u8, count: usize) -> u64 {
     use core::arch::x86_64::{__m256i, _mm256_storeu_si256};
-    let mut to = to.iter_mut();
-    sum_each(from, |first, second| {
-        let Some(block) = to.next() else { return };
-        let at: *mut __m256i = block.as_mut_ptr().cast();
-        // SAFETY: the first half of the block; the store asks for no alignment.
+    let mut at: *mut __m256i = to.cast();
+    let see = |first, second| {
+        // SAFETY: the first half of a block that is the caller's to write; the store asks for no alignment.
         unsafe { _mm256_storeu_si256(at, first) };
         // SAFETY: the second half.
         unsafe { _mm256_storeu_si256(at.wrapping_add(1), second) };
-    })
+        at = at.wrapping_add(2);
+    };
+    // SAFETY: the caller's promise for `from`.
+    unsafe { sum_each(from, count, see) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
-    sum_each(blocks, |_, _| {})
+    // SAFETY: the slice has so many blocks.
+    unsafe { sum_each(blocks.as_ptr().cast(), blocks.len(), |_, _| {}) }
 }
 
-/// Add all blocks, each of which `see` sees in two halves.
+/// Add `count` blocks from `from` on, each of which `see` sees in two halves.
+///
+/// # Safety
+///
+/// `from` is good for reading so many blocks.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sum_each(
-    blocks: &[[u8; BLOCK]],
+unsafe fn sum_each(
+    from: *const u8,
+    count: usize,
     mut see: impl FnMut(core::arch::x86_64::__m256i, core::arch::x86_64::__m256i),
 ) -> u64 {
     use core::arch::x86_64::{
@@ -81,13 +105,13 @@ fn sum_each(
     let low = _mm256_set1_epi64x(0xffff_ffff);
     // Lanes of 64 bits, to which 2^32 words can be added.
     let mut sums = [_mm256_setzero_si256(); 4];
-    for block in blocks {
-        let first: *const __m256i = block.as_ptr().cast();
-        let second = first.wrapping_add(1);
-        // SAFETY: the first half of the block; the load asks for no alignment.
-        let first = unsafe { _mm256_loadu_si256(first) };
+    let mut at: *const __m256i = from.cast();
+    for _ in 0..count {
+        // SAFETY: the first half of a block that the caller has; the load asks for no alignment.
+        let first = unsafe { _mm256_loadu_si256(at) };
         // SAFETY: the second half.
-        let second = unsafe { _mm256_loadu_si256(second) };
+        let second = unsafe { _mm256_loadu_si256(at.wrapping_add(1)) };
+        at = at.wrapping_add(2);
         see(first, second);
         sums[0] = _mm256_add_epi64(sums[0], _mm256_and_si256(first, low));
         sums[1] = _mm256_add_epi64(sums[1], _mm256_srli_epi64::<32>(first));

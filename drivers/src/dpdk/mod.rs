@@ -22,6 +22,7 @@ use dpdk_sys as ffi;
 
 use crate::device::Device;
 use crate::mbuf::{Header, SharedInfo, rx, tx};
+use crate::memif;
 use crate::open::OpenOptions;
 use crate::port::{Opened, QueueParts};
 use crate::setup::SetupError;
@@ -51,6 +52,9 @@ pub use signals::refuse_tap_signal;
 /// Opens a device on DPDK and starts it.
 pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {
     let eal = Eal::running_or_default(device)?;
+    if let Device::Memif { .. } = device {
+        return memif::open(device, options, |lanes| port::pools(options, lanes));
+    }
     let mut port = Port::open(&eal, device, options)?.start()?;
     let queues = port.claim_queues();
     let queues = queues.into_iter().map(|(queue, pools)| QueueParts { queue: Box::new(queue), pools });

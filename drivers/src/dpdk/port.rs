@@ -261,6 +261,30 @@ fn lend((receive, control, attach): QueuePools) -> Pools {
     Pools { receive: Pool::dpdk(receive), control: Pool::dpdk(control), attach: Pool::dpdk(attach) }
 }
 
+/// Pools for the lanes of a port that is not DPDK's, and the first lane's for its queue to receive into.
+pub(super) fn pools(options: &OpenOptions, lanes: u16) -> Result<(Pool, Vec<Pools>), SetupError> {
+    let pools = |_| lane_pools(options, RECEIVE_ROOM, 0, lanes, ffi::SOCKET_ID_ANY);
+    let all: Vec<QueuePools> = (0..lanes).map(pools).collect::<Result<_, _>>()?;
+    let first = all.first().map(|(receive, ..)| receive.clone());
+    let first = first.ok_or_else(|| SetupError::Memory { what: "no lane".to_owned() })?;
+    Ok((Pool::dpdk(first), all.into_iter().map(lend).collect()))
+}
+
+/// One lane's pools. `in_rings`: frames that receive rings are going to hold.
+fn lane_pools(
+    options: &OpenOptions,
+    receive_room: u16,
+    in_rings: usize,
+    lanes: u16,
+    numa: i32,
+) -> Result<QueuePools, SetupError> {
+    let shape = |frames, data_room, in_rings| PoolShape { frames, data_room, in_rings, threads: lanes };
+    let receive = DpdkPool::new(shape(options.receive_frames, receive_room, in_rings), numa)?;
+    let control = DpdkPool::new(shape(options.control_frames, RECEIVE_ROOM, 0), numa)?;
+    let attach = DpdkPool::new(shape(options.control_frames, 0, 0), numa)?;
+    Ok((receive, control, attach))
+}
+
 /// Configures the port and sets every queue's rings up from pools of its own. Then come the pools of lanes without.
 fn set_up(
     port: &OwnedPort,
@@ -277,13 +301,7 @@ fn set_up(
     // SAFETY: the port is open.
     let numa = unsafe { ffi::rte_eth_dev_socket_id(port.id) }.max(ffi::SOCKET_ID_ANY);
     let lanes = options.lanes.max(plan.queues);
-    let pools = |in_rings| {
-        let shape = |frames, data_room, in_rings| PoolShape { frames, data_room, in_rings, threads: lanes };
-        let receive = DpdkPool::new(shape(options.receive_frames, traits.receive_room, in_rings), numa)?;
-        let control = DpdkPool::new(shape(options.control_frames, RECEIVE_ROOM, 0), numa)?;
-        let attach = DpdkPool::new(shape(options.control_frames, 0, 0), numa)?;
-        Ok((receive, control, attach))
-    };
+    let pools = |in_rings| lane_pools(options, traits.receive_room, in_rings, lanes, numa);
     let mut with_queues = Vec::with_capacity(usize::from(plan.queues));
     for queue in 0..plan.queues {
         let pools: QueuePools = pools(usize::from(plan.receive_descriptors.max(traits.kept_frames)))?;

@@ -2,11 +2,10 @@
 //! Looked at first, so that what is missing is told in one line with its remedy instead of in DPDK's words.
 
 use std::ffi::CString;
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::{fs, io};
 
-use crate::device::{Device, MemifRole, PciAddress, vdev_option};
+use crate::device::{Device, PciAddress, vdev_option};
 use crate::setup::SetupError;
 
 /// Linux's capability numbers (capability.h).
@@ -84,7 +83,7 @@ pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
                 .or_else(|error| check_capability(device, SYS_ADMIN).map_err(|_| error))?;
             check_there(name)
         }
-        Device::Memif { role, socket, .. } => check_memif(*role, Path::new(socket)),
+        Device::Memif { role, socket, .. } => crate::memif::check(*role, Path::new(socket)),
         Device::Pcap { input, output } => check_files(input, output),
         Device::Pci(address) => check_pci(Path::new("/sys/bus/pci/devices"), *address),
         Device::Vdev(text) => match vdev_option(text, "iface") {
@@ -102,37 +101,6 @@ fn check_there(interface: &str) -> Result<(), SetupError> {
     } else {
         Err(SetupError::InterfaceMissing { name: interface.to_owned() })
     }
-}
-
-/// A client's socket is there. A server's folder is, and no dead server's socket is in the way of a new one.
-fn check_memif(role: MemifRole, socket: &Path) -> Result<(), SetupError> {
-    let failed =
-        |error: io::Error| SetupError::File { path: socket.display().to_string(), reason: error.to_string() };
-    let found = fs::symlink_metadata(socket);
-    if role == MemifRole::Client {
-        return match found {
-            Ok(_) => Ok(()),
-            Err(_) => Err(SetupError::MemifServer { socket: socket.display().to_string() }),
-        };
-    }
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty());
-    fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-    match found {
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(failed(io::Error::other("it is there and no socket")))
-        }
-        Ok(_) if is_deserted(socket) => fs::remove_file(socket).map_err(failed),
-        _ => Ok(()),
-    }
-}
-
-/// Nobody listens on a socket. Its server was killed: one that ends removes it.
-///
-/// Coming to the socket to see would be an answer too, but a memif server of DPDK's dies of a client that goes at once.
-fn is_deserted(socket: &Path) -> bool {
-    let Ok(sockets) = fs::read_to_string("/proc/net/unix") else { return false };
-    let path = socket.as_os_str().as_encoded_bytes();
-    !sockets.lines().any(|line| line.as_bytes().ends_with(path))
 }
 
 fn check_tap(device: &Device, name: &str) -> Result<(), SetupError> {
@@ -234,27 +202,6 @@ mod tests {
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t0000000000001000\n"), Some(1 << 12));
         assert_eq!(vdev_option("net_tap0,mac=fixed,iface=tp0", "iface"), Some("tp0"));
         assert_eq!(vdev_option("net_tap0", "iface"), None);
-    }
-
-    #[test]
-    fn memif_ends_are_told_what_their_socket_lacks() {
-        // Shows a client without a server, a server without a folder, and what lies in a server's way.
-        let folder = std::env::temp_dir().join(format!("corelane-memif-{}", std::process::id()));
-        let socket = folder.join("s");
-        let said = |role| check_memif(role, &socket).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(said(MemifRole::Server).contains("No such file"));
-        fs::create_dir_all(&folder).expect("a folder");
-        assert_eq!(said(MemifRole::Server), "");
-        assert!(said(MemifRole::Client).contains("start the server first"));
-        fs::write(&socket, "").expect("a file");
-        assert!(said(MemifRole::Server).contains("no socket"));
-        fs::remove_file(&socket).expect("the file");
-        // Dropping it leaves its file, as a killed server does.
-        let living = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-        assert_eq!((said(MemifRole::Server), socket.exists()), (String::new(), true));
-        drop(living);
-        assert_eq!((said(MemifRole::Server), socket.exists()), (String::new(), false));
-        fs::remove_dir_all(&folder).expect("the folder");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::pool::Pool;
 
 /// A frame that holds `bytes`, of as many segments as that takes; `None` while the pool has too few, or if its frames
 /// have no room at all.
-pub(super) fn frame_of(pool: &Pool, mut bytes: &[u8]) -> Option<Frame> {
+pub(crate) fn frame_of(pool: &Pool, mut bytes: &[u8]) -> Option<Frame> {
     let mut frame = part_of(pool, &mut bytes)?;
     while !bytes.is_empty() {
         frame.chain(part_of(pool, &mut bytes)?);

@@ -9,6 +9,7 @@ mod pipe;
 mod shortage;
 mod spread;
 
+pub(crate) use copy::frame_of;
 pub use faulty::{
     FaultSpec, FaultSpecError, FaultStatistics, FaultWatch, Faults, Faulty, HELD_FRAMES_MAX, HELD_FRAMES_MIN,
     PathStatistics, with_faults,

@@ -1,0 +1,143 @@
+//! What a link's thread, its queue and its control share. The thread brings the link up and down; the queue looks for it
+//! with each burst, at the cost of one load.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::channel::{Trouble, wake};
+use super::ring::{Incoming, Outgoing};
+use crate::capture::CapturePoint;
+use crate::port::DeviceStatistics;
+
+/// Both rings of a link that is up.
+pub(super) struct Rings {
+    pub incoming: Incoming,
+    pub outgoing: Outgoing,
+    /// Wakes a peer that sleeps.
+    pub wake: Option<OwnedFd>,
+}
+
+impl Rings {
+    #[cold]
+    pub fn wake(&self) {
+        if let Some(file) = &self.wake {
+            wake(file.as_fd());
+        }
+    }
+}
+
+/// A link, up or down.
+pub(super) struct Link {
+    /// As a person typed it.
+    pub device: String,
+    pub counters: Counters,
+    pub capture: Arc<CapturePoint>,
+    /// Grows each time that the link comes or goes.
+    turn: AtomicU32,
+    up: AtomicBool,
+    rings: Mutex<Option<Rings>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+impl Link {
+    pub fn new(device: String) -> Link {
+        Link {
+            device,
+            counters: Counters::default(),
+            capture: Arc::default(),
+            turn: AtomicU32::new(0),
+            up: AtomicBool::new(false),
+            rings: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// Why the link is down, where that is not merely that nobody came or the peer left.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Brings the link up.
+    pub fn begin(&self, rings: Rings) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.change(Some(rings));
+    }
+
+    /// Takes the link down, if it is up.
+    pub fn end(&self) {
+        if self.is_up() {
+            self.change(None);
+        }
+    }
+
+    /// Says why there is no link.
+    pub fn complain(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    fn change(&self, rings: Option<Rings>) {
+        let mut there = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        self.up.store(rings.is_some(), Ordering::Release);
+        *there = rings;
+        self.turn.fetch_add(1, Ordering::Release);
+    }
+
+    /// Nothing has changed since `seen`.
+    #[inline]
+    pub fn is_at(&self, seen: u32) -> bool {
+        self.turn.load(Ordering::Relaxed) == seen
+    }
+
+    /// The rings, if the link is up and nobody has them; and for [`is_at`](Link::is_at).
+    pub fn take(&self) -> (Option<Rings>, u32) {
+        let mut there = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        (there.take(), self.turn.load(Ordering::Relaxed))
+    }
+}
+
+/// What went through a link. Its queue alone writes them.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub received_frames: Counter,
+    pub received_bytes: Counter,
+    pub sent_frames: Counter,
+    pub sent_bytes: Counter,
+    pub receive_errors: Counter,
+    pub transmit_errors: Counter,
+    pub no_frames: Counter,
+}
+
+/// A number with one writer.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub fn statistics(&self) -> DeviceStatistics {
+        DeviceStatistics {
+            received_frames: self.received_frames.value(),
+            received_bytes: self.received_bytes.value(),
+            sent_frames: self.sent_frames.value(),
+            sent_bytes: self.sent_bytes.value(),
+            missed: 0,
+            receive_errors: self.receive_errors.value(),
+            transmit_errors: self.transmit_errors.value(),
+            no_frames: self.no_frames.value(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! memif: frames through memory that two processes share, by the protocol of VPP and of DPDK's driver, which are peers of
+//! this one's.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `message.rs`, `channel.rs` | what the two ends say, and the socket that they say it over |
+//! | `path.rs` | what is wrong with a socket's path, before anything is made |
+//! | `client.rs`, `server.rs` | the talk that brings a link up and down, on a thread of its own |
+//! | `link.rs` | what that thread, the queue and the control share |
+//! | `region.rs`, `ring.rs` | the memory; the rings in it |
+//! | `queue.rs`, `pack.rs`, `sums.rs` | frames out of a ring and into one: copied and summed in one pass |
+//!
+//! DPDK has a driver of its own (`vdev:net_memif`). This one asks for the lines of a frame that the other core has all at
+//! once instead of one after the other, sums what it copies, gathers segments, and does not trust the peer:
+//! what that writes is checked, and its memory cannot be taken away under a lane. A client whose server has left comes
+//! again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::capture::Capture;
+use crate::device::{Device, MemifRole};
+use crate::open::OpenOptions;
+use crate::pool::{Pool, Pools};
+use crate::port::{Capabilities, Control, DeviceStatistics, Link as LinkState, Opened, QueueParts};
+use crate::setup::SetupError;
+
+mod channel;
+mod client;
+mod link;
+mod message;
+mod pack;
+mod path;
+mod queue;
+mod region;
+mod ring;
+mod server;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use client::{Client, Wish};
+use link::Link;
+pub(crate) use path::check;
+use queue::MemifQueue;
+use ring::Layout;
+use server::Place;
+
+/// Buffers of each ring: two to the power of this. DPDK's default.
+const LOG2_RING: u8 = 10;
+
+/// Bytes of a buffer, where the MTU asks for no more. DPDK's default.
+const BUFFER_BYTES: u16 = 2048;
+
+/// Ethernet's header and one VLAN tag.
+const LINK_BYTES: u16 = 14 + 4;
+
+/// What both ends agree on without being told.
+const MTU: u16 = 1500;
+
+/// The least that IPv4 allows.
+const MTU_MIN: u16 = 68;
+
+/// What most switches pass.
+const MTU_MAX: u16 = 9_216;
+
+/// Segments of one frame: what the stack puts together, twice over.
+const SEGMENTS_MAX: usize = 16;
+
+const _: () = assert!(cfg!(target_endian = "little"), "descriptors are read and written as two words");
+
+/// What keeps a link: it goes with the last of its queue and its control.
+#[expect(dead_code, reason = "held for what dropping them does")]
+enum Keeper {
+    Client(Client),
+    Server(Place),
+}
+
+/// Opens `memif:ROLE,SOCKET,ID`. The link comes up by itself once the other end is there. `pools`: for each lane, and
+/// one for the queue to receive into.
+///
+/// Errors: the socket cannot be made or is not there, or `options` ask for several queues or an MTU that the link cannot
+/// have.
+pub(crate) fn open(
+    device: &Device,
+    options: &OpenOptions,
+    pools: impl FnOnce(u16) -> Result<(Pool, Vec<Pools>), SetupError>,
+) -> Result<Opened, SetupError> {
+    let name = device.to_string();
+    let Device::Memif { role, socket, id } = device else {
+        return Err(SetupError::NoDpdk { device: name });
+    };
+    if options.queues == 0 || options.queues > 1 && !options.fewer_queues {
+        return Err(SetupError::Queues { device: name, asked: options.queues, offered: 1 });
+    }
+    let mtu = options.mtu.unwrap_or(MTU);
+    if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+        return Err(SetupError::Mtu { device: name, asked: mtu, least: MTU_MIN, most: MTU_MAX });
+    }
+    if options.receive_frames == 0 {
+        return Err(SetupError::TooFewFrames { device: name, frames: 0, needed: 1 });
+    }
+    check(*role, Path::new(socket))?;
+    let (pool, lanes) = pools(options.lanes.max(1))?;
+    let link = Arc::new(Link::new(name.clone()));
+    let socket = Path::new(socket);
+    let keeper = match role {
+        MemifRole::Client => {
+            let buffer_bytes = u32::from((mtu + LINK_BYTES).max(BUFFER_BYTES)).next_multiple_of(64);
+            let layout = Layout { log2_size: LOG2_RING, buffer_bytes };
+            let wish = Wish { socket: socket.to_owned(), id: *id, layout };
+            Client::start(wish, Arc::clone(&link)).map(Keeper::Client)
+        }
+        MemifRole::Server => Place::open(socket, *id, Arc::clone(&link)).map(Keeper::Server),
+    };
+    let refused = |error: io::Error| SetupError::Device { device: name.clone(), reason: error.to_string() };
+    let keeper = Arc::new(keeper.map_err(refused)?);
+    let frame_bytes_max = usize::from(mtu + LINK_BYTES);
+    let queue = MemifQueue::new(Arc::clone(&link), pool, frame_bytes_max, Arc::clone(&keeper));
+    let mut lanes = lanes.into_iter();
+    let queues = lanes.next().map(|pools| QueueParts { queue: Box::new(queue), pools });
+    Ok(Opened {
+        name,
+        mac: mac(),
+        mtu,
+        capabilities: capabilities(mtu),
+        queues: queues.into_iter().collect(),
+        queueless: lanes.collect(),
+        rss: None,
+        control: Box::new(MemifControl { link, _keeper: keeper }),
+    })
+}
+
+/// Pools of the heap, for programs without DPDK. A pool has one taker: the queue receives into one of its own, as large
+/// as that by which the lane counts.
+#[cfg(any(test, not(feature = "dpdk")))]
+pub(crate) fn heap_pools(options: &OpenOptions, lanes: u16) -> (Pool, Vec<Pools>) {
+    let receive = Pool::heap(options.receive_frames, crate::pool::RECEIVE_ROOM);
+    let lane = |_| Pools::heap(options.receive_frames, options.control_frames.max(1));
+    (receive, (0..lanes).map(lane).collect())
+}
+
+fn capabilities(mtu: u16) -> Capabilities {
+    Capabilities {
+        multi_segment: true,
+        segments_max: SEGMENTS_MAX,
+        reads_heap: true,
+        transmit_tcp_checksum: true,
+        transmit_udp_checksum: true,
+        receive_checksums: true,
+        ..Capabilities::plain(mtu)
+    }
+}
+
+/// An address of a station that was made up: local, of one station, and nobody else's.
+fn mac() -> [u8; 6] {
+    let [a, b, c, d, e, ..] = RandomState::new().hash_one(0).to_ne_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+/// The side of a link that is not its queue.
+struct MemifControl {
+    link: Arc<Link>,
+    _keeper: Arc<Keeper>,
+}
+
+impl Control for MemifControl {
+    fn link(&self) -> LinkState {
+        LinkState { up: self.link.is_up(), megabits: None }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.link.trouble()
+    }
+
+    fn capture(&self, path: &Path) -> Result<Capture, SetupError> {
+        self.link.capture.begin(path, &self.link.device)
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        self.link.counters.statistics()
+    }
+}

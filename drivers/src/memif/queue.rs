@@ -1,0 +1,202 @@
+//! The queue of a memif link: frames are copied out of one ring and into the other. How they are packed for the way out
+//! is `pack.rs`'s, what is summed on the way in `sums.rs`'s.
+
+use std::sync::Arc;
+
+use super::Keeper;
+use super::link::{Link, Rings};
+use super::pack::{Filler, Packed};
+use super::ring::Filled;
+use super::sums::{copy_verified, mark_verified};
+use crate::capture::{CapturePoint, Direction};
+use crate::frame::Frame;
+use crate::pool::Pool;
+use crate::port::Queue;
+
+/// How far ahead descriptors are asked for, and where frames probably begin.
+const AHEAD: u16 = 4;
+
+/// How far ahead whole frames are asked for. What lies in the other core's cache is 70 % of a receiver's time where each
+/// line is asked for as it is copied.
+const WHOLE_AHEAD: u16 = 2;
+
+/// The longest frame that is taken in several buffers.
+const FRAME_BYTES_MAX: usize = u16::MAX as usize;
+
+/// One end of a link, for one thread.
+pub(super) struct MemifQueue {
+    link: Arc<Link>,
+    rings: Option<Rings>,
+    /// For which turn of the link these are its rings.
+    seen: u32,
+    pool: Pool,
+    frame_bytes_max: usize,
+    /// Held so that the link goes with its last owner.
+    _keeper: Arc<Keeper>,
+}
+
+impl MemifQueue {
+    /// Receives into frames of `pool`, and sends frames of at most `frame_bytes_max` bytes.
+    pub fn new(link: Arc<Link>, pool: Pool, frame_bytes_max: usize, keeper: Arc<Keeper>) -> MemifQueue {
+        MemifQueue { link, rings: None, seen: 0, pool, frame_bytes_max, _keeper: keeper }
+    }
+
+    /// Sees to it that the rings are those of the link as it is now.
+    #[inline]
+    fn look(&mut self) {
+        if !self.link.is_at(self.seen) {
+            self.change();
+        }
+    }
+
+    #[cold]
+    fn change(&mut self) {
+        (self.rings, self.seen) = self.link.take();
+        if let Some(rings) = &mut self.rings {
+            rings.incoming.begin();
+        }
+    }
+}
+
+impl Queue for MemifQueue {
+    fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        self.look();
+        let Some(rings) = &mut self.rings else { return 0 };
+        let waiting = rings.incoming.waiting();
+        if waiting == 0 {
+            return 0;
+        }
+        rings.incoming.expect(waiting.min(AHEAD));
+        // Where few came, few answers will go, and soon.
+        if waiting < AHEAD {
+            rings.outgoing.expect(waiting);
+        }
+        let first = frames.len();
+        let (mut taken, mut bytes) = (0, 0);
+        while taken < waiting && frames.len() - first < max {
+            if taken + AHEAD < waiting {
+                rings.incoming.expect_ahead(taken + AHEAD);
+            }
+            if taken + WHOLE_AHEAD < waiting {
+                rings.incoming.expect_all(taken + WHOLE_AHEAD);
+            }
+            let (buffers, received) = take(rings, &self.pool, taken, waiting);
+            match received {
+                Received::Frame(frame, length) => {
+                    bytes += length as u64;
+                    frames.push(frame);
+                }
+                Received::Broken => self.link.counters.receive_errors.add(1),
+                Received::NoFrame => {
+                    self.link.counters.no_frames.add(1);
+                    break;
+                }
+            }
+            taken += buffers;
+        }
+        rings.incoming.release(taken);
+        let count = frames.len() - first;
+        self.link.counters.received_frames.add(count as u64);
+        self.link.counters.received_bytes.add(bytes);
+        if self.link.capture.is_running() {
+            let record = |frame| CapturePoint::record(frame, Direction::In, 0);
+            self.link.capture.leave(frames[first..].iter().map(record));
+        }
+        count
+    }
+
+    fn transmit(&mut self, _now: u64, frames: &mut Vec<Frame>) -> usize {
+        self.look();
+        let Some(rings) = self.rings.as_mut().filter(|_| !frames.is_empty()) else { return 0 };
+        let mut filler = Filler::new(&mut rings.outgoing, frames.len());
+        let (mut sent, mut refused, mut bytes) = (0, 0, 0);
+        let mut records = self.link.capture.is_running().then(Vec::new);
+        for frame in &*frames {
+            match filler.pack(frame, self.frame_bytes_max) {
+                Packed::Whole { bytes: more } => {
+                    (sent, bytes) = (sent + 1, bytes + more);
+                    if let Some(records) = &mut records {
+                        records.push(CapturePoint::record(frame, Direction::Out, 0));
+                    }
+                }
+                Packed::Refused => refused += 1,
+                Packed::Later => break,
+            }
+        }
+        // Before the frames go home: the peer need not wait for that.
+        if filler.publish() {
+            rings.wake();
+        }
+        let gone = sent + refused;
+        if let Some(records) = records {
+            self.link.capture.leave(records);
+        }
+        frames.drain(..gone);
+        let counters = &self.link.counters;
+        counters.sent_frames.add(sent as u64);
+        counters.sent_bytes.add(bytes as u64);
+        if refused > 0 {
+            counters.transmit_errors.add(refused as u64);
+        }
+        gone
+    }
+}
+
+/// What came of the buffers of one frame.
+enum Received {
+    Frame(Frame, usize),
+    /// The peer says that it lies where no memory is, or that it goes on where nothing was filled.
+    Broken,
+    NoFrame,
+}
+
+/// Copies the frame that begins in the buffer `at` of those that wait. Returns how many buffers it had.
+#[inline]
+fn take(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
+    let Filled { buffer, more } = rings.incoming.buffer(at);
+    if more {
+        return take_chain(rings, pool, at, waiting);
+    }
+    let Some(buffer) = buffer else { return (1, Received::Broken) };
+    let Some(mut frame) = pool.take() else { return (1, Received::NoFrame) };
+    match frame.append(buffer.len()) {
+        Some(room) => {
+            if copy_verified(buffer, room) {
+                mark_verified(&mut frame);
+            }
+            (1, Received::Frame(frame, buffer.len()))
+        }
+        None => take_chain(rings, pool, at, waiting),
+    }
+}
+
+/// The same of a frame in several buffers, or longer than one of the pool's.
+#[cold]
+fn take_chain(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
+    let (mut buffers, mut bytes, mut whole) = (0, Vec::new(), true);
+    loop {
+        if at + buffers >= waiting {
+            return (buffers, Received::Broken);
+        }
+        let Filled { buffer, more } = rings.incoming.buffer(at + buffers);
+        buffers += 1;
+        match buffer.filter(|buffer| bytes.len() + buffer.len() <= FRAME_BYTES_MAX) {
+            Some(buffer) => {
+                let start = bytes.len();
+                bytes.resize(start + buffer.len(), 0);
+                buffer.copy_out(0, &mut bytes[start..], false);
+            }
+            None => whole = false,
+        }
+        if !more {
+            break;
+        }
+    }
+    if !whole {
+        return (buffers, Received::Broken);
+    }
+    match crate::soft::frame_of(pool, &bytes) {
+        Some(frame) => (buffers, Received::Frame(frame, bytes.len())),
+        None => (buffers, Received::NoFrame),
+    }
+}
