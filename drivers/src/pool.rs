@@ -59,6 +59,16 @@ impl Pool {
         }
     }
 
+    /// Append `count` empty frames to `frames`, or as many as there are.
+    #[inline]
+    pub fn take_many(&self, frames: &mut Vec<Frame>, count: usize) {
+        match &self.0 {
+            #[cfg(feature = "dpdk")]
+            Kind::Dpdk(pool) => pool.take_many(frames, count),
+            _ => frames.extend((0..count).map_while(|_| self.take())),
+        }
+    }
+
     /// Frames that can be taken now. Cost: on the heap linear in their number; for reports, not for packets.
     pub fn available(&self) -> usize {
         match &self.0 {

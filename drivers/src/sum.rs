@@ -1,6 +1,8 @@
 //! The sum that the Internet checksum folds, of many bytes, by vectors where the processor has them. What is made of it is
 //! the stack's.
 
+use core::ptr;
+
 /// Bytes that are added at once.
 const BLOCK: usize = 64;
 
@@ -55,6 +57,35 @@ pub(crate) unsafe fn copy_front_at(to: *mut u8, from: *const u8, count: usize) -
     }
     let _ = (to, from, count);
     (0, 0)
+}
+
+/// Copy all of `count` bytes, and add them as RFC 1071 does, as 64-bit words with the carry brought round. What is short of a
+/// word at the end is filled up with zeros.
+///
+/// # Safety
+///
+/// As of [`copy_front_at`].
+#[inline]
+pub(crate) unsafe fn copy_all_at(to: *mut u8, from: *const u8, count: usize) -> u64 {
+    // SAFETY: the caller's promise.
+    let (mut sum, mut done) = unsafe { copy_front_at(to, from, count) };
+    let mut carries = 0;
+    while count - done >= size_of::<u64>() {
+        // SAFETY: a word that is inside the caller's bytes; it may lie anywhere.
+        let word = unsafe { from.wrapping_add(done).cast::<u64>().read_unaligned() };
+        // SAFETY: as above.
+        unsafe { to.wrapping_add(done).cast::<u64>().write_unaligned(word) };
+        let (more, carry) = sum.overflowing_add(word);
+        (sum, carries, done) = (more, carries + u64::from(carry), done + size_of::<u64>());
+    }
+    let (mut last, left) = ([0; size_of::<u64>()], count - done);
+    // SAFETY: the bytes that are left, fewer than a word.
+    unsafe { ptr::copy_nonoverlapping(from.wrapping_add(done), last.as_mut_ptr(), left) };
+    // SAFETY: as above, and `last` is this function's own.
+    unsafe { ptr::copy_nonoverlapping(last.as_ptr(), to.wrapping_add(done), left) };
+    let (more, carry) = sum.overflowing_add(u64::from_ne_bytes(last));
+    let (sum, carry) = more.overflowing_add(carries + u64::from(carry));
+    sum + u64::from(carry)
 }
 
 /// What goes through [`sum_blocks`] besides being added.
@@ -174,6 +205,29 @@ mod tests {
         fn behind(bytes: &[u8]) -> u64 {
             let rest = sum_front(bytes).1;
             rest.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()
+        }
+    }
+
+    #[test]
+    fn all_of_a_copy_is_added() {
+        // Shows of every length up to some blocks that the copy is whole, that nothing behind it was written, and that its sum
+        // is, folded to 16 bits, that of its words one by one; of nothing but ones too, where every addition carries.
+        let random: Vec<u8> =
+            (0..600u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13).to_le_bytes()[0]).collect();
+        for bytes in [random, vec![0xff; 600]] {
+            for (from, len) in (0..3).flat_map(|from| (0..590).map(move |len| (from, len))) {
+                let (all, mut to) = (&bytes[from..from + len], vec![0xa5; len + 1]);
+                // SAFETY: both have so many bytes, and are apart.
+                let sum = unsafe { copy_all_at(to.as_mut_ptr(), all.as_ptr(), len) };
+                assert_eq!((&to[..len], to[len]), (all, 0xa5));
+                let words = all
+                    .chunks(2)
+                    .map(|pair| u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+                let slow: u64 = words.map(u64::from).sum();
+                // Zero and 0xffff are the same number to RFC 1071.
+                assert_eq!(sum % 0xffff, slow % 0xffff, "{len} bytes");
+                assert_eq!(sum == 0, slow == 0, "{len} bytes");
+            }
         }
     }
 

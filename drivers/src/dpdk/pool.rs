@@ -5,13 +5,14 @@ use std::cell::Cell;
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;
 use std::mem::{offset_of, size_of};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dpdk_sys as ffi;
 
 use super::error_text;
+use crate::frame::Frame;
 use crate::mbuf::Header;
 use crate::memory::{Backing, Class, SOURCE};
 use crate::setup::SetupError;
@@ -22,6 +23,9 @@ use crate::setup::SetupError;
 /// goes round by way of the pool's ring, and when it comes again each of its lines is a miss. A turn of bulk transfer has
 /// hundreds of frames out.
 const CACHE_FRAMES_MAX: usize = ffi::RTE_MEMPOOL_CACHE_MAX_SIZE as usize;
+
+/// Frames that are asked for at once: a burst.
+const BURST_FRAMES: usize = 32;
 
 /// What a pool is made of; pools that went out of use serve again for the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,32 @@ impl DpdkPool {
         NonNull::new(mbuf.cast())
     }
 
+    /// Appends `count` empty frames to `frames`, or as many as there are.
+    #[inline]
+    pub(crate) fn take_many(&self, frames: &mut Vec<Frame>, count: usize) {
+        let mut burst = [ptr::null_mut(); BURST_FRAMES];
+        let mut left = count;
+        while left > 0 {
+            let here = left.min(BURST_FRAMES);
+            // SAFETY: the pool is never freed, and there is room for so many; DPDK resets the mbufs it hands out.
+            let status = unsafe {
+                ffi::corelane_pktmbuf_alloc_bulk(
+                    self.as_ptr(),
+                    burst.as_mut_ptr(),
+                    u32::try_from(here).unwrap_or(0),
+                )
+            };
+            if status != 0 {
+                // Not as many: those that there are.
+                frames.extend((0..left).map_while(|_| self.take().map(Frame::from_fresh)));
+                return;
+            }
+            let fresh = burst[..here].iter().filter_map(|mbuf| NonNull::new(mbuf.cast()));
+            frames.extend(fresh.map(Frame::from_fresh));
+            left -= here;
+        }
+    }
+
     pub(crate) fn available(&self) -> usize {
         self.capacity() - self.inner.raw.in_use()
     }
@@ -168,7 +198,7 @@ const HUGE_PAGE: usize = 2 << 20;
 
 fn take_memory(bytes: usize) -> Option<Backing> {
     // SAFETY: the EAL is up, for it set the source; the type's name may be null.
-    let start = unsafe { ffi::rte_zmalloc_socket(std::ptr::null(), bytes, 4096, ffi::SOCKET_ID_ANY) };
+    let start = unsafe { ffi::rte_zmalloc_socket(ptr::null(), bytes, 4096, ffi::SOCKET_ID_ANY) };
     let start = NonNull::new(start.cast::<u8>())?;
     let backing = Backing { start, class: Class::Registered, iova, free: free_memory };
     // A block must not straddle pages that lie apart for the device, and the region cannot tell where they end.

@@ -72,28 +72,32 @@ impl Queue for MemifQueue {
             rings.outgoing.expect(waiting);
         }
         let first = frames.len();
-        let (mut taken, mut bytes) = (0, 0);
-        while taken < waiting && frames.len() - first < max {
+        self.pool.take_many(frames, max.min(usize::from(waiting)));
+        let (mut taken, mut filled, mut bytes) = (0, first, 0);
+        while taken < waiting
+            && let Some(frame) = frames.get_mut(filled)
+        {
             if taken + AHEAD < waiting {
                 rings.incoming.expect_ahead(taken + AHEAD);
             }
             if taken + WHOLE_AHEAD < waiting {
                 rings.incoming.expect_all(taken + WHOLE_AHEAD);
             }
-            let (buffers, received) = take(rings, &self.pool, taken, waiting);
+            let (buffers, received) = take(rings, frame, &self.pool, taken, waiting);
             match received {
-                Received::Frame(frame, length) => {
+                Received::Frame(length) => {
                     bytes += length as u64;
-                    frames.push(frame);
+                    filled += 1;
                 }
                 Received::Broken => self.link.counters.receive_errors.add(1),
-                Received::NoFrame => {
-                    self.link.counters.no_frames.add(1);
-                    break;
-                }
+                Received::NoFrame => break,
             }
             taken += buffers;
         }
+        if taken < waiting && filled - first < max {
+            self.link.counters.no_frames.add(1);
+        }
+        frames.truncate(filled);
         rings.incoming.release(taken);
         let count = frames.len() - first;
         self.link.counters.received_frames.add(count as u64);
@@ -144,35 +148,36 @@ impl Queue for MemifQueue {
 
 /// What came of the buffers of one frame.
 enum Received {
-    Frame(Frame, usize),
+    /// It has so many bytes.
+    Frame(usize),
     /// The peer says that it lies where no memory is, or that it goes on where nothing was filled.
     Broken,
     NoFrame,
 }
 
-/// Copies the frame that begins in the buffer `at` of those that wait. Returns how many buffers it had.
+/// Copies the frame that begins in the buffer `at` of those that wait to `frame`, which is empty. Returns how many buffers it
+/// had.
 #[inline]
-fn take(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
+fn take(rings: &mut Rings, frame: &mut Frame, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
     let Filled { buffer, more } = rings.incoming.buffer(at);
     if more {
-        return take_chain(rings, pool, at, waiting);
+        return take_chain(rings, frame, pool, at, waiting);
     }
     let Some(buffer) = buffer else { return (1, Received::Broken) };
-    let Some(mut frame) = pool.take() else { return (1, Received::NoFrame) };
     match frame.append(buffer.len()) {
         Some(room) => {
             if copy_verified(buffer, room) {
-                mark_verified(&mut frame);
+                mark_verified(frame);
             }
-            (1, Received::Frame(frame, buffer.len()))
+            (1, Received::Frame(buffer.len()))
         }
-        None => take_chain(rings, pool, at, waiting),
+        None => take_chain(rings, frame, pool, at, waiting),
     }
 }
 
 /// The same of a frame in several buffers, or longer than one of the pool's.
 #[cold]
-fn take_chain(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
+fn take_chain(rings: &mut Rings, frame: &mut Frame, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
     let (mut buffers, mut bytes, mut whole) = (0, Vec::new(), true);
     loop {
         if at + buffers >= waiting {
@@ -184,7 +189,7 @@ fn take_chain(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Re
             Some(buffer) => {
                 let start = bytes.len();
                 bytes.resize(start + buffer.len(), 0);
-                buffer.copy_out(0, &mut bytes[start..], false);
+                buffer.copy_out(0, &mut bytes[start..]);
             }
             None => whole = false,
         }
@@ -196,7 +201,10 @@ fn take_chain(rings: &mut Rings, pool: &Pool, at: u16, waiting: u16) -> (u16, Re
         return (buffers, Received::Broken);
     }
     match crate::soft::frame_of(pool, &bytes) {
-        Some(frame) => (buffers, Received::Frame(frame, bytes.len())),
+        Some(long) => {
+            *frame = long;
+            (buffers, Received::Frame(bytes.len()))
+        }
         None => (buffers, Received::NoFrame),
     }
 }

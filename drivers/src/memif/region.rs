@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::channel::Trouble;
-use crate::sum::copy_front_at;
+use crate::sum::copy_all_at;
 
 /// What regions consist of.
 const PAGE: usize = 4096;
@@ -124,25 +124,40 @@ impl Buffer<'_> {
         self.length
     }
 
-    /// Copies the bytes from `at` on out, and adds what [`copy_front`](crate::sum::copy_front) adds if `sums`.
-    /// Returns the sum and how many bytes are in it.
+    /// Copies the bytes from `at` on out.
     ///
     /// Panics: if there are fewer than `to` has room for.
     #[inline]
-    pub fn copy_out(&self, at: usize, to: &mut [u8], sums: bool) -> (u64, usize) {
+    pub fn copy_out(&self, at: usize, to: &mut [u8]) {
         let from = self.at(at, to.len());
         // SAFETY: so many bytes are in the region from there on, and none of them in `to`, which is this process's alone.
-        unsafe { copy(to.as_mut_ptr(), from, to.len(), sums) }
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
 
     /// The other way round.
     ///
     /// Panics: if there is less room than `from` has bytes.
     #[inline]
-    pub fn copy_in(&self, at: usize, from: &[u8], sums: bool) -> (u64, usize) {
+    pub fn copy_in(&self, at: usize, from: &[u8]) {
         let to = self.at(at, from.len());
         // SAFETY: there is room for so many bytes in the region from there on, and none of it in `from`.
-        unsafe { copy(to, from.as_ptr(), from.len(), sums) }
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+
+    /// [`copy_out`](Buffer::copy_out), and what [`copy_all_at`] adds.
+    #[inline]
+    pub fn sum_out(&self, at: usize, to: &mut [u8]) -> u64 {
+        let from = self.at(at, to.len());
+        // SAFETY: as in `copy_out`.
+        unsafe { copy_all_at(to.as_mut_ptr(), from, to.len()) }
+    }
+
+    /// [`copy_in`](Buffer::copy_in), and what [`copy_all_at`] adds.
+    #[inline]
+    pub fn sum_in(&self, at: usize, from: &[u8]) -> u64 {
+        let to = self.at(at, from.len());
+        // SAFETY: as in `copy_in`.
+        unsafe { copy_all_at(to, from.as_ptr(), from.len()) }
     }
 
     #[inline]
@@ -151,21 +166,6 @@ impl Buffer<'_> {
         // SAFETY: the offset lies inside the buffer, and that in its region.
         unsafe { self.start.add(at) }.as_ptr()
     }
-}
-
-/// Copies `count` bytes; the front of them summed.
-///
-/// # Safety
-///
-/// `from` is good for reading so many bytes and `to` for writing them, and they do not overlap.
-#[inline]
-unsafe fn copy(to: *mut u8, from: *const u8, count: usize, sums: bool) -> (u64, usize) {
-    // SAFETY: the caller's promise.
-    let (sum, done) = if sums { unsafe { copy_front_at(to, from, count) } } else { (0, 0) };
-    let (to, from) = (to.wrapping_add(done), from.wrapping_add(done));
-    // SAFETY: the caller's promise, for the bytes that are left of those.
-    unsafe { ptr::copy_nonoverlapping(from, to, count - done) };
-    (sum, done)
 }
 
 impl Drop for Region {
@@ -185,9 +185,9 @@ mod tests {
         let (own, file) = Region::create(5000).expect("memory");
         assert_eq!(own.bytes(), 8192);
         let theirs = Region::map(&file, 8192).expect("the same memory");
-        own.buffer(100, 3).expect("inside").copy_in(0, b"abc", false);
+        own.buffer(100, 3).expect("inside").copy_in(0, b"abc");
         let mut seen = [0; 3];
-        theirs.buffer(100, 3).expect("inside").copy_out(0, &mut seen, false);
+        theirs.buffer(100, 3).expect("inside").copy_out(0, &mut seen);
         assert_eq!(&seen, b"abc");
         for bytes in [0, 8193, u64::MAX] {
             assert!(Region::map(&file, bytes).err().is_some_and(|why| why.contains("has not the")));

@@ -16,30 +16,32 @@ impl Sum {
     /// Copies all of `from` to `to` from `at` on, and adds it.
     #[inline]
     pub fn copy_in(&mut self, to: Buffer<'_>, at: usize, from: &[u8]) {
-        let (front, done) = to.copy_in(at, from, true);
-        self.add(front, &from[done..]);
+        self.add_piece(to.sum_in(at, from), from.len());
     }
 
     /// Copies from `from`, from `at` on, as many bytes as `to` has room for, and adds them.
     #[inline]
     pub fn copy_out(&mut self, from: Buffer<'_>, at: usize, to: &mut [u8]) {
-        let (front, done) = from.copy_out(at, to, true);
-        self.add(front, &to[done..]);
+        self.add_piece(from.sum_out(at, to), to.len());
     }
 
-    /// Adds bytes of which the first were summed: to `front`.
+    /// Adds bytes that stay where they are.
     #[inline]
-    pub fn add(&mut self, front: u64, rest: &[u8]) {
-        let (longs, behind) = rest.as_chunks::<8>();
-        let mut sum = longs.iter().map(|long| u64::from_ne_bytes(*long)).fold(front, add);
+    pub fn add(&mut self, bytes: &[u8]) {
+        let (longs, behind) = bytes.as_chunks::<8>();
+        let sum = longs.iter().map(|long| u64::from_ne_bytes(*long)).fold(0, add);
         // What is left fills up with zeros, as RFC 1071 has it.
         let mut last = [0; 8];
         last[..behind.len()].copy_from_slice(behind);
-        sum = add(sum, u64::from_ne_bytes(last));
+        self.add_piece(add(sum, u64::from_ne_bytes(last)), bytes.len());
+    }
+
+    #[inline]
+    fn add_piece(&mut self, sum: u64, bytes: usize) {
         let piece = fold(sum);
         let piece = if self.odd { piece.swap_bytes() } else { piece };
         self.total += u64::from(piece);
-        self.odd ^= rest.len() % 2 == 1;
+        self.odd ^= bytes % 2 == 1;
     }
 
     /// Adds a number of 16 bits that a header would carry.
@@ -93,22 +95,27 @@ const IPV6: usize = 14 + 40;
 /// One that is wrong the stack finds wrong itself.
 #[inline]
 pub(super) fn copy_verified(buffer: Buffer<'_>, to: &mut [u8]) -> bool {
-    let front = to.len().min(IPV4);
-    buffer.copy_out(0, &mut to[..front], false);
-    let Some(covered) = covered(buffer, to) else {
-        buffer.copy_out(front, &mut to[front..], false);
+    let covered = match to.first_chunk_mut::<IPV4>() {
+        Some(head) => {
+            buffer.copy_out(0, head);
+            covered(buffer, to)
+        }
+        None => None,
+    };
+    let Some(covered) = covered else {
+        buffer.copy_out(0, to);
         return false;
     };
     let Covered { start, length, addresses, protocol } = covered;
     let end = start + usize::from(length);
     let mut sum = Sum::default();
-    sum.add(0, &to[addresses.0..addresses.1]);
+    sum.add(&to[addresses.0..addresses.1]);
     sum.add_word(u16::from(protocol));
     sum.add_word(length);
     sum.copy_out(buffer, start, &mut to[start..end]);
     // What fills a short frame up is in no sum.
     if end < to.len() {
-        buffer.copy_out(end, &mut to[end..], false);
+        buffer.copy_out(end, &mut to[end..]);
     }
     let says_none = protocol == UDP && to[start + 6..start + 8] == [0, 0];
     sum.fold() == 0xffff && !says_none
@@ -123,14 +130,14 @@ fn covered(buffer: Buffer<'_>, to: &mut [u8]) -> Option<Covered> {
     let covered = match half(12) {
         0x0800 => {
             let mut header = Sum::default();
-            header.add(0, &head[14..IPV4]);
+            header.add(&head[14..IPV4]);
             // Version, no options; neither a fragment's offset nor more to come.
             let plain = head[14] == 0x45 && half(20) & 0x3fff == 0 && header.fold() == 0xffff;
             let length = half(16).checked_sub(20).filter(|_| plain)?;
             Covered { start: IPV4, length, addresses: (26, IPV4), protocol: head[23] }
         }
         0x86dd => {
-            buffer.copy_out(IPV4, to.get_mut(IPV4..IPV6)?, false);
+            buffer.copy_out(IPV4, to.get_mut(IPV4..IPV6)?);
             (head[14] >> 4 == 6).then_some(())?;
             Covered { start: IPV6, length: half(18), addresses: (22, IPV6), protocol: head[20] }
         }

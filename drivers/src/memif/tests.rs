@@ -110,15 +110,15 @@ fn packet(ipv6: bool, transport: Transport, length: usize) -> (Vec<u8>, Offload)
         bytes.extend(carried.to_be_bytes());
         bytes.extend([protocol, 64]);
         bytes.extend([0xfd; 15].iter().chain(&[1]).chain(&[0xfd; 15]).chain(&[2]));
-        sum.add(0, &bytes[22..54]);
+        sum.add(&bytes[22..54]);
     } else {
         bytes.extend([8, 0, 0x45, 0]);
         bytes.extend((carried + 20).to_be_bytes());
         bytes.extend([1, 2, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         let mut header = sums::Sum::default();
-        header.add(0, &bytes[14..34]);
+        header.add(&bytes[14..34]);
         bytes[24..26].copy_from_slice(&(!header.fold()).to_ne_bytes());
-        sum.add(0, &bytes[26..34]);
+        sum.add(&bytes[26..34]);
     }
     sum.add_word(u16::from(protocol));
     sum.add_word(carried);
@@ -221,17 +221,17 @@ fn what_is_wrong_is_not_called_right() {
         other[at] = value;
         other[24..26].fill(0);
         let mut header = sums::Sum::default();
-        header.add(0, &other[14..34]);
+        header.add(&other[14..34]);
         other[24..26].copy_from_slice(&(!header.fold()).to_ne_bytes());
         assert!(!verdict(&other), "byte {at}");
     }
     // UDP's zero says that there is no checksum, even where the sum comes out.
     let (mut silent, _) = packet(false, Transport::Udp, 30);
     let mut sum = sums::Sum::default();
-    sum.add(0, &silent[40..42]);
+    sum.add(&silent[40..42]);
     silent[40..42].fill(0);
     silent[70..72].fill(0);
-    sum.add(0, &silent[34..]);
+    sum.add(&silent[34..]);
     silent[70..72].copy_from_slice(&(!sum.fold()).to_ne_bytes());
     assert!(is_right(false, &silent) && !verdict(&silent));
 }
@@ -485,7 +485,7 @@ fn frames_go_through_buffers_that_are_shorter() {
         let filled = incoming.buffer(ahead);
         let buffer = filled.buffer.expect("a buffer");
         let mut here = vec![0; buffer.len()];
-        buffer.copy_out(0, &mut here, false);
+        buffer.copy_out(0, &mut here);
         got.extend(here);
         assert_eq!(filled.more, ahead + 1 < count);
     }
@@ -503,7 +503,7 @@ fn frames_go_through_buffers_that_are_shorter() {
     let parts: Vec<&[u8]> = got.chunks(64).collect();
     assert!(usize::from(outgoing.room(16)) >= parts.len());
     for (ahead, part) in (0..).zip(&parts) {
-        outgoing.buffer(ahead).expect("a buffer").copy_in(0, part, false);
+        outgoing.buffer(ahead).expect("a buffer").copy_in(0, part);
         outgoing.fill(ahead, part.len(), usize::from(ahead) + 1 < parts.len());
     }
     outgoing.publish(u16::try_from(parts.len()).expect("few"));
@@ -532,7 +532,7 @@ fn a_peer_that_lies_loses_its_own_frames() {
     outgoing.publish(3);
     assert_eq!(receive(&mut server).len(), 0);
     assert_eq!(server.control.statistics().receive_errors, 3);
-    outgoing.buffer(0).expect("a buffer").copy_in(0, &[7; 60], false);
+    outgoing.buffer(0).expect("a buffer").copy_in(0, &[7; 60]);
     outgoing.fill(0, 60, false);
     outgoing.publish(1);
     assert_eq!(bytes(&receive(&mut server)[0]), [7; 60]);
