@@ -9,6 +9,21 @@ use crate::pool::Pools;
 use crate::setup::SetupError;
 use crate::steering::RssTable;
 
+/// Bytes around an IP packet: Ethernet's header and one VLAN tag.
+pub(crate) const LINK_BYTES: u16 = 14 + 4;
+
+/// Ethernet's MTU. Units: bytes.
+pub(crate) const MTU: u16 = 1500;
+
+/// The least that IPv4 allows. Units: bytes.
+pub(crate) const MTU_MIN: u16 = 68;
+
+/// The largest MTU asked for: what most switches pass. Units: bytes.
+pub(crate) const MTU_MAX: u16 = 9_216;
+
+/// Segments of one frame where a driver names no bound: what the stack puts together, twice over.
+pub(crate) const SEGMENTS_MAX: usize = 16;
+
 /// What a port can do, asked of it and never assumed. What it cannot, the stack does in software.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capabilities {

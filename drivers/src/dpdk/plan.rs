@@ -12,23 +12,14 @@ use super::probe::Traits;
 use super::rss::RssPlan;
 use crate::device::Device;
 use crate::open::{OpenOptions, SPARE_FRAMES};
-use crate::port::Capabilities;
+use crate::port::{Capabilities, LINK_BYTES, MTU_MAX, SEGMENTS_MAX};
 use crate::setup::SetupError;
-
-/// Bytes around an IP packet: Ethernet's header and one VLAN tag.
-pub(super) const LINK_BYTES: u16 = 14 + 4;
 
 /// Bytes in front of the data in each buffer (`RTE_PKTMBUF_HEADROOM`).
 const HEADROOM: u16 = 128;
 
-/// Segments of one frame where the driver names no bound: what the stack puts together, twice over.
-const SEGMENTS_MAX: usize = 16;
-
 /// A driver that cuts TCP payload takes what one IP packet holds, less the largest headers.
 const SEGMENTATION_MAX: u32 = 65_535 - 120;
-
-/// Largest MTU asked for: what most switches pass.
-const MTU_MAX: u16 = 9_216;
 
 const RECEIVE_CHECKSUMS: u64 = ffi::RTE_ETH_RX_OFFLOAD_IPV4_CKSUM
     | ffi::RTE_ETH_RX_OFFLOAD_UDP_CKSUM

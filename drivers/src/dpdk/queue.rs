@@ -12,14 +12,14 @@ use std::sync::Arc;
 use dpdk_sys as ffi;
 
 use super::gate::Gate;
-use super::plan::{LINK_BYTES, Plan};
+use super::plan::Plan;
 use super::pool::DpdkPool;
 use super::port::Shared;
 use super::probe::Traits;
 use crate::capture::{CapturePoint, Direction};
 use crate::frame::Frame;
 use crate::mbuf::{HEAP_TAG, Header, tx};
-use crate::port::Queue;
+use crate::port::{LINK_BYTES, Queue};
 
 /// Frames that cross in one call: DPDK's vector drivers work in multiples of 32.
 const BURST_FRAMES_MAX: usize = 64;

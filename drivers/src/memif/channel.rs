@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
@@ -37,8 +38,15 @@ impl Channel {
     }
 
     /// The next of those who came, if one did.
-    pub fn accept(listener: &OwnedFd) -> Option<Channel> {
-        accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).ok().map(Channel)
+    ///
+    /// Errors: the process has no file for it left.
+    pub fn accept(listener: &OwnedFd) -> io::Result<Option<Channel>> {
+        match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => Ok(Some(Channel(socket))),
+            // Nobody, or one who has gone again.
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends a message, and a file with it.
@@ -67,7 +75,7 @@ impl Channel {
             recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut along, RecvFlags::CMSG_CLOEXEC);
         let length = match received {
             Ok(received) => received.bytes,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
             Err(error) => return Err(format!("its socket is gone ({})", io::Error::from(error))),
         };
         // Those that are not asked for are closed.

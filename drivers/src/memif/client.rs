@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::channel::{Alarm, Channel, Trouble, event, wait};
 use super::link::{Link, Rings};
@@ -173,18 +173,20 @@ impl Talk {
         self.next(server, Some(ANSWER))
     }
 
-    /// The server's next message.
+    /// The server's next message, within `most`.
     fn next(&self, server: &Channel, most: Option<Duration>) -> Result<Message, End> {
+        let end = most.map(|most| Instant::now() + most);
         loop {
-            let [_, said] = wait([self.ending.alarm.as_fd(), server.as_fd()], most);
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(End::Trouble("the server does not answer".to_owned()));
+            }
+            wait([self.ending.alarm.as_fd(), server.as_fd()], left);
             if self.is_over() {
                 return Err(End::Over);
             }
             match server.receive() {
                 Ok(Some((message, _file))) => return Ok(message),
-                Ok(None) if !said && most.is_some() => {
-                    return Err(End::Trouble("the server does not answer".to_owned()));
-                }
                 Ok(None) => {}
                 Err(_) if self.link.is_up() => return Err(End::Left),
                 Err(trouble) => {

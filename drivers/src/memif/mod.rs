@@ -24,7 +24,10 @@ use crate::capture::Capture;
 use crate::device::{Device, MemifRole};
 use crate::open::OpenOptions;
 use crate::pool::{Pool, Pools};
-use crate::port::{Capabilities, Control, DeviceStatistics, Link as LinkState, Opened, QueueParts};
+use crate::port::{
+    Capabilities, Control, DeviceStatistics, LINK_BYTES, Link as LinkState, MTU, MTU_MAX, MTU_MIN, Opened,
+    QueueParts, SEGMENTS_MAX,
+};
 use crate::setup::SetupError;
 
 mod channel;
@@ -53,21 +56,6 @@ const LOG2_RING: u8 = 10;
 
 /// Bytes of a buffer, where the MTU asks for no more. DPDK's default.
 const BUFFER_BYTES: u16 = 2048;
-
-/// Ethernet's header and one VLAN tag.
-const LINK_BYTES: u16 = 14 + 4;
-
-/// What both ends agree on without being told.
-const MTU: u16 = 1500;
-
-/// The least that IPv4 allows.
-const MTU_MIN: u16 = 68;
-
-/// What most switches pass.
-const MTU_MAX: u16 = 9_216;
-
-/// Segments of one frame: what the stack puts together, twice over.
-const SEGMENTS_MAX: usize = 16;
 
 const _: () = assert!(cfg!(target_endian = "little"), "descriptors are read and written as two words");
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Keeper;
-use super::link::{Link, Rings};
+use super::link::{Counters, Link, Rings};
 use super::pack::{Filler, Packed};
 use super::ring::Filled;
 use super::sums::{copy_verified, mark_verified};
@@ -72,36 +72,9 @@ impl Queue for MemifQueue {
             rings.outgoing.expect(waiting);
         }
         let first = frames.len();
-        self.pool.take_many(frames, max.min(usize::from(waiting)));
-        let (mut taken, mut filled, mut bytes) = (0, first, 0);
-        while taken < waiting
-            && let Some(frame) = frames.get_mut(filled)
-        {
-            if taken + AHEAD < waiting {
-                rings.incoming.expect_ahead(taken + AHEAD);
-            }
-            if taken + WHOLE_AHEAD < waiting {
-                rings.incoming.expect_all(taken + WHOLE_AHEAD);
-            }
-            let (buffers, received) = take(rings, frame, &self.pool, taken, waiting);
-            match received {
-                Received::Frame(length) => {
-                    bytes += length as u64;
-                    filled += 1;
-                }
-                Received::Broken => self.link.counters.receive_errors.add(1),
-                Received::NoFrame => break,
-            }
-            taken += buffers;
-        }
-        if taken < waiting && filled - first < max {
-            self.link.counters.no_frames.add(1);
-        }
-        frames.truncate(filled);
-        rings.incoming.release(taken);
+        unpack(rings, &self.pool, &self.link.counters, waiting, frames, max);
         let count = frames.len() - first;
         self.link.counters.received_frames.add(count as u64);
-        self.link.counters.received_bytes.add(bytes);
         if self.link.capture.is_running() {
             let record = |frame| CapturePoint::record(frame, Direction::In, 0);
             self.link.capture.leave(frames[first..].iter().map(record));
@@ -146,46 +119,94 @@ impl Queue for MemifQueue {
     }
 }
 
-/// What came of the buffers of one frame.
-enum Received {
-    /// It has so many bytes.
-    Frame(usize),
-    /// The peer says that it lies where no memory is, or that it goes on where nothing was filled.
-    Broken,
-    NoFrame,
+/// Copies at most `max` of the frames that lie in the `waiting` buffers, and appends them to `frames`.
+#[inline]
+fn unpack(
+    rings: &mut Rings,
+    pool: &Pool,
+    counters: &Counters,
+    waiting: u16,
+    frames: &mut Vec<Frame>,
+    max: usize,
+) {
+    let (first, wanted) = (frames.len(), max.min(usize::from(waiting)));
+    pool.take_many(frames, wanted);
+    if frames.len() - first < wanted {
+        counters.no_frames.add(1);
+    }
+    let (mut taken, mut filled, mut bytes) = (0, first, 0);
+    while taken < waiting
+        && let Some(frame) = frames.get_mut(filled)
+    {
+        if taken + AHEAD < waiting {
+            rings.incoming.expect_ahead(taken + AHEAD);
+        }
+        if taken + WHOLE_AHEAD < waiting {
+            rings.incoming.expect_all(taken + WHOLE_AHEAD);
+        }
+        match copy(rings, frame, taken) {
+            Copied::Whole => {
+                bytes += frame.len();
+                filled += 1;
+            }
+            Copied::Nowhere => counters.receive_errors.add(1),
+            Copied::Long => {
+                // It needs frames of its own: those that were taken for the others go back first.
+                frames.truncate(filled);
+                taken += unpack_long(rings, pool, counters, taken, waiting, frames);
+                filled = frames.len();
+                break;
+            }
+        }
+        taken += 1;
+    }
+    frames.truncate(filled);
+    rings.incoming.release(taken);
+    counters.received_bytes.add(bytes as u64);
 }
 
-/// Copies the frame that begins in the buffer `at` of those that wait to `frame`, which is empty. Returns how many buffers it
-/// had.
+/// What came of a buffer.
+enum Copied {
+    /// It was a frame.
+    Whole,
+    /// The peer says that it lies where no memory is.
+    Nowhere,
+    /// The frame is in several buffers, or longer than one of the pool's.
+    Long,
+}
+
+/// Copies the frame in the buffer `at` of those that wait to `frame`, which is empty.
 #[inline]
-fn take(rings: &mut Rings, frame: &mut Frame, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
+fn copy(rings: &mut Rings, frame: &mut Frame, at: u16) -> Copied {
     let Filled { buffer, more } = rings.incoming.buffer(at);
     if more {
-        return take_chain(rings, frame, pool, at, waiting);
+        return Copied::Long;
     }
-    let Some(buffer) = buffer else { return (1, Received::Broken) };
-    match frame.append(buffer.len()) {
-        Some(room) => {
-            if copy_verified(buffer, room) {
-                mark_verified(frame);
-            }
-            (1, Received::Frame(buffer.len()))
-        }
-        None => take_chain(rings, frame, pool, at, waiting),
+    let Some(buffer) = buffer else { return Copied::Nowhere };
+    let Some(room) = frame.append(buffer.len()) else { return Copied::Long };
+    if copy_verified(buffer, room) {
+        mark_verified(frame);
     }
+    Copied::Whole
 }
 
-/// The same of a frame in several buffers, or longer than one of the pool's.
+/// Copies the frame that begins in the buffer `at`, and appends it to `frames`: unless the peer says that part of it lies where
+/// no memory is, or goes on where nothing was filled. Returns how many buffers are done with: none while the pool has too few
+/// frames for it.
 #[cold]
-fn take_chain(rings: &mut Rings, frame: &mut Frame, pool: &Pool, at: u16, waiting: u16) -> (u16, Received) {
-    let (mut buffers, mut bytes, mut whole) = (0, Vec::new(), true);
-    loop {
-        if at + buffers >= waiting {
-            return (buffers, Received::Broken);
-        }
-        let Filled { buffer, more } = rings.incoming.buffer(at + buffers);
-        buffers += 1;
-        match buffer.filter(|buffer| bytes.len() + buffer.len() <= FRAME_BYTES_MAX) {
+fn unpack_long(
+    rings: &mut Rings,
+    pool: &Pool,
+    counters: &Counters,
+    at: u16,
+    waiting: u16,
+    frames: &mut Vec<Frame>,
+) -> u16 {
+    let (mut buffers, mut bytes, mut whole, mut more) = (0, Vec::new(), true, true);
+    while more && at + buffers < waiting {
+        let filled = rings.incoming.buffer(at + buffers);
+        (more, buffers) = (filled.more, buffers + 1);
+        match filled.buffer.filter(|buffer| bytes.len() + buffer.len() <= FRAME_BYTES_MAX) {
             Some(buffer) => {
                 let start = bytes.len();
                 bytes.resize(start + buffer.len(), 0);
@@ -193,18 +214,20 @@ fn take_chain(rings: &mut Rings, frame: &mut Frame, pool: &Pool, at: u16, waitin
             }
             None => whole = false,
         }
-        if !more {
-            break;
-        }
     }
-    if !whole {
-        return (buffers, Received::Broken);
+    if more || !whole {
+        counters.receive_errors.add(1);
+        return buffers;
     }
     match crate::soft::frame_of(pool, &bytes) {
-        Some(long) => {
-            *frame = long;
-            (buffers, Received::Frame(bytes.len()))
+        Some(frame) => {
+            counters.received_bytes.add(bytes.len() as u64);
+            frames.push(frame);
+            buffers
         }
-        None => (buffers, Received::NoFrame),
+        None => {
+            counters.no_frames.add(1);
+            0
+        }
     }
 }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fs, io};
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::channel::{Alarm, Channel, Trouble, listener, wait_for};
+use super::channel::{Alarm, Channel, Trouble, listener, wait, wait_for};
 use super::link::{Link, Rings};
 use super::message::{Message, RingPlace, VERSION};
 use super::region::Region;
@@ -22,6 +23,9 @@ const REGIONS_MAX: u16 = 16;
 
 /// Clients that are talking without a link. Who comes beyond them takes the place of the first.
 const STRANGERS_MAX: usize = 16;
+
+/// Between two tries to let a client in.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The servers of this process by their sockets.
 static SERVERS: Mutex<BTreeMap<PathBuf, Server>> = Mutex::new(BTreeMap::new());
@@ -124,11 +128,11 @@ fn serve(listener: &OwnedFd, shared: &Shared) {
         shared.alarm.clear();
         let mut spoke = spoke.into_iter();
         peers.retain_mut(|peer| peer.serve(shared, spoke.next().unwrap_or(false)));
-        while let Some(channel) = Channel::accept(listener) {
+        while let Some(channel) = accept(listener, shared) {
             peers.extend(Peer::greet(channel));
-            let strangers = peers.iter().filter(|peer| peer.link.is_none()).count();
+            let strangers = peers.iter().filter(|peer| !peer.is_connected).count();
             if strangers > STRANGERS_MAX
-                && let Some(first) = peers.iter().position(|peer| peer.link.is_none())
+                && let Some(first) = peers.iter().position(|peer| !peer.is_connected)
             {
                 peers.remove(first);
             }
@@ -136,6 +140,17 @@ fn serve(listener: &OwnedFd, shared: &Shared) {
     }
     for peer in &peers {
         peer.dismiss("the server has ended");
+    }
+}
+
+/// The next client, if there is one. Where the process has no file for it left, it waits, and so does the thread.
+fn accept(listener: &OwnedFd, shared: &Shared) -> Option<Channel> {
+    match Channel::accept(listener) {
+        Ok(channel) => channel,
+        Err(_) => {
+            wait([shared.alarm.as_fd()], Some(RETRY));
+            None
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::capture::Capture;
 use crate::frame::Frame;
 use crate::pool::Pool;
-use crate::port::{Capabilities, Control, DeviceStatistics, Link, Opened, Queue, QueueParts};
+use crate::port::{Capabilities, Control, DeviceStatistics, LINK_BYTES, Link, Opened, Queue, QueueParts};
 use crate::setup::SetupError;
 use crate::soft::copy::frame_of;
 use crate::soft::heap::HEADROOM;
@@ -27,9 +27,6 @@ pub use spec::{FaultSpec, FaultSpecError, Faults, HELD_FRAMES_MAX, HELD_FRAMES_M
 
 /// Frames that pass at once between two looks at what is due.
 const BURST_FRAMES: usize = 32;
-
-/// Bytes in front of an IP packet: Ethernet header and one VLAN tag.
-const LINK_BYTES: u16 = 18;
 
 /// What happened to the frames of one direction.
 ///

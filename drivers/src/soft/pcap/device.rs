@@ -6,15 +6,11 @@ use super::{PCAP_CAPABILITIES, Pace, PcapError, PcapQueue};
 use crate::device::Device;
 use crate::open::OpenOptions;
 use crate::pool::{Pool, Pools, RECEIVE_ROOM};
-use crate::port::{Opened, QueueParts};
+use crate::port::{MTU, MTU_MIN, Opened, QueueParts};
 use crate::setup::SetupError;
 
 /// DPDK's address of its first pcap port: a capture made for one kind of build suits the other.
 const MAC: [u8; 6] = [2, b'p', b'c', b'a', b'p', 0];
-
-/// Ethernet's MTU, and the least that IPv4 allows.
-const MTU: u16 = 1500;
-const MTU_MIN: u16 = 68;
 
 /// Opens `pcap:IN,OUT` without DPDK: what `input` holds arrives as soon as it is asked for, and what is sent goes to
 /// `output`, which is written anew.
