@@ -21,7 +21,7 @@ use super::ring::{LOG2_SIZE_MAX, find};
 /// Regions of one client: DPDK's has one or two.
 const REGIONS_MAX: u16 = 16;
 
-/// Clients that are talking without a link. Who comes beyond them takes the place of the first.
+/// Clients whose link is not up yet. Who comes beyond them takes the place of the first.
 const STRANGERS_MAX: usize = 16;
 
 /// Between two tries to let a client in.
