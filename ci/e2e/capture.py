@@ -16,6 +16,8 @@ AGAIN = "tcp.analysis.retransmission or tcp.analysis.fast_retransmission or tcp.
 class Capture:
     """A capture of sequential curl runs on the client's side, its offloads off."""
 
+    sums_are_filled_in = True
+
     def capture(self, server, clients):
         """Runs `clients` with tcpdump beside them; returns the capture file. A frame that tcpdump drops fails."""
         network, file = server.network, self.folder / "capture.pcap"
@@ -36,7 +38,8 @@ class Capture:
 
     def tshark(self, file, display, *fields):
         """The fields of the frames that the filter shows."""
-        command = ["-r", file, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", display, "-T", "fields"]
+        looks = str(self.sums_are_filled_in).upper()
+        command = ["-r", file, "-o", f"tcp.check_checksum:{looks}", "-o", "ip.check_checksum:TRUE", "-Y", display, "-T", "fields"]
         for field in ("frame.number", *fields):
             command += ["-e", field]
         return [line.split("\t") for line in run("tshark", "-n", *command, timeout=120).stdout.splitlines()]
@@ -98,7 +101,15 @@ class Capture:
 
 @alone
 class Tap(Capture, Case):
+    """What is left to the kernel it does not fill in where the client is on the same machine."""
+
     link = "tap"
+    sums_are_filled_in = False
+
+
+@alone
+class NetTap(Capture, Case):
+    link = "net_tap"
 
 
 @alone

@@ -55,6 +55,10 @@ class Tap(Sizes, Case):
     link = "tap"
 
 
+class NetTap(Sizes, Case):
+    link = "net_tap"
+
+
 class AfPacket(Sizes, Case):
     link = "veth"
 

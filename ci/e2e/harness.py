@@ -129,16 +129,21 @@ class Namespace:
             run("ip", "netns", "del", self.name, check=False)
 
 
+# Kinds of link whose device the program makes.
+TAPS = ("tap", "net_tap")
+
+
 class Network:
     """A client's namespace with 10.77.0.1/24 in it, and what a program of ours needs to answer as 10.77.0.2.
 
-    `tap`: DPDK makes the device, so `join` sets the client's side up once the program is there.
+    `tap`: the program makes the device, so `join` sets the client's side up once it is there.
+    `net_tap`: the same by DPDK's own driver.
     `veth`: the program has the other end in a namespace beside, through AF_PACKET.
     """
 
     address = "10.77.0.2"
     client_address = "10.77.0.1"
-    # DPDK gives both sides of a TAP the same address; the client's needs its own.
+    # DPDK's driver gives both sides of a TAP the same address; the client's needs its own.
     client_mac = "02:00:0a:4d:00:01"
 
     def __init__(self, kind):
@@ -146,8 +151,8 @@ class Network:
         self.client = Namespace()
         self.interface = self.client.name
         self.host = self.client
-        if kind == "tap":
-            self.device = f"tap:{self.interface}"
+        if kind in TAPS:
+            self.device = f"tap:{self.interface}" if kind == "tap" else f"vdev:net_tap0,iface={self.interface}"
         else:
             self.host = Namespace()
             self.device = f"af_packet:{self.host.name}"
@@ -230,7 +235,7 @@ class Program:
             self.process = network.host.start(*command, stdout=subprocess.PIPE, stderr=errors)
         Program.alive.add(self)
         self.ready = self._ready_line()
-        if network.kind == "tap":
+        if network.kind in TAPS:
             network.join()
         self.start = self.report()
 

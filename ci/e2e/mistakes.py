@@ -131,7 +131,7 @@ class Mistakes(Case):
     def test_pool_too_small(self):
         """A receive pool that the descriptors alone would empty: fewer are used, and every byte is served."""
         sha256 = make_file(self.site / "file", 10 * MIB)
-        server = self.httpd("--descriptors", 512, "--receive-frames", 256)
+        server = self.httpd("--descriptors", 512, "--receive-frames", 256, network=self.network("net_tap"))
         self.fetch(server, "/file", sha256, 10 * MIB)
         server.settle()
 

@@ -79,6 +79,8 @@ class Core(Case):
             with self.subTest(core=core):
                 server = self.httpd("--core", core)
                 self.assertEqual(server.lane().cpus, str(core))
+                # What comes from the disk is another thread's work.
+                self.assertEqual(self.download(server, "/file").status, 0)
                 before = server.threads()
                 self.assertEqual(self.download(server, "/file").status, 0)
                 worked = {after.name: after.seconds - was.seconds for was, after in zip(before, server.threads(), strict=True)}
@@ -105,8 +107,8 @@ class Core(Case):
             f" {used[1]:.2f} s and {slept[1]} without"
         )
         # How much of a core either gets depends on what else the machine does; who sleeps does not.
-        self.assertLess(slept[0], 100, "sleeps of a lane that is to poll")
-        self.assertGreater(slept[1], 10 * max(slept[0], 10), "sleeps of an idle lane")
+        self.assertLess(slept[0], 10, "sleeps of a lane that is to poll")
+        self.assertGreater(slept[1], 20, "sleeps of an idle lane")
         self.assertGreater(used[0], 1.5 * used[1], "processor time of a lane that polls, and of one that need not")
         for server in (polling, sleeping):
             self.assertEqual(self.download(server, "/").status, 0)
@@ -148,7 +150,7 @@ class Eal(Case):
         sha256 = make_file(self.site / "file", MIB)
         prefix = self.prefix()
         words = ["--no-huge", "-m", "512", f"--file-prefix={prefix}"]
-        server = self.httpd(eal=words, huge_pages=True)
+        server = self.httpd(eal=words, huge_pages=True, network=self.network("net_tap"))
         telemetry = Telemetry(prefix)
         self.addCleanup(telemetry.socket.close)
         self.assertEqual(telemetry.ask("/eal/params")[-len(words):], words)

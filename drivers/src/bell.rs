@@ -1,8 +1,11 @@
 //! Ends a thread's sleep from another thread. What the thread then finds to do is its own business.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// A bell beside one sleeper. Clones ring the same one.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,8 @@ struct Inner {
     asleep: AtomicBool,
     mutex: Mutex<()>,
     condition: Condvar,
+    /// For a sleeper that waits for files too.
+    file: OnceLock<Option<OwnedFd>>,
 }
 
 impl Bell {
@@ -24,6 +29,10 @@ impl Bell {
             // The sleeper holds the lock from looking at `rung` until it sleeps, so this is heard.
             drop(self.0.mutex.lock().unwrap_or_else(PoisonError::into_inner));
             self.0.condition.notify_one();
+            if let Some(Some(file)) = self.0.file.get() {
+                // It can only fail where it is rung already.
+                let _ = rustix::io::write(file, &1_u64.to_ne_bytes());
+            }
         }
     }
 
@@ -37,6 +46,39 @@ impl Bell {
         }
         self.0.asleep.store(false, Ordering::SeqCst);
         self.0.rung.store(false, Ordering::SeqCst);
+    }
+
+    /// The same, and no longer than until one of `files` can be read.
+    pub fn sleep_beside(&self, files: &[BorrowedFd<'_>], most: Duration) {
+        let began = Instant::now();
+        let file =
+            self.0.file.get_or_init(|| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).ok());
+        let readable = match file {
+            Some(file) if !files.is_empty() => self.wait(file, files, most),
+            _ => None,
+        };
+        // Files of which the kernel has nothing to tell but that they are over: no sleep would be one.
+        if readable.is_none() {
+            self.sleep(most.saturating_sub(began.elapsed()));
+        }
+    }
+
+    /// `None` if there was nothing to wait for.
+    fn wait(&self, bell: &OwnedFd, files: &[BorrowedFd<'_>], most: Duration) -> Option<()> {
+        let mut watched = vec![PollFd::new(bell, PollFlags::IN)];
+        watched.extend(files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)));
+        self.0.asleep.store(true, Ordering::SeqCst);
+        let most = Timespec::try_from(most).ok();
+        let woken = self.0.rung.load(Ordering::SeqCst) || poll(&mut watched, most.as_ref()).is_ok();
+        self.0.asleep.store(false, Ordering::SeqCst);
+        self.0.rung.store(false, Ordering::SeqCst);
+        // So many rings as there were; there may be none.
+        let _ = rustix::io::read(bell.as_fd(), &mut [0_u8; 8]);
+        let over = |file: &PollFd<'_>| {
+            let told = file.revents();
+            !told.is_empty() && !told.contains(PollFlags::IN)
+        };
+        (woken && !watched.iter().any(over)).then_some(())
     }
 }
 

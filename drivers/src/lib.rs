@@ -13,10 +13,11 @@
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
 //! | `memif/` | frames through memory that two processes share |
+//! | `tap/`, `kernel.rs` | an interface of the kernel's whose wire is this program; the kernel's interfaces |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
-//! | `clock.rs`, `prefetch.rs`, `bell.rs` | the lane's clock; cache hints; what ends a sleep |
+//! | `clock.rs`, `prefetch.rs`, `bell.rs`, `tally.rs` | the lane's clock; cache hints; what ends a sleep; counters |
 //! | `allocator.rs` | [`CountingAllocator`]: shows that the packet path asks for no memory |
 //! | `sum.rs` | [`sum_front`], [`copy_front`]: what the Internet checksum folds, by vectors, of what lies there or is copied |
 //! | `huge_pages.rs` | [`HugePageAllocator`]: lays large tables in huge pages |
@@ -38,6 +39,7 @@ mod device;
 pub mod dpdk;
 mod frame;
 mod huge_pages;
+mod kernel;
 mod mbuf;
 mod memif;
 pub mod memory;
@@ -49,6 +51,8 @@ mod setup;
 pub mod soft;
 mod steering;
 mod sum;
+mod tally;
+mod tap;
 
 pub use allocator::CountingAllocator;
 pub use bell::Bell;

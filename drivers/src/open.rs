@@ -2,6 +2,8 @@
 //! are opened without it `soft/pcap/device.rs`.
 
 use crate::device::Device;
+#[cfg(not(feature = "dpdk"))]
+use crate::pool::LanePools;
 use crate::port::Opened;
 use crate::setup::SetupError;
 
@@ -49,7 +51,7 @@ impl Default for OpenOptions {
 
 /// Opens `device`: claims it, its memory and its queues, and starts it. Frames arrive from now on.
 ///
-/// Starts DPDK with its defaults if nobody has. Built without DPDK, captures alone can be opened.
+/// Starts DPDK with its defaults if nobody has. Built without DPDK, captures, memif and TAPs can be opened.
 ///
 /// Errors: see [`SetupError`]; nothing is left behind.
 pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {
@@ -60,7 +62,10 @@ pub fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError
     #[cfg(not(feature = "dpdk"))]
     match device {
         Device::Memif { .. } => {
-            crate::memif::open(device, options, |lanes| Ok(crate::memif::heap_pools(options, lanes)))
+            crate::memif::open(device, options, |queues, lanes| Ok(LanePools::heap(options, queues, lanes)))
+        }
+        Device::Tap(_) => {
+            crate::tap::open(device, options, |queues, lanes| Ok(LanePools::heap(options, queues, lanes)))
         }
         Device::Pcap { input, output } => crate::soft::open_pcap(input, output, options),
         _ => Err(SetupError::NoDpdk { device: device.to_string() }),

@@ -1,6 +1,8 @@
 //! Pools: where frames come from. What a frame is lives in `frame.rs`.
 
 use crate::frame::Frame;
+#[cfg(any(test, not(feature = "dpdk")))]
+use crate::open::OpenOptions;
 use crate::soft::Shortage;
 use crate::soft::heap::{HEADROOM, HeapPool};
 
@@ -96,6 +98,28 @@ pub struct Pools {
     pub control: Pool,
     /// Bare headers that carry payload by reference.
     pub attach: Pool,
+}
+
+/// The pools of a device whose queues take frames themselves instead of having a ring filled.
+pub(crate) struct LanePools {
+    /// For each queue the pool that it receives into, and its lane's.
+    pub queues: Vec<(Pool, Pools)>,
+    /// Of lanes without a queue.
+    pub queueless: Vec<Pools>,
+}
+
+impl LanePools {
+    /// Pools of the heap, for programs without DPDK. A pool has one taker: each queue receives into one of its own, as large
+    /// as that by which its lane counts.
+    #[cfg(any(test, not(feature = "dpdk")))]
+    pub fn heap(options: &OpenOptions, queues: u16, lanes: u16) -> LanePools {
+        let receive = || Pool::heap(options.receive_frames, RECEIVE_ROOM);
+        let lane = || Pools::heap(options.receive_frames, options.control_frames.max(1));
+        LanePools {
+            queues: (0..queues).map(|_| (receive(), lane())).collect(),
+            queueless: (queues..lanes).map(|_| lane()).collect(),
+        }
+    }
 }
 
 /// Data room of receive frames: DPDK's `RTE_MBUF_DEFAULT_BUF_SIZE`.

@@ -1,5 +1,7 @@
 //! What the stack asks of a device: queues, capabilities, link and statistics. Devices live in `soft/` and `dpdk/`.
 
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +25,12 @@ pub(crate) const MTU_MAX: u16 = 9_216;
 
 /// Segments of one frame where a driver names no bound: what the stack puts together, twice over.
 pub(crate) const SEGMENTS_MAX: usize = 16;
+
+/// An address of a station that was made up: local, of one station, and nobody else's.
+pub(crate) fn made_up_mac() -> [u8; 6] {
+    let [a, b, c, d, e, ..] = RandomState::new().hash_one(0).to_ne_bytes();
+    [0x02, a, b, c, d, e]
+}
 
 /// What a port can do, asked of it and never assumed. What it cannot, the stack does in software.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +93,11 @@ pub trait Queue: Send {
 
     /// Frames available and frames there are in the pool that a soft port copies what it sends into, if it has one.
     fn transmit_pool(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// What becomes readable when something has come, for a lane that sleeps. `None`: it has to look for itself.
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 

@@ -71,7 +71,8 @@ const AWAKE: Duration = Duration::from_micros(48);
 /// The first sleep. Each that ends with nothing to do doubles the next.
 const SLEEP_MIN: Duration = Duration::from_micros(16);
 
-/// The longest sleep at first. Other lanes and wakers end a sleep at once; only what comes from the port waits for it.
+/// The longest sleep at first. Other lanes and wakers end a sleep at once; only what comes from a port waits for it, and not
+/// where the port wakes whoever sleeps.
 const SLEEP_MAX: Duration = Duration::from_millis(1);
 
 /// Sleeps, about a quarter of a second, after which a lane sleeps longer: a thousand wake-ups a second cost two per cent
@@ -79,7 +80,10 @@ const SLEEP_MAX: Duration = Duration::from_millis(1);
 const DOZE_SLEEPS: u32 = 256;
 
 /// The longest sleep of all: latency after idling is at most this and the scheduler's wake-up.
-const DOZE_MAX: Duration = Duration::from_millis(4);
+pub(crate) const DOZE_MAX: Duration = Duration::from_millis(4);
+
+/// The longest sleep of a lane that what comes from its ports wakes: a stop waits for it.
+const WATCH_MAX: Duration = Duration::from_millis(50);
 
 /// A burst may follow a burst within a turn, up to so many of each port: applications get their turn too.
 const BURSTS_MAX: u32 = 4;
@@ -135,14 +139,17 @@ impl Helping {
 }
 
 impl Lull {
-    /// A turn that began at `now` had nothing to do.
-    fn pause(&mut self, now: Instant) -> Pause {
+    /// A turn that began at `now` had nothing to do. `watched`: whatever comes ends a sleep.
+    fn pause(&mut self, now: Instant, watched: bool) -> Pause {
         let lasted = now.saturating_since(*self.since.get_or_insert(now));
         if lasted < SPIN {
             return Pause::Spin;
         }
         if lasted < AWAKE {
             return Pause::Yield;
+        }
+        if watched {
+            return Pause::Sleep(WATCH_MAX);
         }
         let most = if self.sleeps < DOZE_SLEEPS { SLEEP_MAX } else { DOZE_MAX };
         let sleep = most.min(SLEEP_MIN * (1 << self.sleeps.min(16)));
@@ -317,7 +324,8 @@ impl LaneRun {
         if self.idle == Idle::Poll {
             return;
         }
-        let most = match self.lull.pause(self.engine.now()) {
+        let watched = self.queues.iter().flatten().all(|queue| queue.wakes().is_some());
+        let most = match self.lull.pause(self.engine.now(), watched) {
             Pause::Spin => return,
             Pause::Yield => return std::thread::yield_now(),
             Pause::Sleep(most) => most,
@@ -332,7 +340,8 @@ impl LaneRun {
         let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
         if !left.is_zero() {
-            self.links.bell().sleep(left);
+            let files: Vec<_> = self.queues.iter().flatten().filter_map(|queue| queue.wakes()).collect();
+            self.links.bell().sleep_beside(&files, left);
             self.rests.count(left, Instant(clock.nanoseconds()).saturating_since(now));
         }
     }
@@ -380,7 +389,7 @@ mod tests {
         let mut lull = Lull::default();
         let began =
             (0..turns).map(|number| Instant::ZERO.saturating_add(Duration::from_secs(1) + turn * number));
-        let mut pauses: Vec<_> = began.map(|now| lull.pause(now)).collect();
+        let mut pauses: Vec<_> = began.map(|now| lull.pause(now, false)).collect();
         pauses.dedup();
         pauses
     }
@@ -416,5 +425,11 @@ mod tests {
             [16, 32, 64, 128, 256, 512, 1_000, 4_000].map(|us| Pause::Sleep(Duration::from_micros(us)));
         assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 2)[1..], expected);
         assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 1)[1..], expected[..7]);
+        let mut lull = Lull::default();
+        let began = Instant::ZERO.saturating_add(AWAKE);
+        assert_eq!(
+            [lull.pause(Instant::ZERO, true), lull.pause(began, true)],
+            [Pause::Spin, Pause::Sleep(WATCH_MAX)]
+        );
     }
 }

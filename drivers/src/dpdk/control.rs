@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError};
 
 use dpdk_sys as ffi;
 
-use super::kernel::State;
 use super::port::{Counters, Shared};
 use crate::capture::Capture;
+use crate::kernel::{Interface, State};
 use crate::port::{Control, DeviceStatistics, Link};
 use crate::setup::SetupError;
 
@@ -21,7 +21,7 @@ pub struct PortControl {
 impl PortControl {
     /// What the kernel says of the interface below, where there is one.
     fn interface(&self) -> Option<State> {
-        self.shared.interface.as_ref().map(super::kernel::Interface::state)
+        self.shared.interface.as_ref().map(Interface::state)
     }
 }
 

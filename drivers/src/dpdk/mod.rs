@@ -8,7 +8,7 @@
 //! | `probe.rs` | from a device's name to one of DPDK's ports |
 //! | `plan.rs`, `rss.rs` | what to ask of a port that offers this and that |
 //! | `port.rs` | [`Port`]: configured, then started |
-//! | `control.rs`, `kernel.rs` | statistics and link; the kernel's interface below |
+//! | `control.rs` | statistics and link |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
 //! | `gate.rs` | keeping bursts out of memory that DPDK's own thread takes away |
 //! | `signals.rs` | which thread takes the signal that tells TAP's driver of frames |
@@ -26,12 +26,12 @@ use crate::memif;
 use crate::open::OpenOptions;
 use crate::port::{Opened, QueueParts};
 use crate::setup::SetupError;
+use crate::tap;
 
 mod chatter;
 mod control;
 mod eal;
 mod gate;
-mod kernel;
 mod plan;
 mod pool;
 mod port;
@@ -52,8 +52,11 @@ pub use signals::refuse_tap_signal;
 /// Opens a device on DPDK and starts it.
 pub(crate) fn open(device: &Device, options: &OpenOptions) -> Result<Opened, SetupError> {
     let eal = Eal::running_or_default(device)?;
-    if let Device::Memif { .. } = device {
-        return memif::open(device, options, |lanes| port::pools(options, lanes));
+    let pools = |queues, lanes| port::pools(options, queues, lanes);
+    match device {
+        Device::Memif { .. } => return memif::open(device, options, pools),
+        Device::Tap(_) => return tap::open(device, options, pools),
+        _ => {}
     }
     let mut port = Port::open(&eal, device, options)?.start()?;
     let queues = port.claim_queues();

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dpdk_sys as ffi;
 
 use super::control::PortControl;
-use super::kernel::Interface;
 use super::plan::{self, Plan};
 use super::pool::{DpdkPool, PoolShape};
 use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
@@ -17,8 +16,9 @@ use super::rss::RssPlan;
 use super::{Eal, chatter, error_text, signals};
 use crate::capture::CapturePoint;
 use crate::device::Device;
+use crate::kernel::Interface;
 use crate::open::OpenOptions;
-use crate::pool::{Pool, Pools, RECEIVE_ROOM};
+use crate::pool::{LanePools, Pool, Pools, RECEIVE_ROOM};
 use crate::port::Capabilities;
 use crate::setup::SetupError;
 use crate::steering::RssTable;
@@ -261,13 +261,14 @@ fn lend((receive, control, attach): QueuePools) -> Pools {
     Pools { receive: Pool::dpdk(receive), control: Pool::dpdk(control), attach: Pool::dpdk(attach) }
 }
 
-/// Pools for the lanes of a port that is not DPDK's, and the first lane's for its queue to receive into.
-pub(super) fn pools(options: &OpenOptions, lanes: u16) -> Result<(Pool, Vec<Pools>), SetupError> {
-    let pools = |_| lane_pools(options, RECEIVE_ROOM, 0, lanes, ffi::SOCKET_ID_ANY);
-    let all: Vec<QueuePools> = (0..lanes).map(pools).collect::<Result<_, _>>()?;
-    let first = all.first().map(|(receive, ..)| receive.clone());
-    let first = first.ok_or_else(|| SetupError::Memory { what: "no lane".to_owned() })?;
-    Ok((Pool::dpdk(first), all.into_iter().map(lend).collect()))
+/// Pools for a port that is not DPDK's, of so many queues and lanes.
+pub(super) fn pools(options: &OpenOptions, queues: u16, lanes: u16) -> Result<LanePools, SetupError> {
+    let one = |_| lane_pools(options, RECEIVE_ROOM, 0, lanes, ffi::SOCKET_ID_ANY);
+    let with_queue = |number| one(number).map(|pools| (Pool::dpdk(pools.0.clone()), lend(pools)));
+    Ok(LanePools {
+        queues: (0..queues).map(with_queue).collect::<Result<_, _>>()?,
+        queueless: (queues..lanes).map(|number| one(number).map(lend)).collect::<Result<_, _>>()?,
+    })
 }
 
 /// One lane's pools. `in_rings`: frames that receive rings are going to hold.

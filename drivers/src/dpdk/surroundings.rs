@@ -1,21 +1,19 @@
 //! What DPDK needs of the machine: huge pages, rights, interfaces, files, NICs.
 //! Looked at first, so that what is missing is told in one line with its remedy instead of in DPDK's words.
 
-use std::ffi::CString;
 use std::path::Path;
 use std::{fs, io};
 
 use crate::device::{Device, PciAddress, vdev_option};
+use crate::kernel::{self, Capability, NET_ADMIN, check_capability};
 use crate::setup::SetupError;
+use crate::tap;
 
 /// Linux's capability numbers (capability.h).
-const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
-const NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+const NET_RAW: Capability = (13, "CAP_NET_RAW");
 
-const SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
-const BPF: (u32, &str) = (39, "CAP_BPF");
-
-const TUN: &str = "/dev/net/tun";
+const SYS_ADMIN: Capability = (21, "CAP_SYS_ADMIN");
+const BPF: Capability = (39, "CAP_BPF");
 
 /// Huge pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,7 @@ fn is_mounted(mounts: &str) -> bool {
 /// Checks what can be checked of a device before DPDK opens it.
 pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
     match device {
-        Device::Tap(name) => check_tap(device, name),
+        Device::Tap(name) => tap::check(device, name),
         Device::AfPacket(name) => {
             check_capability(device, NET_RAW)?;
             check_there(name)
@@ -87,7 +85,7 @@ pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
         Device::Pcap { input, output } => check_files(input, output),
         Device::Pci(address) => check_pci(Path::new("/sys/bus/pci/devices"), *address),
         Device::Vdev(text) => match vdev_option(text, "iface") {
-            Some(name) if text.starts_with("net_tap") => check_tap(device, name),
+            Some(name) if text.starts_with("net_tap") => tap::check(device, name),
             Some(name) if text.starts_with("net_af_") => check_there(name),
             _ => Ok(()),
         },
@@ -96,42 +94,11 @@ pub(super) fn check_device(device: &Device) -> Result<(), SetupError> {
 }
 
 fn check_there(interface: &str) -> Result<(), SetupError> {
-    if interface_exists(interface) {
+    if kernel::exists(interface) {
         Ok(())
     } else {
         Err(SetupError::InterfaceMissing { name: interface.to_owned() })
     }
-}
-
-fn check_tap(device: &Device, name: &str) -> Result<(), SetupError> {
-    if interface_exists(name) {
-        return Err(SetupError::InterfaceTaken { name: name.to_owned() });
-    }
-    if !Path::new(TUN).exists() {
-        return Err(SetupError::NoTun { path: TUN });
-    }
-    check_capability(device, NET_ADMIN)
-}
-
-/// Asks the kernel rather than /sys, which may show another namespace's interfaces.
-fn interface_exists(name: &str) -> bool {
-    let Ok(name) = CString::new(name) else { return false };
-    // SAFETY: the name is a C string.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    index != 0
-}
-
-fn check_capability(device: &Device, (number, capability): (u32, &'static str)) -> Result<(), SetupError> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if effective_capabilities(&status).is_none_or(|held| held >> number & 1 == 1) {
-        return Ok(());
-    }
-    Err(SetupError::Permission { device: device.to_string(), capability })
-}
-
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn check_files(input: &str, output: &str) -> Result<(), SetupError> {
@@ -195,11 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn mounts_and_capabilities_are_read() {
-        // Shows the two formats of /proc, with and without what is looked for.
+    fn mounts_and_options_are_read() {
+        // Shows /proc's format and DPDK's, with and without what is looked for.
         assert!(is_mounted("none /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n"));
         assert!(!is_mounted("none /dev/hugepages hugetlbfs ro 0 0\ntmpfs /tmp tmpfs rw 0 0\n"));
-        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t0000000000001000\n"), Some(1 << 12));
         assert_eq!(vdev_option("net_tap0,mac=fixed,iface=tp0", "iface"), Some("tp0"));
         assert_eq!(vdev_option("net_tap0", "iface"), None);
     }

@@ -2,13 +2,13 @@
 //! with each burst, at the cost of one load.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::channel::{Trouble, wake};
 use super::ring::{Incoming, Outgoing};
 use crate::capture::CapturePoint;
-use crate::port::DeviceStatistics;
+use crate::tally::Counters;
 
 /// Both rings of a link that is up.
 pub(super) struct Rings {
@@ -97,47 +97,5 @@ impl Link {
     pub fn take(&self) -> (Option<Rings>, u32) {
         let mut there = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
         (there.take(), self.turn.load(Ordering::Relaxed))
-    }
-}
-
-/// What went through a link. Its queue alone writes them.
-#[derive(Default)]
-pub(super) struct Counters {
-    pub received_frames: Counter,
-    pub received_bytes: Counter,
-    pub sent_frames: Counter,
-    pub sent_bytes: Counter,
-    pub receive_errors: Counter,
-    pub transmit_errors: Counter,
-    pub no_frames: Counter,
-}
-
-/// A number with one writer.
-#[derive(Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Counters {
-    pub fn statistics(&self) -> DeviceStatistics {
-        DeviceStatistics {
-            received_frames: self.received_frames.value(),
-            received_bytes: self.received_bytes.value(),
-            sent_frames: self.sent_frames.value(),
-            sent_bytes: self.sent_bytes.value(),
-            missed: 0,
-            receive_errors: self.receive_errors.value(),
-            transmit_errors: self.transmit_errors.value(),
-            no_frames: self.no_frames.value(),
-        }
     }
 }

@@ -15,7 +15,6 @@
 //! what that writes is checked, and its memory cannot be taken away under a lane. A client whose server has left comes
 //! again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use std::sync::Arc;
 use crate::capture::Capture;
 use crate::device::{Device, MemifRole};
 use crate::open::OpenOptions;
-use crate::pool::{Pool, Pools};
+use crate::pool::LanePools;
 use crate::port::{
     Capabilities, Control, DeviceStatistics, LINK_BYTES, Link as LinkState, MTU, MTU_MAX, MTU_MIN, Opened,
-    QueueParts, SEGMENTS_MAX,
+    QueueParts, SEGMENTS_MAX, made_up_mac,
 };
 use crate::setup::SetupError;
 
@@ -66,15 +65,15 @@ enum Keeper {
     Server(Place),
 }
 
-/// Opens `memif:ROLE,SOCKET,ID`. The link comes up by itself once the other end is there. `pools`: for each lane, and
-/// one for the queue to receive into.
+/// Opens `memif:ROLE,SOCKET,ID`. The link comes up by itself once the other end is there. `pools`: for so many queues, and as
+/// many lanes.
 ///
 /// Errors: the socket cannot be made or is not there, or `options` ask for several queues or an MTU that the link cannot
 /// have.
 pub(crate) fn open(
     device: &Device,
     options: &OpenOptions,
-    pools: impl FnOnce(u16) -> Result<(Pool, Vec<Pools>), SetupError>,
+    pools: impl FnOnce(u16, u16) -> Result<LanePools, SetupError>,
 ) -> Result<Opened, SetupError> {
     let name = device.to_string();
     let Device::Memif { role, socket, id } = device else {
@@ -91,7 +90,7 @@ pub(crate) fn open(
         return Err(SetupError::TooFewFrames { device: name, frames: 0, needed: 1 });
     }
     check(*role, Path::new(socket))?;
-    let (pool, lanes) = pools(options.lanes.max(1))?;
+    let LanePools { queues, queueless } = pools(1, options.lanes.max(1))?;
     let link = Arc::new(Link::new(name.clone()));
     let socket = Path::new(socket);
     let keeper = match role {
@@ -106,28 +105,20 @@ pub(crate) fn open(
     let refused = |error: io::Error| SetupError::Device { device: name.clone(), reason: error.to_string() };
     let keeper = Arc::new(keeper.map_err(refused)?);
     let frame_bytes_max = usize::from(mtu + LINK_BYTES);
-    let queue = MemifQueue::new(Arc::clone(&link), pool, frame_bytes_max, Arc::clone(&keeper));
-    let mut lanes = lanes.into_iter();
-    let queues = lanes.next().map(|pools| QueueParts { queue: Box::new(queue), pools });
+    let queues = queues.into_iter().map(|(receive, pools)| {
+        let queue = MemifQueue::new(Arc::clone(&link), receive, frame_bytes_max, Arc::clone(&keeper));
+        QueueParts { queue: Box::new(queue), pools }
+    });
     Ok(Opened {
         name,
-        mac: mac(),
+        mac: made_up_mac(),
         mtu,
         capabilities: capabilities(mtu),
-        queues: queues.into_iter().collect(),
-        queueless: lanes.collect(),
+        queues: queues.collect(),
+        queueless,
         rss: None,
         control: Box::new(MemifControl { link, _keeper: keeper }),
     })
-}
-
-/// Pools of the heap, for programs without DPDK. A pool has one taker: the queue receives into one of its own, as large
-/// as that by which the lane counts.
-#[cfg(any(test, not(feature = "dpdk")))]
-pub(crate) fn heap_pools(options: &OpenOptions, lanes: u16) -> (Pool, Vec<Pools>) {
-    let receive = Pool::heap(options.receive_frames, crate::pool::RECEIVE_ROOM);
-    let lane = |_| Pools::heap(options.receive_frames, options.control_frames.max(1));
-    (receive, (0..lanes).map(lane).collect())
 }
 
 fn capabilities(mtu: u16) -> Capabilities {
@@ -140,12 +131,6 @@ fn capabilities(mtu: u16) -> Capabilities {
         receive_checksums: true,
         ..Capabilities::plain(mtu)
     }
-}
-
-/// An address of a station that was made up: local, of one station, and nobody else's.
-fn mac() -> [u8; 6] {
-    let [a, b, c, d, e, ..] = RandomState::new().hash_one(0).to_ne_bytes();
-    [0x02, a, b, c, d, e]
 }
 
 /// The side of a link that is not its queue.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Keeper;
-use super::link::{Counters, Link, Rings};
+use super::link::{Link, Rings};
 use super::pack::{Filler, Packed};
 use super::ring::Filled;
 use super::sums::{copy_verified, mark_verified};
@@ -12,6 +12,7 @@ use crate::capture::{CapturePoint, Direction};
 use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::port::Queue;
+use crate::tally::Counters;
 
 /// How far ahead descriptors are asked for, and where frames probably begin.
 const AHEAD: u16 = 4;

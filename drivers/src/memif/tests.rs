@@ -40,7 +40,7 @@ impl Folder {
     }
 
     fn open_with(&self, role: &str, id: u32, options: &OpenOptions) -> Result<Opened, SetupError> {
-        open(&self.device(role, id), options, |lanes| Ok(heap_pools(options, lanes)))
+        open(&self.device(role, id), options, |queues, lanes| Ok(LanePools::heap(options, queues, lanes)))
     }
 
     fn end(&self, role: &str) -> Opened {

@@ -7,6 +7,7 @@
 
 use core::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::capture::Capture;
@@ -197,6 +198,10 @@ impl Queue for Faulty {
         }
         self.publish();
         offered - frames.len()
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.wakes()
     }
 
     fn next_event(&self) -> Option<u64> {

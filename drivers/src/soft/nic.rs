@@ -1,6 +1,7 @@
 //! What a NIC does to frames on their way out, in software: checksums, VLAN tags, cutting TCP payload into segments.
 //! For tests of what the stack asks of such a port; DPDK's ports do it themselves.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -166,6 +167,10 @@ impl Queue for Nic {
         frames.drain(..gone);
         self.flush(now);
         gone
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.wakes()
     }
 
     /// What the wire refused is offered again with each call: no time makes it ready.

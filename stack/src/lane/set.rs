@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::Lane;
 use crate::mode::Turn;
+use crate::run::DOZE_MAX;
 use crate::socket::QueueId;
 
 /// The lanes of one thread. Stays on its thread.
@@ -73,7 +74,9 @@ impl LaneSet {
             return;
         }
         let others = self.lanes.iter().skip(1).filter_map(Lane::next_event);
-        let until = others.chain(until).min();
+        // What comes for the others does not wake the first.
+        let looks = (self.lanes.len() > 1).then(|| self.lanes[0].now().saturating_add(DOZE_MAX));
+        let until = others.chain(until).chain(looks).min();
         if let Some(first) = self.lanes.first_mut() {
             first.crossing.idle(until);
         }

@@ -32,7 +32,8 @@ pub(super) fn check(machine: &Machine, subject: &Subject<'_>, dpdk: &str) -> Vec
         )]
     };
     let mut needed: Vec<(&str, &str)> = match subject.wanted {
-        Wanted::Tap => vec![("net_tap", "librte-net-tap23")],
+        // It needs none of DPDK's drivers.
+        Wanted::Tap => Vec::new(),
         Wanted::AfPacket(_) => vec![("net_af_packet", "librte-net-af-packet23")],
         Wanted::AfXdp(_) => vec![("net_af_xdp", "librte-net-af-xdp23")],
         _ => subject.nics.iter().filter_map(|nic| nic.known.map(|it| (it.plugin, it.package))).collect(),
