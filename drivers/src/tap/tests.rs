@@ -237,7 +237,11 @@ fn datagrams_cross_both_ways() {
     drop(queues);
     assert!(!control.is_gone() && kernel::exists("clu0"));
     drop(control);
-    assert!(!kernel::exists("clu0"));
+    // A command that another test begins has its files for a moment.
+    let began = Instant::now();
+    while kernel::exists("clu0") {
+        assert!(began.elapsed() < Duration::from_secs(5), "it stays");
+    }
 }
 
 #[test]
