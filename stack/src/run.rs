@@ -342,7 +342,9 @@ impl LaneRun {
         if !left.is_zero() {
             let files: Vec<_> = self.queues.iter().flatten().filter_map(|queue| queue.wakes()).collect();
             self.links.bell().sleep_beside(&files, left);
-            self.rests.count(left, Instant(clock.nanoseconds()).saturating_since(now));
+            let slept = Instant(clock.nanoseconds()).saturating_since(now);
+            self.rests.count(left, slept);
+            self.engine.rested(now.saturating_add(slept.min(left)));
         }
     }
 

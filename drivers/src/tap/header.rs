@@ -87,6 +87,12 @@ impl Header {
         }
     }
 
+    /// Where TCP's header begins in a frame of several segments, and the payload of each; `None` of any other.
+    #[inline]
+    pub fn segments(&self) -> Option<(usize, usize)> {
+        (self.gso_type != 0).then_some((usize::from(self.sum_start), usize::from(self.segment_bytes)))
+    }
+
     /// Says of a frame that came behind this header what the kernel knows of its checksums.
     #[inline]
     pub fn judge(&self, frame: &mut Frame) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `header.rs` | what stands in front of each frame there: which checksum is not filled in, where to cut |
 //! | `queue.rs` | frames out of the kernel and into it |
+//! | `cut.rs` | what the kernel hands over whole, cut into segments |
 //!
 //! DPDK has a driver of its own (`vdev:net_tap0,iface=…`). This one hands over what the kernel would put together again: up to
 //! 64 KiB of TCP payload in one frame, and checksums that nobody needs, for the memory never leaves the machine. It wakes a
@@ -27,8 +28,9 @@ use crate::port::{
     SEGMENTS_MAX, made_up_mac,
 };
 use crate::setup::SetupError;
-use crate::tally::Counters;
+use crate::tally::{Counter, Counters};
 
+mod cut;
 mod header;
 mod queue;
 #[cfg(test)]
@@ -47,6 +49,9 @@ const QUEUE_FRAMES: u16 = 2048;
 /// What one IP packet holds, less the largest headers.
 const SEGMENTATION_MAX: u32 = 65_535 - 120;
 
+/// What the kernel may leave to us.
+const TAKES: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+
 /// What the queues of an interface and its control share.
 struct Shared {
     device: String,
@@ -59,6 +64,8 @@ struct Shared {
 struct Ends {
     file: OwnedFd,
     counters: Counters,
+    /// Frames that were cut into segments.
+    cut_frames: Counter,
 }
 
 /// Checks what can be checked of `tap:NAME` before it is opened.
@@ -108,7 +115,10 @@ pub(crate) fn open(
     }
     interface.set_queue_frames(QUEUE_FRAMES).map_err(refused)?;
     interface.bring_up().map_err(refused)?;
-    let ends = files.into_iter().map(|file| Ends { file, counters: Counters::default() }).collect();
+    let ends = files
+        .into_iter()
+        .map(|file| Ends { file, counters: Counters::default(), cut_frames: Counter::default() })
+        .collect();
     let shared = Arc::new(Shared { device: text.clone(), interface, capture: Arc::default(), queues: ends });
     let frame_bytes_max = usize::from(mtu + LINK_BYTES);
     let queues = (0..).zip(pools.queues).map(|(index, (receive, pools))| {
@@ -149,7 +159,7 @@ fn attach(device: &Device, name: &str, index: u16, count: u16) -> Result<OwnedFd
     let file = FileOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(TUN);
     let file = OwnedFd::from(file.map_err(failed)?);
     kernel::attach_tun(&file, name, flags).map_err(failed)?;
-    kernel::set_tun_offloads(&file, libc::TUN_F_CSUM).map_err(failed)?;
+    kernel::set_tun_offloads(&file, TAKES).map_err(failed)?;
     Ok(file)
 }
 
@@ -182,6 +192,11 @@ impl Control for TapControl {
 
     fn capture(&self, path: &Path) -> Result<Capture, SetupError> {
         self.shared.capture.begin(path, &self.shared.device)
+    }
+
+    fn extended_statistics(&self) -> Vec<(String, u64)> {
+        let cut = self.shared.queues.iter().map(|queue| queue.cut_frames.value()).sum();
+        vec![("rx_cut_frames".to_owned(), cut)]
     }
 
     fn statistics(&self) -> DeviceStatistics {

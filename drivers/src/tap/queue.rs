@@ -1,13 +1,15 @@
-//! One queue of a TAP: a system call for each frame, either way.
+//! One queue of a TAP: a system call for each frame, either way. Several segments of one flow are one frame there.
 
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::{Errno, readv, writev};
 
-use super::Shared;
+use super::cut::Whole;
 use super::header::{HEADER_BYTES, HEADERS_MAX, Header, add_length};
+use super::{Ends, Shared};
 use crate::capture::{CapturePoint, Direction};
 use crate::frame::{Frame, Offload};
 use crate::pool::Pool;
@@ -27,6 +29,8 @@ pub(super) struct TapQueue {
     landing: Option<Frame>,
     /// What of it has no room there.
     overflow: Box<[u8]>,
+    /// Segments that were read and not asked for yet.
+    ready: VecDeque<Frame>,
     /// Frames to read in one burst, if they are there. To find that there are no more takes a system call too: so it is as
     /// many as lately came, and more while they do.
     burst: usize,
@@ -47,25 +51,34 @@ impl TapQueue {
     /// Receives into frames of `pool`, and sends packets of at most `frame_bytes_max` bytes, Ethernet's header included.
     pub fn new(shared: Arc<Shared>, index: u16, pool: Pool, frame_bytes_max: usize) -> TapQueue {
         let overflow = vec![0; usize::from(u16::MAX)].into_boxed_slice();
-        TapQueue { shared, index, pool, landing: None, overflow, burst: 1, frame_bytes_max }
+        TapQueue {
+            shared,
+            index,
+            pool,
+            landing: None,
+            overflow,
+            ready: VecDeque::new(),
+            burst: 1,
+            frame_bytes_max,
+        }
     }
 
     #[inline]
-    fn file(&self) -> &OwnedFd {
-        &self.shared.queues[usize::from(self.index)].file
+    fn ends(&self) -> &Ends {
+        &self.shared.queues[usize::from(self.index)]
     }
 
     #[inline]
     fn counters(&self) -> &Counters {
-        &self.shared.queues[usize::from(self.index)].counters
+        &self.ends().counters
     }
 
-    /// Reads one frame. `None`: there is none, or no memory for it.
+    /// Reads one frame, and appends it to `frames`, or the segments that it stands for. False: there was none.
     #[inline]
-    fn read(&mut self) -> Option<Frame> {
+    fn read(&mut self, frames: &mut Vec<Frame>) -> bool {
         let Some(mut frame) = self.landing.take().or_else(|| self.pool.take()) else {
             self.counters().no_frames.add(1);
-            return None;
+            return false;
         };
         let room = frame.append(frame.tailroom()).unwrap_or_default();
         let (mut head, size) = ([0; HEADER_BYTES], room.len());
@@ -77,18 +90,44 @@ impl TapQueue {
         frame.truncate(bytes);
         if bytes == 0 {
             self.landing = Some(frame);
-            return None;
+            return false;
+        }
+        self.counters().received_bytes.add(bytes as u64);
+        let header = Header::read(&head);
+        if let Some((transport, each)) = header.segments() {
+            self.cut(&frame, (bytes, size), (transport, each), frames);
+            frame.truncate(0);
+            self.landing = Some(frame);
+            return true;
         }
         if bytes > size {
             let Some(rest) = frame_of(&self.pool, &self.overflow[..bytes - size]) else {
                 self.counters().no_frames.add(1);
-                return None;
+                return true;
             };
             frame.chain(rest);
         }
-        Header::read(&head).judge(&mut frame);
-        self.counters().received_bytes.add(bytes as u64);
-        Some(frame)
+        header.judge(&mut frame);
+        frames.push(frame);
+        true
+    }
+
+    /// Cuts what was read in one piece of so many bytes, of which `frame` had room for `size`.
+    #[inline(never)]
+    fn cut(
+        &self,
+        frame: &Frame,
+        (bytes, size): (usize, usize),
+        (transport, each): (usize, usize),
+        frames: &mut Vec<Frame>,
+    ) {
+        let counters = self.counters();
+        let pieces = [frame.bytes(), &self.overflow[..bytes.saturating_sub(size)]];
+        let Some(whole) = Whole::new(pieces, transport, each) else { return counters.receive_errors.add(1) };
+        self.ends().cut_frames.add(1);
+        if !whole.cut(&self.pool, frames) {
+            counters.no_frames.add(1);
+        }
     }
 
     fn send(&self, frame: &Frame) -> Sent {
@@ -109,7 +148,7 @@ impl TapQueue {
             *piece = IoSlice::new(segment);
             count += 1;
         }
-        match writev(self.file(), &pieces[..count]) {
+        match writev(&self.ends().file, &pieces[..count]) {
             Ok(_) => Sent::Whole { bytes },
             Err(Errno::AGAIN | Errno::INTR) => Sent::Later,
             Err(_) => Sent::Refused,
@@ -135,13 +174,11 @@ impl TapQueue {
 impl Queue for TapQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
         let (first, wanted) = (frames.len(), max.min(self.burst));
-        while frames.len() - first < wanted
-            && let Some(frame) = self.read()
-        {
-            frames.push(frame);
-        }
+        frames.extend(self.ready.drain(..self.ready.len().min(max)));
+        while frames.len() - first < wanted && self.read(frames) {}
+        self.ready.extend(frames.drain(frames.len().min(first + max)..));
         let count = frames.len() - first;
-        self.burst = if count == wanted { (2 * wanted).min(max) } else { count.max(self.burst / 2) }.max(1);
+        self.burst = if count >= wanted { (2 * wanted).min(max) } else { count.max(self.burst / 2) }.max(1);
         self.counters().received_frames.add(count as u64);
         if self.shared.capture.is_running() {
             let record = |frame| CapturePoint::record(frame, Direction::In, self.index);
@@ -178,6 +215,6 @@ impl Queue for TapQueue {
     }
 
     fn wakes(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file().as_fd())
+        Some(self.ends().file.as_fd())
     }
 }

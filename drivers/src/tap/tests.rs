@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::cut::Whole;
 use super::header::{HEADER_BYTES, Header, add_length};
 use super::*;
 use crate::frame::{Checksum, Checksums, Frame, Offload, Transport, Verdicts};
@@ -277,6 +278,114 @@ fn the_kernel_cuts_what_a_network_does_not_take_whole() {
         arrived.extend(&bytes[54..14 + length]);
     }
     assert_eq!(arrived, payload);
+}
+
+/// What each segment of a frame says, each looked at: IP's lengths and sums, and the pseudo-header's sum in its place.
+/// Returns sequence number, flags and payload.
+fn said(frame: &Frame) -> (u32, u8, Vec<u8>) {
+    let bytes = bytes(frame);
+    let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    assert_eq!((14 + length, sum(&bytes[14..34]), frame.verdicts()), (bytes.len(), 0xffff, GOOD));
+    assert_eq!(bytes[50..52], pseudo(&bytes, length - 20).to_be_bytes());
+    let sequence = u32::from_be_bytes([bytes[38], bytes[39], bytes[40], bytes[41]]);
+    let payload = 34 + usize::from(bytes[46] >> 4) * 4;
+    (sequence, bytes[47], bytes[payload..].to_vec())
+}
+
+#[test]
+fn what_comes_whole_is_cut() {
+    // Shows sequence numbers, flags, identifications and lengths of segments, with frames that have room for each or not,
+    // wherever the front ends; the same of IPv6 with a tag; a pool that runs dry; and that what cannot be is refused.
+    let payload: Vec<u8> = (0..5000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let mut tcp = vec![0, 7, 0, 9, 0xff, 0xff, 0xff, 0, 0, 0, 0, 5, 0x60, 0x99, 1, 0, 0, 0, 0, 0, 1, 1, 1, 0];
+    let headers = 34 + tcp.len();
+    tcp.extend(&payload);
+    let mut text = packet([2; 6], ([10, 9, 1, 2], [10, 9, 2, 2]), 6, &tcp);
+    let partial = pseudo(&text, tcp.len());
+    text[50..52].copy_from_slice(&partial.to_be_bytes());
+    for (front, room) in
+        [(2048, 2176), (headers, 2176), (headers + 1000, 2176), (headers + 1, 500), (text.len(), 2176)]
+    {
+        let (pool, mut frames) = (Pool::heap(64, room), Vec::new());
+        let (here, behind) = text.split_at(front);
+        assert!(Whole::new([here, behind], 34, 1000).expect("a whole").cut(&pool, &mut frames));
+        assert_eq!(frames.len(), 5);
+        for (number, (frame, part)) in (0_u8..).zip(frames.iter().zip(payload.chunks(1000))) {
+            let flags = [0x90, 0x10, 0x10, 0x10, 0x19][usize::from(number)];
+            let sequence = 0xffff_ff00_u32.wrapping_add(1000 * u32::from(number));
+            assert_eq!(said(frame), (sequence, flags, part.to_vec()));
+            assert_eq!(bytes(frame)[18..20], [0, number]);
+        }
+    }
+    let (pool, mut frames) = (Pool::heap(3, 2176), Vec::new());
+    let whole = |pieces, transport, each| Whole::new(pieces, transport, each);
+    assert!(!whole([&text, &[]], 34, 1000).expect("a whole").cut(&pool, &mut frames));
+    assert_eq!(frames.len(), 3);
+
+    let mut ipv6 =
+        [&[2; 12][..], &[0x81, 0, 0, 5, 0x86, 0xdd, 0x60, 0, 0, 0, 0xff, 0xff, 6, 64], &[1; 32]].concat();
+    ipv6.extend(&tcp);
+    frames.clear();
+    assert!(whole([&ipv6, &[]], 58, 4000).expect("a whole").cut(&Pool::heap(9, 9000), &mut frames));
+    let lengths: Vec<_> = frames.iter().map(|frame| bytes(frame)[22..24].to_vec()).collect();
+    assert_eq!(lengths, [4024_u16, 1024].map(|length| length.to_be_bytes().to_vec()));
+
+    let refused: [([&[u8]; 2], usize, usize); 7] = [
+        ([&text, &[]], 34, 0),
+        ([&text, &[]], 33, 1000),
+        ([&text[..headers], &[]], 34, 1000),
+        ([&text[..headers - 1], &text], 34, 1000),
+        ([&text, &[0; 61_000]], 34, 1000),
+        ([&text[..40], &[]], 34, 1000),
+        ([&[], &[]], 34, 1000),
+    ];
+    assert!(refused.into_iter().all(|(pieces, transport, each)| whole(pieces, transport, each).is_none()));
+    let other = [&text[..13], &[6], &text[14..]].concat();
+    assert!(whole([&other, &[]], 34, 1000).is_none());
+}
+
+#[test]
+fn the_kernels_stream_comes_in_segments() {
+    // Shows a connection of the kernel's that sends what its first window takes: in one piece or a few, and here as segments
+    // of the size that was agreed on, one behind the other.
+    if !in_a_namespace("a TAP on which the kernel sends") {
+        return;
+    }
+    let mut port = tap("clu7", 1, &options());
+    let client = std::thread::spawn(|| {
+        use std::io::Write;
+        let mut stream = std::net::TcpStream::connect("10.9.1.2:9").expect("connected");
+        let text: Vec<u8> = (0..10_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+        stream.write_all(&text).expect("sent");
+        (stream, text)
+    });
+    let parts = &mut port.queues[0];
+    let syn = next(&mut *parts.queue, 6);
+    let (first, flags, _) = said(&syn);
+    assert_eq!(flags & 0x3f, 2);
+    // Segments of 1,000 bytes, and no other option.
+    let mut answer = [&[0, 9][..], &syn.bytes()[34..36], &[0, 0, 1, 0]].concat();
+    answer.extend(first.wrapping_add(1).to_be_bytes());
+    answer.extend([0x60, 0x12, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 3, 232]);
+    let mut text = packet(kernel_mac("clu7"), ([10, 9, 1, 2], [10, 9, 1, 1]), 6, &answer);
+    let partial = pseudo(&text, answer.len());
+    text[50..52].copy_from_slice(&partial.to_be_bytes());
+    let mut frame = frame(&parts.pools.control, &text);
+    frame.set_offload(Offload { transport_bytes: 24, ..left_to_the_port(Transport::Tcp, 0) });
+    assert_eq!(parts.queue.transmit(0, &mut vec![frame]), 1);
+    let (mut arrived, mut longest) = (Vec::new(), 0);
+    while arrived.len() < 10_000 {
+        let (sequence, _, payload) = said(&next(&mut *parts.queue, 6));
+        let at = sequence.wrapping_sub(first).wrapping_sub(1) as usize;
+        if at == arrived.len() {
+            longest = longest.max(payload.len());
+            arrived.extend(payload);
+        }
+    }
+    let (_stream, text) = client.join().expect("the client");
+    assert_eq!((arrived == text, longest), (true, 1000));
+    let cut = port.control.extended_statistics();
+    assert!(cut.iter().any(|(name, count)| name == "rx_cut_frames" && *count > 0), "{cut:?}");
 }
 
 #[test]
