@@ -132,7 +132,7 @@ fn two_queues_share_a_tap_of_dpdks() {
         assert_eq!(parts.queue.transmit(0, &mut frames), 1);
         assert_eq!(kernel.receive_ours(), ethernet(turn, 60));
         kernel.send(&ethernet(turn, 70));
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while arrived.len() <= usize::from(turn) {
             for parts in &mut port.queues {
                 parts.queue.receive(0, &mut frames, 32);

@@ -145,7 +145,8 @@
 //! # Time
 //!
 //! A lane reads its clock once a turn. With nothing to do it keeps its core for 32 µs, in which a peer may answer, yields
-//! until 48, then sleeps, doubling from 16 µs to 4 ms; other lanes and wakers end a sleep at once. Deadlines are ticks of
+//! until 48, then sleeps: where a port wakes who sleeps, up to 50 ms, else doubling from 16 µs to 4 ms; other lanes and
+//! wakers end a sleep at once. Deadlines are ticks of
 //! 65.5 µs in the flow's own state; the wheel merely promises a visit no later than the earliest of them, so that moving a
 //! deadline back, which every acknowledgement does, costs nothing.
 #![forbid(unsafe_code)]
