@@ -9,7 +9,7 @@ TITLE = "Web servers: httpd on TAP, AF_PACKET and AF_XDP, nginx on veth, wrk in 
 ABOUT = (
     "A page of 64 bytes, and a file of 64 KiB. The processor time is the server's whole process, its looking for work included: "
     "with one connection, ours spends most of it so. Ours and its client have a core each; nginx and its client run where the kernel "
-    "places them. The client's end leaves no checksums to a card that is not there."
+    "places them. On veth the client's end leaves no checksums to a card that is not there; on a TAP neither end fills in what the other has no use for."
 )
 PATH = "/page"
 LARGE = 64 * KIB

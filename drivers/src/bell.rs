@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 
 /// A bell beside one sleeper. Clones ring the same one.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +70,12 @@ impl Bell {
         watched.extend(files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)));
         self.0.asleep.store(true, Ordering::SeqCst);
         let most = Timespec::try_from(most).ok();
-        let woken = self.0.rung.load(Ordering::SeqCst) || poll(&mut watched, most.as_ref()).is_ok();
+        let polled = match self.0.rung.load(Ordering::SeqCst) {
+            true => Ok(0),
+            false => poll(&mut watched, most.as_ref()),
+        };
+        // Whoever was interrupted has been woken.
+        let woken = polled.is_ok() || polled == Err(Errno::INTR);
         self.0.asleep.store(false, Ordering::SeqCst);
         self.0.rung.store(false, Ordering::SeqCst);
         // So many rings as there were; there may be none.
@@ -89,13 +95,27 @@ mod tests {
     #[test]
     fn a_ring_is_never_lost() {
         // Shows that a sleeper who would sleep for an hour each time wakes for every ring, before or after it lay down.
+        ring_often(|bell, hour| bell.sleep(hour));
+    }
+
+    #[test]
+    fn a_ring_is_never_lost_beside_a_file() {
+        // Shows the same of one who waits for a file as well, which nobody writes to; and that what is in it ends a sleep.
+        let file = eventfd(0, EventfdFlags::CLOEXEC).expect("a file");
+        let sleeper = file.try_clone().expect("another handle");
+        ring_often(move |bell, hour| bell.sleep_beside(&[sleeper.as_fd()], hour));
+        rustix::io::write(&file, &1_u64.to_ne_bytes()).expect("written");
+        Bell::default().sleep_beside(&[file.as_fd()], Duration::from_secs(3600));
+    }
+
+    fn ring_often(sleep: impl Fn(&Bell, Duration) + Send + 'static) {
         let (bell, told) = (Bell::default(), Bell::default());
         let hour = Duration::from_secs(3600);
         let thread = std::thread::spawn({
             let (bell, told) = (bell.clone(), told.clone());
             move || {
                 for _ in 0..1_000 {
-                    bell.sleep(hour);
+                    sleep(&bell, hour);
                     told.ring();
                 }
             }

@@ -1,4 +1,4 @@
-//! A TAP with all its queues, taken away from below. In a process of its own: the children that other tests start
+//! A TAP of DPDK's with all its queues, taken away from below. In a process of its own: the children that other tests start
 //! would for a moment hold the descriptors of their TAPs.
 #![cfg(feature = "dpdk")]
 
@@ -15,7 +15,7 @@ fn a_tap_has_the_queues_it_can_and_is_missed() {
     }
     enter_namespace();
     eal();
-    let device: Device = "tap:clt3".parse().expect("a name");
+    let device: Device = "vdev:net_tap3,iface=clt3".parse().expect("a name");
     let options = OpenOptions {
         queues: 18,
         lanes: 18,
@@ -39,7 +39,7 @@ fn a_tap_has_the_queues_it_can_and_is_missed() {
         assert_eq!(kernel.receive_ours(), ethernet(turn, 60));
     }
     let strict = OpenOptions { fewer_queues: false, ..options };
-    let refused = open(&"tap:clt4".parse().expect("a name"), &strict).err();
+    let refused = open(&"vdev:net_tap4,iface=clt4".parse().expect("a name"), &strict).err();
     assert!(matches!(refused, Some(SetupError::Queues { asked: 18, .. })), "{refused:?}");
     common::ip("link del clt3");
     assert!(!port.control.link().up && port.control.is_gone());

@@ -337,7 +337,9 @@ impl LaneRun {
         }
         let TimeSource::Real(clock) = &self.time else { return };
         let now = Instant(clock.nanoseconds());
-        let deadline = [until, self.engine.next_deadline()].into_iter().flatten().min();
+        // What is late is not waited for: the port takes no more, or another turn would have seen to it.
+        let frame = self.next_frame().filter(|at| *at > now);
+        let deadline = [until, frame, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
         if !left.is_zero() {
             let files: Vec<_> = self.queues.iter().flatten().filter_map(|queue| queue.wakes()).collect();
@@ -361,8 +363,12 @@ impl LaneRun {
 
     /// When the lane next has something to do without being asked.
     pub fn next_event(&self) -> Option<Instant> {
-        let frame = self.queues.iter().flatten().filter_map(|queue| queue.next_event()).min().map(Instant);
-        [frame, self.engine.next_deadline()].into_iter().flatten().min()
+        [self.next_frame(), self.engine.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// When a port next has a frame, where it knows.
+    fn next_frame(&self) -> Option<Instant> {
+        self.queues.iter().flatten().filter_map(|queue| queue.next_event()).min().map(Instant)
     }
 
     /// The engine.
