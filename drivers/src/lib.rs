@@ -9,6 +9,7 @@
 //! | `pool.rs`, `soft/heap.rs` | [`Pool`]: where frames come from and go back to |
 //! | `memory.rs` | [`Region`], [`Block`], [`Extent`]: memory that frames carry by reference |
 //! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
+//! | `cut.rs` | several segments of a TCP flow in one piece, cut |
 //! | `port.rs` | [`Queue`], [`Capabilities`], [`Opened`]: what the stack asks of a device |
 //! | `device.rs`, `open.rs`, `setup.rs` | [`Device`]: names a person can type; [`open`]; [`SetupError`]: what may be missing |
 //! | `soft/` | ports without DPDK: pipe, pcap, faulty; [`open`] opens captures by name where DPDK is left out |
@@ -34,6 +35,7 @@ mod bell;
 mod capture;
 pub mod clock;
 mod compose;
+mod cut;
 mod device;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cut::{Whole, add_length};
 use crate::frame::{Frame, Offload, Transport};
 use crate::pool::Pool;
 use crate::port::{Capabilities, Queue};
@@ -51,7 +52,7 @@ impl Nic {
 
     /// The packets on the wire that a frame stands for.
     fn packets(&mut self, frame: &Frame) -> Vec<Vec<u8>> {
-        let bytes: Vec<u8> = frame.segments().flatten().copied().collect();
+        let mut bytes: Vec<u8> = frame.segments().flatten().copied().collect();
         let mut packets = match frame.offload() {
             None => vec![bytes],
             Some(offload) if offload.segment_bytes == 0 => {
@@ -61,7 +62,7 @@ impl Nic {
             }
             Some(offload) => {
                 self.cut.fetch_add(1, Ordering::Relaxed);
-                cut(&bytes, &offload)
+                cut(&mut bytes, &offload)
             }
         };
         if let Some(tci) = frame.vlan() {
@@ -72,46 +73,17 @@ impl Nic {
     }
 }
 
-const FIN_PSH: u8 = 0x09;
-
-/// Bytes of IPv6's header.
-const IPV6_BYTES: usize = 40;
-
 /// Cuts a frame as Intel's NICs do: headers are repeated, the sequence number and IP's identification go on, FIN and
 /// PSH are left to the last.
-fn cut(bytes: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
-    let (link, network) = (usize::from(offload.link_bytes), usize::from(offload.network_bytes));
-    let tcp = link + network;
-    let headers = tcp + usize::from(offload.transport_bytes);
-    let (front, payload) = bytes.split_at(headers);
-    let parts: Vec<&[u8]> = payload.chunks(usize::from(offload.segment_bytes)).collect();
-    let word = |at: usize| u16::from_be_bytes([front[at], front[at + 1]]);
-    let first = u32::from(word(tcp + 4)) << 16 | u32::from(word(tcp + 6));
-    let (mut offset, mut packets) = (0, Vec::with_capacity(parts.len()));
-    for (number, part) in (0_u16..).zip(&parts) {
-        let mut packet = [front, part].concat();
-        if offload.ipv6 {
-            // Its length leaves the header out, and it has no identification.
-            let length = u16::try_from(packet.len() - link - IPV6_BYTES).unwrap_or(u16::MAX);
-            packet[link + 4..link + 6].copy_from_slice(&length.to_be_bytes());
-        } else {
-            let length = u16::try_from(packet.len() - link).unwrap_or(u16::MAX);
-            packet[link + 2..link + 4].copy_from_slice(&length.to_be_bytes());
-            let identification = word(link + 4).wrapping_add(number);
-            packet[link + 4..link + 6].copy_from_slice(&identification.to_be_bytes());
-        }
-        packet[tcp + 4..tcp + 8].copy_from_slice(&first.wrapping_add(offset).to_be_bytes());
-        if usize::from(number) + 1 < parts.len() {
-            packet[tcp + 13] &= !FIN_PSH;
-        }
-        // The stack left the length out of the pseudo-header's sum.
-        let transport = u16::try_from(packet.len() - tcp).unwrap_or(u16::MAX);
-        let partial = fold(u32::from(word(tcp + 16)) + u32::from(transport));
-        packet[tcp + 16..tcp + 18].copy_from_slice(&partial.to_be_bytes());
-        fill(&mut packet, offload);
-        offset += u32::try_from(part.len()).unwrap_or(0);
-        packets.push(packet);
-    }
+fn cut(bytes: &mut [u8], offload: &Offload) -> Vec<Vec<u8>> {
+    let transport = usize::from(offload.link_bytes) + usize::from(offload.network_bytes);
+    let total = bytes.len();
+    add_length(bytes, offload, total);
+    let Some(whole) = Whole::new([bytes, &[]], transport, offload.segment_bytes.into()) else {
+        return Vec::new();
+    };
+    let mut packets: Vec<_> = (0..whole.count()).map(|number| whole.segment(number)).collect();
+    packets.iter_mut().for_each(|packet| fill(packet, offload));
     packets
 }
 

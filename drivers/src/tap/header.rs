@@ -143,18 +143,3 @@ fn covered(frame: &[u8]) -> Option<(usize, u16)> {
         _ => None,
     }
 }
-
-/// Adds the length of what TCP's checksum covers to the pseudo-header's sum in its field, in `headers` of a frame that is to be
-/// cut: for a NIC the stack leaves it out, and the kernel wants it in. `bytes`: of the whole frame. False if there is no such
-/// field.
-pub(super) fn add_length(headers: &mut [u8], offload: &Offload, bytes: usize) -> bool {
-    let start = usize::from(offload.link_bytes) + usize::from(offload.network_bytes);
-    let at = start + usize::from(field(Transport::Tcp));
-    let length = bytes.checked_sub(start).and_then(|length| u32::try_from(length).ok());
-    let (Some(field), Some(length)) = (headers.get_mut(at..at + 2), length) else { return false };
-    let sum = u32::from(u16::from_be_bytes([field[0], field[1]])) + length;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    field.copy_from_slice(&u16::try_from(sum).unwrap_or(u16::MAX).to_be_bytes());
-    true
-}

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `header.rs` | what stands in front of each frame there: which checksum is not filled in, where to cut |
 //! | `queue.rs` | frames out of the kernel and into it |
-//! | `cut.rs` | what the kernel hands over whole, cut into segments |
+//!
+//! What the kernel hands over whole is cut by `cut.rs`, one level up.
 //!
 //! DPDK has a driver of its own (`vdev:net_tap0,iface=…`). This one hands over what the kernel would put together again: up to
 //! 64 KiB of TCP payload in one frame, and checksums that nobody needs, for the memory never leaves the machine. It wakes a
@@ -30,7 +31,6 @@ use crate::port::{
 use crate::setup::SetupError;
 use crate::tally::{Counter, Counters};
 
-mod cut;
 mod header;
 mod queue;
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, readv, writev};
 
-use super::cut::Whole;
-use super::header::{HEADER_BYTES, HEADERS_MAX, Header, add_length};
+use super::header::{HEADER_BYTES, HEADERS_MAX, Header};
 use super::{Ends, Shared};
 use crate::capture::{CapturePoint, Direction};
+use crate::cut::{Whole, add_length};
 use crate::frame::{Frame, Offload};
 use crate::pool::Pool;
 use crate::port::{Queue, SEGMENTS_MAX};

@@ -4,9 +4,9 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::cut::Whole;
-use super::header::{HEADER_BYTES, Header, add_length};
+use super::header::{HEADER_BYTES, Header};
 use super::*;
+use crate::cut::{Whole, add_length};
 use crate::frame::{Checksum, Checksums, Frame, Offload, Transport, Verdicts};
 use crate::pool::Pool;
 use crate::port::Queue;

@@ -1,7 +1,7 @@
-//! What the kernel hands over whole, cut into the segments that a wire would carry: the stack counts segments, and a lane's
-//! frames are as long as those.
+//! Several segments of one TCP flow in one piece, cut into what a wire carries: as a NIC does that is asked to, and as a lane
+//! wants what the kernel hands over whole.
 
-use crate::frame::{Checksum, Frame, Verdicts};
+use crate::frame::{Checksum, Frame, Offload, Verdicts};
 use crate::pool::Pool;
 use crate::soft::frame_of;
 
@@ -21,7 +21,7 @@ const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
 /// Several segments of one flow in one piece.
-pub(super) struct Whole<'b> {
+pub(crate) struct Whole<'b> {
     /// Its front, with all headers, and what is behind that.
     pieces: [&'b [u8]; 2],
     /// Where IP's and TCP's headers begin, and the payload.
@@ -34,7 +34,7 @@ pub(super) struct Whole<'b> {
 }
 
 impl<'b> Whole<'b> {
-    /// What lies in `pieces`, where TCP's header begins at `transport`, to be cut after `each` bytes of payload. `None`: it is
+    /// What lies in `pieces`, with the pseudo-header's sum where TCP's checksum goes, where TCP's header begins at `transport`, to be cut after `each` bytes of payload. `None`: it is
     /// not as the kernel says.
     pub fn new(pieces: [&'b [u8]; 2], transport: usize, each: usize) -> Option<Whole<'b>> {
         let front = pieces[0];
@@ -55,16 +55,12 @@ impl<'b> Whole<'b> {
 
     /// Makes the segments in frames of `pool`, and appends them to `frames`. False if the pool has too few: the rest is lost.
     pub fn cut(&self, pool: &Pool, frames: &mut Vec<Frame>) -> bool {
-        let total = self.pieces[0].len() + self.pieces[1].len();
-        for (number, at) in (0..).zip((self.payload..total).step_by(self.each)) {
-            let len = self.each.min(total - at);
+        for number in 0..self.count() {
             let Some(mut frame) = pool.take() else { return false };
-            match frame.append(self.payload + len) {
-                Some(room) => self.write(room, at, number, total),
+            match frame.append(self.payload + self.len(number)) {
+                Some(room) => self.write(room, number),
                 None => {
-                    let mut bytes = vec![0; self.payload + len];
-                    self.write(&mut bytes, at, number, total);
-                    let Some(long) = frame_of(pool, &bytes) else { return false };
+                    let Some(long) = frame_of(pool, &self.segment(number)) else { return false };
                     frame = long;
                 }
             }
@@ -75,8 +71,34 @@ impl<'b> Whole<'b> {
         true
     }
 
-    /// Writes the segment `number`, whose payload begins at `at` of `total` bytes, to `room`.
-    fn write(&self, room: &mut [u8], at: usize, number: u16, total: usize) {
+    /// How many segments there are.
+    pub fn count(&self) -> u16 {
+        u16::try_from((self.total() - self.payload).div_ceil(self.each)).unwrap_or(u16::MAX)
+    }
+
+    /// The segment `number`.
+    pub fn segment(&self, number: u16) -> Vec<u8> {
+        let mut bytes = vec![0; self.payload + self.len(number)];
+        self.write(&mut bytes, number);
+        bytes
+    }
+
+    fn total(&self) -> usize {
+        self.pieces[0].len() + self.pieces[1].len()
+    }
+
+    /// Where the payload of a segment begins.
+    fn start(&self, number: u16) -> usize {
+        self.payload + usize::from(number) * self.each
+    }
+
+    fn len(&self, number: u16) -> usize {
+        self.each.min(self.total() - self.start(number))
+    }
+
+    /// Writes the segment `number` to `room`, which is as long.
+    fn write(&self, room: &mut [u8], number: u16) {
+        let (at, total) = (self.start(number), self.total());
         let (headers, payload) = room.split_at_mut(self.payload);
         let [front, behind] = self.pieces;
         headers.copy_from_slice(&front[..self.payload]);
@@ -125,6 +147,19 @@ impl<'b> Whole<'b> {
         let sum = !fold(words.sum());
         header[10..12].copy_from_slice(&sum.to_be_bytes());
     }
+}
+
+/// Adds the length of what TCP's checksum covers to the pseudo-header's sum in its field, in `headers` of a frame that is to be
+/// cut: the stack leaves it out, as NICs want it. `bytes`: of the whole frame. False if there is no such field.
+pub(crate) fn add_length(headers: &mut [u8], offload: &Offload, bytes: usize) -> bool {
+    let start = usize::from(offload.link_bytes) + usize::from(offload.network_bytes);
+    let length = bytes.checked_sub(start).and_then(|length| u32::try_from(length).ok());
+    let (Some(field), Some(length)) = (headers.get_mut(start + SUM..start + SUM + 2), length) else {
+        return false;
+    };
+    let sum = u32::from(u16::from_be_bytes([field[0], field[1]])) + length;
+    field.copy_from_slice(&fold(sum).to_be_bytes());
+    true
 }
 
 /// RFC 1071's sum, of a sum.
