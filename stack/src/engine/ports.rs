@@ -35,6 +35,9 @@ pub(super) struct Port {
 impl Port {
     fn new(interface: &Interface, pools: Pools, config: &InterfaceConfig, hash: KeyedHash) -> Port {
         let mac = MacAddress(interface.mac);
+        // An eighth of the frames that they are in, and of those half for all neighbours together.
+        let waiting_max = neighbour::WAITING_MAX.max(pools.control.capacity() / 8);
+        let neighbours = neighbour::Config { waiting_max, ..neighbour::Config::default() };
         Port {
             mac,
             front: match interface.vlan {
@@ -45,7 +48,7 @@ impl Port {
             vlan: interface.vlan.map(|id| Vlan { tci: id & 0xfff }),
             capabilities: interface.capabilities,
             composer: Composer::new(pools, &interface.capabilities),
-            neighbours: neighbour::Cache::new(mac, neighbour::Config::default(), hash),
+            neighbours: neighbour::Cache::new(mac, neighbours, hash),
             addresses: slaac::Addresses::new(mac, interface.mtu, config.ipv6, hash),
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2
             //# The TTL value used to send TCP segments MUST be configurable (MUST-49).

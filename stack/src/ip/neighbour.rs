@@ -28,6 +28,8 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub const DELAY_FIRST_PROBE_TIME: Duration = Duration::from_secs(5);
 /// Between two defences of an address (RFC 5227 section 1.1, DEFEND_INTERVAL).
 pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+/// Packets that wait for one neighbour at least. Linux keeps 101 where nobody says otherwise (`unres_qlen`).
+pub const WAITING_MAX: usize = 128;
 /// Between two walks over all entries, so that many deadlines do not cost a walk each.
 const WALK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -43,6 +45,10 @@ pub struct Config {
     pub reachable_time: Duration,
     /// How long an unused stale entry is kept; ten minutes by default.
     pub unused_time: Duration,
+    /// Packets that wait for one neighbour: the SYNs of as many connections begun at once, of which each that is dropped costs
+    /// its connection a second. For all neighbours together it is four times as many: whoever makes us look for many may not
+    /// have all our frames. The default is `WAITING_MAX`.
+    pub waiting_max: usize,
 }
 
 impl Default for Config {
@@ -51,6 +57,7 @@ impl Default for Config {
             entries_max: ENTRIES_MAX,
             reachable_time: Duration::from_secs(30),
             unused_time: Duration::from_mins(10),
+            waiting_max: WAITING_MAX,
         }
     }
 }
@@ -135,13 +142,6 @@ struct Entry<P> {
     used: Instant,
     waiting: VecDeque<P>,
 }
-
-/// Packets that wait for one neighbour: the SYNs of as many connections begun at once, of which each that is dropped costs its
-/// connection a second. Linux keeps 101 where nobody says otherwise (`unres_qlen`).
-const WAITING_MAX: usize = 128;
-
-/// Packets that wait for all neighbours together: whoever makes us look for many may not have all our frames.
-const WAITING_ALL_MAX: usize = 512;
 
 /// The neighbours of one interface, and our own addresses there. `P` is a packet that can wait.
 #[derive(Debug)]
@@ -301,7 +301,8 @@ impl<P> Cache<P> {
         //# the same unresolved IP address
         entry.waiting.push_back(packet);
         self.waiting += 1;
-        if entry.waiting.len() > WAITING_MAX || self.waiting > WAITING_ALL_MAX {
+        let most = self.config.waiting_max;
+        if entry.waiting.len() > most || self.waiting > 4 * most {
             self.waiting -= 1;
             let oldest = entry.waiting.pop_front();
             let reason = DropReason::NeighbourQueueFull;
