@@ -6,6 +6,7 @@ a figure may be judged by) and `results`; `table`, `chart` and `page` tell what 
 """
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -45,7 +46,7 @@ class Run:
         self.count = ROUNDS_QUICK if options.quick else ROUNDS_FULL
         # Of one measurement. wrk takes whole seconds alone.
         self.seconds = 0.5 if options.quick else 2
-        self.seconds_whole = 1 if options.quick else 3
+        self.seconds_whole = 1 if options.quick else 2
         self.site = folder / "site"
         self.site.mkdir()
         (self.site / "index.html").write_text("<!doctype html><title>bench</title>\n")
@@ -62,17 +63,21 @@ class Run:
             print(line, file=sys.stderr, flush=True)
 
     def rounds(self, bench, contestants, cases, measure):
-        """A B A B: in each round every contestant by turns, started anew, goes through all cases.
+        """A B A B: in each round the contestants take turns, started anew: at each case, or in a quick run at all of them.
+
+        The machine is a shared one, whose speed changes within a minute: figures that are compared lie seconds apart.
 
         `contestants` are names with what makes one; `measure(contestant, case, round)` gives a sample. What goes wrong is
         a sample without figures, and the run goes on.
         """
-        for number in range(self.count):
+        groups = [cases] if self.quick else [[case] for case in cases]
+        for number, (turn, group) in itertools.product(range(self.count), enumerate(groups)):
             # Who comes first takes turns too.
-            order = list(contestants) if number % 2 == 0 else list(reversed(contestants))
+            order = list(contestants) if (number + turn) % 2 == 0 else list(reversed(contestants))
             for name in order:
-                self.say(f"{bench}: round {number + 1} of {self.count}, {name}")
-                self.one(name, contestants[name], cases, measure, number)
+                what = "" if self.quick else f", {group[0].name}"
+                self.say(f"{bench}: round {number + 1} of {self.count}{what}, {name}")
+                self.one(name, contestants[name], group, measure, number)
 
     def one(self, name, make, cases, measure, number):
         left = list(cases)
