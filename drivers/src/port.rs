@@ -101,6 +101,12 @@ pub trait Queue: Send {
         None
     }
 
+    /// The lane is about to sleep beside [`wakes`](Queue::wakes): what comes is to make that readable until the next `receive`.
+    /// False: something has come already.
+    fn watch(&mut self) -> bool {
+        true
+    }
+
     /// Give back frames that were sent and are still held, where the driver can be asked to.
     fn reclaim(&mut self) {}
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{bytes, eal, ethernet, frame, receive_ours};
-use drivers::{OpenOptions, Opened, SetupError, open};
+use drivers::{Bell, OpenOptions, Opened, SetupError, open};
 
 struct Folder(PathBuf);
 
@@ -95,7 +95,7 @@ fn a_peer_leaves_and_another_comes() {
 #[test]
 fn dpdks_own_driver_is_a_peer() {
     // Shows each role against DPDK's driver: the link comes up, more frames than a ring holds cross both ways, small and
-    // full ones, and this end outlives the other.
+    // full ones, the other end wakes this one, and this one outlives it.
     eal();
     let folder = Folder::new("memif-dpdk");
     let theirs = |role: &str| {
@@ -117,7 +117,13 @@ fn dpdks_own_driver_is_a_peer() {
             cross(&mut client, &mut server, mark);
             cross(&mut server, &mut client, mark ^ 0x55);
         }
-        let (mine, other) = if ours == "server" { (server, client) } else { (client, server) };
+        let (mut mine, mut other) = if ours == "server" { (server, client) } else { (client, server) };
+        let parts = &mut mine.queues[0];
+        assert!(parts.queue.watch());
+        let frames = &mut vec![frame(&other.queues[0].pools.control, &ethernet(9, 60))];
+        assert_eq!(other.queues[0].queue.transmit(0, frames), 1);
+        Bell::default().sleep_beside(&[parts.queue.wakes().expect("a file")], Duration::from_secs(3600));
+        assert_eq!(receive_ours(&mut *parts.queue), ethernet(9, 60));
         drop(other);
         wait_for_link(&mine, false);
     }

@@ -341,7 +341,7 @@ impl LaneRun {
         let frame = self.next_frame().filter(|at| *at > now);
         let deadline = [until, frame, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
-        if !left.is_zero() {
+        if !left.is_zero() && self.queues.iter_mut().flatten().all(|queue| queue.watch()) {
             let files: Vec<_> = self.queues.iter().flatten().filter_map(|queue| queue.wakes()).collect();
             self.links.bell().sleep_beside(&files, left);
             let slept = Instant(clock.nanoseconds()).saturating_since(now);

@@ -2,7 +2,7 @@
 //! left. The server's is `server.rs`.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use super::link::{Link, Rings};
 use super::message::{Message, VERSION};
 use super::region::Region;
 use super::ring::{Layout, lay_out};
+use super::wake::Event;
 
 /// Between two tries to come to a server.
 const RETRY: Duration = Duration::from_millis(100);
@@ -103,11 +104,7 @@ impl Talk {
 
     /// A link from its beginning to its end.
     fn with(&self, server: &Channel) -> End {
-        // Woken by the server's writes, if anybody waited for them: it must be open.
-        let end = match self.agree(server) {
-            Ok(_files) => self.stay(server),
-            Err(end) => end,
-        };
+        let end = self.agree(server).err().unwrap_or_else(|| self.stay(server));
         if matches!(end, End::Over) {
             let reason = "the client has ended".to_owned();
             let _ = server.send(&Message::Disconnect { reason }, None);
@@ -115,7 +112,7 @@ impl Talk {
         end
     }
 
-    fn agree(&self, server: &Channel) -> Result<[OwnedFd; 2], End> {
+    fn agree(&self, server: &Channel) -> Result<(), End> {
         let Wish { id, layout, .. } = self.wish;
         let system = |error: io::Error| End::Trouble(format!("the system refused shared memory: {error}"));
         match self.answer(server)? {
@@ -148,9 +145,9 @@ impl Talk {
             Message::Connected => {}
             other => return Err(unexpected(&other)),
         }
-        let wake = files[0].try_clone().map_err(system)?;
-        self.link.begin(Rings { incoming, outgoing, wake: Some(wake) });
-        Ok(files)
+        let [to_server, to_client] = files;
+        let (wake, woken) = (Event::new(to_server)?, Event::new(to_client)?);
+        Ok(self.link.begin(Rings { incoming, outgoing, wake: Some(wake), is_watched: true }, Some(woken))?)
     }
 
     /// Until one of the two leaves.

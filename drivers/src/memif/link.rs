@@ -1,12 +1,13 @@
 //! What a link's thread, its queue and its control share. The thread brings the link up and down; the queue looks for it
 //! with each burst, at the cost of one load.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::channel::{Trouble, wake};
+use super::channel::Trouble;
 use super::ring::{Incoming, Outgoing};
+use super::wake::{Event, Watch};
 use crate::capture::CapturePoint;
 use crate::tally::Counters;
 
@@ -15,14 +16,17 @@ pub(super) struct Rings {
     pub incoming: Incoming,
     pub outgoing: Outgoing,
     /// Wakes a peer that sleeps.
-    pub wake: Option<OwnedFd>,
+    pub wake: Option<Event>,
+    /// The peer can wake this end.
+    pub is_watched: bool,
 }
 
 impl Rings {
     #[cold]
     pub fn wake(&self) {
-        if let Some(file) = &self.wake {
-            wake(file.as_fd());
+        if let Some(event) = &self.wake {
+            // It was signalled before: so it is again.
+            let _ = event.signal();
         }
     }
 }
@@ -33,6 +37,8 @@ pub(super) struct Link {
     pub device: String,
     pub counters: Counters,
     pub capture: Arc<CapturePoint>,
+    /// What a lane sleeps beside.
+    pub watch: Watch,
     /// Grows each time that the link comes or goes.
     turn: AtomicU32,
     up: AtomicBool,
@@ -41,16 +47,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub fn new(device: String) -> Link {
-        Link {
+    /// Errors: the process can open no more files.
+    pub fn new(device: String) -> io::Result<Link> {
+        Ok(Link {
             device,
             counters: Counters::default(),
             capture: Arc::default(),
+            watch: Watch::new()?,
             turn: AtomicU32::new(0),
             up: AtomicBool::new(false),
             rings: Mutex::new(None),
             trouble: Mutex::new(None),
-        }
+        })
     }
 
     pub fn is_up(&self) -> bool {
@@ -62,15 +70,22 @@ impl Link {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Brings the link up.
-    pub fn begin(&self, rings: Rings) {
+    /// Brings the link up, with what this end is woken by, if the peer can.
+    ///
+    /// Errors: the system has no room to watch for that.
+    pub fn begin(&self, rings: Rings, woken: Option<Event>) -> Result<(), Trouble> {
+        let refused = |error| format!("the system cannot watch one more file: {error}");
+        self.watch.follow(woken).map_err(refused)?;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.change(Some(rings));
+        Ok(())
     }
 
     /// Takes the link down, if it is up.
     pub fn end(&self) {
         if self.is_up() {
+            // There is no file that it could have no room for.
+            let _ = self.watch.follow(None);
             self.change(None);
         }
     }
@@ -81,10 +96,13 @@ impl Link {
     }
 
     fn change(&self, rings: Option<Rings>) {
+        let up = rings.is_some();
         let mut there = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        self.up.store(rings.is_some(), Ordering::Release);
         *there = rings;
         self.turn.fetch_add(1, Ordering::Release);
+        drop(there);
+        self.watch.tell();
+        self.up.store(up, Ordering::Release);
     }
 
     /// Nothing has changed since `seen`.

@@ -8,6 +8,7 @@
 //! | `client.rs`, `server.rs` | the talk that brings a link up and down, on a thread of its own |
 //! | `link.rs` | what that thread, the queue and the control share |
 //! | `region.rs`, `ring.rs` | the memory; the rings in it |
+//! | `wake.rs` | how they wake each other |
 //! | `queue.rs`, `pack.rs`, `sums.rs` | frames out of a ring and into one: copied and summed in one pass |
 //!
 //! DPDK has a driver of its own (`vdev:net_memif`). This one asks for the lines of a frame that the other core has all at
@@ -42,6 +43,7 @@ mod server;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 use client::{Client, Wish};
 use link::Link;
@@ -91,7 +93,8 @@ pub(crate) fn open(
     }
     check(*role, Path::new(socket))?;
     let LanePools { queues, queueless } = pools(1, options.lanes.max(1))?;
-    let link = Arc::new(Link::new(name.clone()));
+    let refused = |error: io::Error| SetupError::Device { device: name.clone(), reason: error.to_string() };
+    let link = Arc::new(Link::new(name.clone()).map_err(refused)?);
     let socket = Path::new(socket);
     let keeper = match role {
         MemifRole::Client => {
@@ -102,7 +105,6 @@ pub(crate) fn open(
         }
         MemifRole::Server => Place::open(socket, *id, Arc::clone(&link)).map(Keeper::Server),
     };
-    let refused = |error: io::Error| SetupError::Device { device: name.clone(), reason: error.to_string() };
     let keeper = Arc::new(keeper.map_err(refused)?);
     let frame_bytes_max = usize::from(mtu + LINK_BYTES);
     let queues = queues.into_iter().map(|(receive, pools)| {

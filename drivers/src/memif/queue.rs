@@ -1,7 +1,9 @@
 //! The queue of a memif link: frames are copied out of one ring and into the other. How they are packed for the way out
 //! is `pack.rs`'s, what is summed on the way in `sums.rs`'s.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Keeper;
 use super::link::{Link, Rings};
@@ -21,6 +23,10 @@ const AHEAD: u16 = 4;
 /// line is asked for as it is copied.
 const WHOLE_AHEAD: u16 = 2;
 
+/// How long what a peer has written may take to be seen here, and many times over: it looks at this end's wish right behind its
+/// frame, and as any store the frame may still be on its way then.
+const UNSEEN: Duration = Duration::from_micros(2);
+
 /// The longest frame that is taken in several buffers.
 const FRAME_BYTES_MAX: usize = u16::MAX as usize;
 
@@ -30,6 +36,8 @@ pub(super) struct MemifQueue {
     rings: Option<Rings>,
     /// For which turn of the link these are its rings.
     seen: u32,
+    /// The peer was asked to wake this end.
+    watching: bool,
     pool: Pool,
     frame_bytes_max: usize,
     /// Held so that the link goes with its last owner.
@@ -39,7 +47,7 @@ pub(super) struct MemifQueue {
 impl MemifQueue {
     /// Receives into frames of `pool`, and sends frames of at most `frame_bytes_max` bytes.
     pub fn new(link: Arc<Link>, pool: Pool, frame_bytes_max: usize, keeper: Arc<Keeper>) -> MemifQueue {
-        MemifQueue { link, rings: None, seen: 0, pool, frame_bytes_max, _keeper: keeper }
+        MemifQueue { link, rings: None, seen: 0, watching: false, pool, frame_bytes_max, _keeper: keeper }
     }
 
     /// Sees to it that the rings are those of the link as it is now.
@@ -52,15 +60,29 @@ impl MemifQueue {
 
     #[cold]
     fn change(&mut self) {
+        self.link.watch.clear();
         (self.rings, self.seen) = self.link.take();
         if let Some(rings) = &mut self.rings {
             rings.incoming.begin();
         }
     }
+
+    /// This end looks by itself again.
+    #[cold]
+    fn rouse(&mut self) {
+        self.watching = false;
+        if let Some(rings) = &self.rings {
+            rings.incoming.be_woken(false);
+        }
+        self.link.watch.clear();
+    }
 }
 
 impl Queue for MemifQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
+        if self.watching {
+            self.rouse();
+        }
         self.look();
         let Some(rings) = &mut self.rings else { return 0 };
         let waiting = rings.incoming.waiting();
@@ -117,6 +139,26 @@ impl Queue for MemifQueue {
             counters.transmit_errors.add(refused as u64);
         }
         gone
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        // While the link is down, its coming does.
+        let is_watched = self.rings.as_ref().is_none_or(|rings| rings.is_watched);
+        is_watched.then(|| self.link.watch.as_fd())
+    }
+
+    fn watch(&mut self) -> bool {
+        self.look();
+        self.watching = true;
+        let Some(rings) = self.rings.as_ref().filter(|rings| rings.is_watched) else { return true };
+        rings.incoming.be_woken(true);
+        let asked = Instant::now();
+        while rings.incoming.waiting() == 0 {
+            if asked.elapsed() > UNSEEN {
+                return true;
+            }
+        }
+        false
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering, fence};
 
 use super::channel::Trouble;
 use super::message::RingPlace;
@@ -253,8 +253,15 @@ impl Incoming {
 
     /// Both ends have agreed. A client has its buffers filled from now on: DPDK's server forgets what it was told before.
     pub fn begin(&mut self) {
-        self.ring.flags().store(POLLED, Ordering::Relaxed);
+        self.be_woken(false);
         self.release(0);
+    }
+
+    /// Whether the peer is to wake this end with the next frame.
+    pub fn be_woken(&self, wish: bool) {
+        self.ring.flags().store(if wish { 0 } else { POLLED }, Ordering::Relaxed);
+        // What is looked at behind this is not older than the wish.
+        fence(Ordering::SeqCst);
     }
 
     /// Buffers that were filled.

@@ -17,6 +17,7 @@ use super::link::{Link, Rings};
 use super::message::{Message, RingPlace, VERSION};
 use super::region::Region;
 use super::ring::{LOG2_SIZE_MAX, find};
+use super::wake::Event;
 
 /// Regions of one client: DPDK's has one or two.
 const REGIONS_MAX: u16 = 16;
@@ -160,9 +161,9 @@ struct Peer {
     /// The one that it asked for.
     link: Option<(u32, Arc<Link>)>,
     regions: Vec<Region>,
-    to_server: Option<RingPlace>,
-    /// And the file that wakes the client.
-    to_client: Option<(RingPlace, Option<OwnedFd>)>,
+    /// Each with the file that wakes who takes from it.
+    to_server: Option<(RingPlace, Option<Event>)>,
+    to_client: Option<(RingPlace, Option<Event>)>,
     is_connected: bool,
 }
 
@@ -235,11 +236,9 @@ impl Peer {
                 if ring.index != 0 {
                     return Err("there is one ring each way".to_owned());
                 }
-                if ring.to_server {
-                    self.to_server = Some(ring);
-                } else {
-                    self.to_client = Some((ring, file));
-                }
+                let event = file.map(Event::new).transpose()?;
+                let place = if ring.to_server { &mut self.to_server } else { &mut self.to_client };
+                *place = Some((ring, event));
             }
             Message::Connect => return self.connect(),
             _ => return Err("this is not what the protocol has next".to_owned()),
@@ -266,8 +265,8 @@ impl Peer {
     }
 
     fn connect(&mut self) -> Result<(), Trouble> {
-        let (Some((_, link)), Some(to_server), Some((to_client, wake))) =
-            (&self.link, self.to_server, self.to_client.take())
+        let (Some((_, link)), Some((to_server, woken)), Some((to_client, wake))) =
+            (&self.link, self.to_server.take(), self.to_client.take())
         else {
             return Err("a link has a ring each way".to_owned());
         };
@@ -277,9 +276,8 @@ impl Peer {
         let memory: Arc<[Region]> = std::mem::take(&mut self.regions).into();
         let (incoming, outgoing) = find(&memory, to_server, to_client)?;
         self.channel.send(&Message::Connected, None)?;
-        link.begin(Rings { incoming, outgoing, wake });
         self.is_connected = true;
-        Ok(())
+        link.begin(Rings { incoming, outgoing, wake, is_watched: woken.is_some() }, woken)
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, eventfd};
+
 use super::channel::{Channel, event, wait};
 use super::message::{Message, RingPlace};
 use super::region::Region;
@@ -290,6 +292,84 @@ fn each_link_of_a_socket_has_its_client() {
     assert!(!folder.socket().exists());
 }
 
+/// What a lane sleeps beside ends its sleep.
+fn is_woken(port: &Opened, most: Duration) -> bool {
+    wait([port.queues[0].queue.wakes().expect("a file")], Some(most))[0]
+}
+
+#[test]
+fn an_end_that_sleeps_is_woken_and_one_that_does_not_is_left_alone() {
+    // Shows both ways, again and again: what is sent to an end that watches wakes it, once; where it looks by itself nothing is
+    // signalled, and where something has come already it is told so.
+    let folder = Folder::new();
+    let (mut server, mut client) = pair(&folder);
+    for turn in 0..100 {
+        let (from, to) = if turn % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        assert!(to.queues[0].queue.watch() && !is_woken(to, Duration::ZERO));
+        for _ in 0..2 {
+            let sent = frame(from, &[1; 60]);
+            assert_eq!(transmit(from, [sent]), 1);
+            assert!(is_woken(to, Duration::from_secs(10)));
+        }
+        assert_eq!(receive(to).len(), 2);
+        assert!(!is_woken(to, Duration::ZERO));
+        let sent = frame(from, &[2; 60]);
+        assert_eq!(transmit(from, [sent]), 1);
+        assert!(!is_woken(to, Duration::ZERO) && !to.queues[0].queue.watch());
+        assert_eq!(receive(to).len(), 1);
+        assert!(to.queues[0].queue.watch());
+        assert_eq!(receive(to).len(), 0);
+    }
+}
+
+#[test]
+fn a_link_that_comes_or_goes_wakes() {
+    // Shows an end alone, whose link comes, goes and comes again.
+    let folder = Folder::new();
+    let mut server = folder.end("server");
+    for _ in 0..3 {
+        assert!(server.queues[0].queue.watch() && !is_woken(&server, Duration::ZERO));
+        let client = folder.end("client");
+        assert!(is_woken(&server, Duration::from_secs(10)));
+        until("the link comes up", || is_up(&server) && is_up(&client));
+        receive(&mut server);
+        assert!(server.queues[0].queue.watch());
+        drop(client);
+        until("the server notices", || !is_up(&server));
+        assert!(is_woken(&server, Duration::from_secs(10)));
+        receive(&mut server);
+    }
+}
+
+#[test]
+fn a_lane_does_not_wait_for_its_peers_files() {
+    // Shows a client that sleeps, and to wake which would take a write that waits for ever; and one with a file that is none
+    // of events.
+    let folder = Folder::new();
+    let mut server = folder.end("server");
+    let files = [(); 2].map(|()| eventfd(0, EventfdFlags::CLOEXEC).expect("a file that waits"));
+    let peer = ByHand::new(&folder);
+    let (incoming, _outgoing, _memory) = peer.link_by(SMALL, &files);
+    until("the link comes up", || is_up(&server));
+    receive(&mut server);
+    incoming.be_woken(true);
+    for file in &files {
+        rustix::io::read(file, &mut [0; 8]).expect("emptied");
+        rustix::io::write(file, &(u64::MAX - 1).to_ne_bytes()).expect("filled");
+    }
+    let sent = frame(&server, &[1; 60]);
+    assert_eq!((transmit(&mut server, [sent]), incoming.waiting()), (1, 1));
+    assert!(server.queues[0].queue.watch());
+    assert_eq!(receive(&mut server).len(), 0);
+    drop(peer);
+    until("the server notices", || !is_up(&server));
+    let (_, pipe) = rustix::pipe::pipe().expect("a pipe");
+    let peer = ByHand::new(&folder);
+    peer.share(SMALL.bytes());
+    let refused = peer.refused(&Message::AddRing { ring: SMALL.place(false) }, Some(&pipe));
+    assert!(refused.contains("no event file"), "{refused}");
+}
+
 #[test]
 fn ends_come_and_go() {
     // Shows a client that leaves and one that comes in its place, and a server that leaves and comes again, to which the
@@ -413,12 +493,16 @@ impl ByHand {
 
     /// All that a good client does, with buffers as small as it likes.
     fn link(&self, layout: Layout) -> (Incoming, Outgoing, Arc<[Region]>) {
+        self.link_by(layout, &[(); 2].map(|()| event().expect("a file")))
+    }
+
+    /// The same, with what the server and then the client is to be woken by.
+    fn link_by(&self, layout: Layout, files: &[OwnedFd; 2]) -> (Incoming, Outgoing, Arc<[Region]>) {
         let memory: Arc<[Region]> = Arc::new([self.share(layout.bytes())]);
         let (mut incoming, outgoing) = lay_out(&memory, layout).expect("rings");
-        for to_server in [true, false] {
-            let file = event().expect("a file");
+        for (to_server, file) in [true, false].into_iter().zip(files) {
             let told = Message::AddRing { ring: layout.place(to_server) };
-            assert_eq!(self.ask(&told, Some(&file)), Message::Ack);
+            assert_eq!(self.ask(&told, Some(file)), Message::Ack);
         }
         assert_eq!(self.ask(&Message::Connect, None), Message::Connected);
         incoming.begin();

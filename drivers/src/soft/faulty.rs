@@ -204,6 +204,10 @@ impl Queue for Faulty {
         self.inner.wakes()
     }
 
+    fn watch(&mut self) -> bool {
+        self.inner.watch()
+    }
+
     fn next_event(&self) -> Option<u64> {
         let refused = (!self.unsent.is_empty()).then_some(0);
         [self.inner.next_event(), self.inward.next_release(), self.outward.next_release(), refused]

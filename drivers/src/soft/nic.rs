@@ -145,6 +145,10 @@ impl Queue for Nic {
         self.inner.wakes()
     }
 
+    fn watch(&mut self) -> bool {
+        self.inner.watch()
+    }
+
     /// What the wire refused is offered again with each call: no time makes it ready.
     fn next_event(&self) -> Option<u64> {
         self.inner.next_event()
