@@ -3,6 +3,7 @@
 //!
 //! | file | duty |
 //! | --- | --- |
+//! | `setup` | an engine made from its configuration, and its start |
 //! | `flows` | the slots of sockets and the parts of connections |
 //! | `common` | the shape of nearly all frames, read and written at constant offsets |
 //! | `fast` | the common segment between frames and flows |
@@ -24,6 +25,7 @@
 //! | `ports` | the lane's ports: pools, neighbours and waiting frames of each |
 //! | `mesh` | what lanes tell each other |
 //! | `network` | addresses and routes that come and go |
+//! | `stop` | the end of an engine |
 
 mod bundle;
 mod common;
@@ -47,6 +49,8 @@ mod ports;
 mod receive;
 mod segments;
 mod sends;
+mod setup;
+mod stop;
 mod transmit;
 mod udp;
 mod udp_sockets;
@@ -54,13 +58,13 @@ mod udp_sockets;
 #[cfg(test)]
 mod tests;
 
-use core::net::IpAddr;
 use core::time::Duration;
 
 use drivers::{Capabilities, Frame, Pool, Pools};
 
 pub use self::handover::Frozen;
 pub use self::mesh::{LANES_MAX, Message};
+pub use self::setup::EngineError;
 
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
@@ -78,9 +82,7 @@ use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US, Turns};
 use crate::flow::{FlowTable, Place};
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
-use crate::ip::neighbour;
-use crate::ip::route::{self, LocalAddress, Route};
-use crate::ip::{KeyedHash, fragment};
+use crate::ip::{fragment, neighbour, route};
 use crate::mode::{Batch, Completions, Done};
 use crate::socket::LaneId;
 use crate::tcp::cookie::Cookies;
@@ -89,15 +91,12 @@ use crate::tcp::listen::HalfOpens;
 use crate::tcp::source_port::SourcePorts;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::TimeWaits;
-use crate::time::{Instant, nanoseconds};
+use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::wire::DropReason;
 
 /// Frames of one burst: the passes of `receive` work on no more at a time.
 pub const BURST_MAX: usize = 32;
-
-/// Received frames that nobody may hold: two bursts, with which the port can go on receiving.
-const RESERVED_FRAMES: usize = 2 * BURST_MAX;
 
 /// Frames of ordinary memory that payload is copied into once as many received frames are held as may be: promised
 /// windows are kept although the port needs its frames back. Made when first needed.
@@ -106,16 +105,9 @@ const SPILL_FRAMES: usize = 2048;
 /// Room of such a frame: what a receive frame has.
 const SPILL_ROOM: u16 = 2048 + 128;
 
-/// Frames for datagrams that came in pieces, or frames that did: 64 KiB each.
-const LARGE_FRAMES: usize = 16;
-
 /// When flows that could not say what they have to, for want of a frame or of a port that takes it, try again, if nothing
 /// happens before.
 const SAID_AGAIN: Duration = Duration::from_millis(10);
-
-/// How long the last words of a lane that was told to stop, its resets among them, may wait for a port that takes
-/// nothing: one whose link is down or whose peer has gone may never take them.
-const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Most ports of a runtime: interfaces are numbered in a byte, and each turn asks all of them.
 pub const INTERFACES_MAX: usize = 16;
@@ -192,156 +184,7 @@ pub struct Engine {
     counters: Counters,
 }
 
-/// Why an engine cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A route or an address is wrong.
-    #[error(transparent)]
-    Route(#[from] route::RouteError),
-    /// More sockets than handles have room for.
-    #[error("a lane has at most 16,777,216 sockets: lower `sockets` from {0}")]
-    Sockets(usize),
-    /// More lanes than sets of lanes have room for, or a lane beyond them.
-    #[error("{0} lanes were asked for, and a runtime has at most {LANES_MAX}: name fewer")]
-    Lanes(u8),
-    /// A gateway is on no subnet of its interface.
-    #[error("gateway {0} is on no subnet of this host: add an address in its subnet, or correct it")]
-    Gateway(IpAddr),
-    /// Interfaces without a port, or none, or too many.
-    #[error(
-        "{interfaces} interfaces were configured for {ports} ports: name 1 to {INTERFACES_MAX}, each with its port"
-    )]
-    Interfaces {
-        /// Interfaces configured.
-        interfaces: usize,
-        /// Ports there are.
-        ports: usize,
-    },
-}
-
 impl Engine {
-    /// An engine that answers nothing yet: the first turn starts it. Each of the configuration's interfaces lives on
-    /// one of `ports`, in their order.
-    ///
-    /// Errors: an address or route is malformed, or bounds are beyond what handles can name.
-    pub fn new(
-        lane: LaneId,
-        config: EngineConfig,
-        ports: Vec<(Interface, Pools)>,
-        now: Instant,
-    ) -> Result<Engine, EngineError> {
-        if config.sockets > crate::socket::SocketId::SLOTS_MAX {
-            return Err(EngineError::Sockets(config.sockets));
-        }
-        if config.lanes > LANES_MAX || lane.0 >= config.lanes {
-            return Err(EngineError::Lanes(config.lanes));
-        }
-        let (interfaces, count) = (config.interfaces.len(), ports.len());
-        if interfaces != count || !(1..=INTERFACES_MAX).contains(&count) {
-            return Err(EngineError::Interfaces { interfaces, ports: count });
-        }
-        let [a, b, c, d] = config.secret;
-        let (secret, hash) = (Secret::new([a, b, c, d]), KeyedHash::new([c, d]));
-        let rss = config.interfaces.iter().map(|interface| interface.rss.clone()).collect();
-        let mut engine = Engine {
-            lane,
-            ports: Ports::new(ports, &config.interfaces, hash),
-            arriving: 0,
-            secret,
-            started: false,
-            turn: 0,
-            flows: Flows::new(lane, secret, config.sockets, config.cells_max, config.tcp, now),
-            table: FlowTable::new(
-                config.sockets,
-                config.time_wait_max.saturating_add(2 * config.half_open_max),
-            ),
-            wheel: Wheel::new(now),
-            half_opens: HalfOpens::new(config.half_open_max, &config.tcp),
-            cookies: Cookies::default(),
-            time_waits: TimeWaits::new(config.time_wait_max, nanoseconds(config.tcp.time_wait) / 1_000),
-            listeners: Listeners::new(hash),
-            udp: UdpSockets::new(hash),
-            app_timers: AppTimers::default(),
-            source_ports: SourcePorts::new(&secret, lane),
-            deferred: Vec::new(),
-            frames: FrameSlab::default(),
-            dirty: Vec::new(),
-            said: Vec::new(),
-            unserved: None,
-            said_to: 0,
-            neighbour_actions: Vec::new(),
-            routes: route::Table::new(),
-            path_mtus: Ways::new(hash),
-            paths: Paths::new(hash),
-            fragments: Reassembler::new(),
-            fragment_output: fragment::Output::default(),
-            identifications: fragment::Identifications::new(hash, lane.0, config.lanes),
-            responder: Responder::hard_to_reckon_with(secret.dice()),
-            large: Pool::packets(LARGE_FRAMES),
-            mesh: Mesh::new(lane, config.lanes, rss, hash),
-            holdable: 0,
-            app_held: 0,
-            spill: None,
-            parsed: Vec::with_capacity(BURST_MAX),
-            queues: vec![CompletionQueue::default()],
-            completions: Completions::default(),
-            done: Vec::new(),
-            stopping: None,
-            counters: Counters::default(),
-            config,
-        };
-        engine.configure()?;
-        Ok(engine)
-    }
-
-    fn configure(&mut self) -> Result<(), EngineError> {
-        for (number, interface) in (0..).zip(&self.config.interfaces) {
-            for address in &interface.addresses {
-                if address.ip.is_ipv6() {
-                    // It is ours once nobody else turns out to have it.
-                    route::check(address.ip, address.prefix)?;
-                    continue;
-                }
-                let local =
-                    LocalAddress { address: address.ip, prefix_len: address.prefix, interface: number };
-                self.routes.add_address(local, self.ports[number].mtu)?;
-            }
-        }
-        for (number, interface) in (0..).zip(&self.config.interfaces) {
-            for way in &interface.gateways {
-                if !self.routes.is_neighbour(number, way.gateway) && !interface.reaches(way.gateway) {
-                    return Err(EngineError::Gateway(way.gateway));
-                }
-                self.routes.add_route(Route {
-                    destination: way.destination.ip,
-                    prefix_len: way.destination.prefix,
-                    gateway: Some(way.gateway),
-                    interface: number,
-                    source: None,
-                    mtu: self.ports[number].mtu,
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Announce our addresses, once.
-    fn start(&mut self) {
-        self.started = true;
-        // What the port has taken for its descriptors is no longer there. Of the rest some stay free, so that
-        // acknowledgements can be received whatever is held. All frames that are held may be of one port, so the one
-        // with the fewest decides.
-        let spare = self.ports.iter().map(|port| port.composer.pools().receive.available()).min();
-        let spare = spare.unwrap_or(0);
-        self.holdable = spare - (spare / 2).min(RESERVED_FRAMES);
-        let all = self.holdable + SPILL_FRAMES;
-        self.flows.shared.frames_in_order = u32::try_from(all / 2).unwrap_or(u32::MAX);
-        for number in self.ports.interfaces() {
-            self.start_neighbours(number);
-            self.start_ipv6(number);
-        }
-    }
-
     /// A new turn at a new time: every figure derived from the time is derived here, once.
     pub fn begin_turn(&mut self, now: Instant) {
         let before = self.flows.shared.now.instant;
@@ -490,59 +333,6 @@ impl Engine {
     /// Interfaces there are; they are numbered from zero.
     pub fn interfaces(&self) -> u8 {
         u8::try_from(self.ports.len()).unwrap_or(u8::MAX)
-    }
-
-    /// Stop in order: listeners and UDP sockets close now, streams may finish until `within` has passed.
-    pub fn stop(&mut self, within: Duration) {
-        if self.stopping.is_none() {
-            self.stopping = Some(self.flows.shared.now.instant.saturating_add(within));
-            self.close_listeners();
-            self.close_udp();
-            self.app_timers.clear();
-            self.cancel_deferred(None);
-        }
-    }
-
-    /// The application has gone: stop, and close every stream in order.
-    pub fn leave(&mut self, within: Duration) {
-        self.stop(within);
-        self.close_streams();
-    }
-
-    /// Told to stop, and nothing is left: no socket, no frame that waits for the port, unless it waits in vain.
-    pub fn is_stopped(&self) -> bool {
-        self.stopping.is_some() && self.flows.sockets() == 0 && (self.backlog() == 0 || self.is_overdue())
-    }
-
-    /// Told to stop, and the time for it is over: what the port has not taken by now, it need not take.
-    pub fn is_overdue(&self) -> bool {
-        self.silence().is_some_and(|end| self.flows.shared.now.instant >= end)
-    }
-
-    /// When a lane that was told to stop gives up what a port does not take.
-    fn silence(&self) -> Option<Instant> {
-        self.stopping.map(|deadline| deadline.saturating_add(LAST_WORDS))
-    }
-
-    /// Told to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
-    }
-
-    /// Forget everything that is no socket: connections in TIME_WAIT, half-open ones, waiting packets.
-    pub fn clear(&mut self) {
-        self.time_waits.clear(forget_rest(&mut self.table));
-        self.fragments.clear(&mut self.fragment_output);
-        self.fragment_output.complete.clear();
-        self.fragment_output.dropped.clear();
-        self.fragment_output.expired.clear();
-        for port in self.ports.iter_mut() {
-            port.neighbours.clear(&mut self.neighbour_actions);
-            self.neighbour_actions.clear();
-            port.urgent.clear();
-            port.data.clear();
-        }
-        self.wheel = Wheel::new(self.flows.shared.now.instant);
     }
 
     /// The lane's clock, as of this turn.

@@ -2,13 +2,13 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::Engine;
 use super::flows::Kind;
 use super::mesh::Message;
-use super::{Engine, LocalAddress, Route};
 use crate::config::{Address, Gateway};
 use crate::flow::Place;
 use crate::ip::neighbour::Action;
-use crate::ip::route::RouteError;
+use crate::ip::route::{LocalAddress, Route, RouteError};
 use crate::socket::{Event, LaneId, NetworkChange, OpError, Reason, Tag};
 use crate::tcp::state::{State, flag};
 use crate::wire::MacAddress;
