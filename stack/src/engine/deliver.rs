@@ -213,7 +213,7 @@ impl Engine {
             Kind::Stream => {
                 let Some(mut connection) = self.flows.connection_owing(slot) else { return };
                 connection.hot.held = connection.hot.held.saturating_sub(count);
-                if crate::tcp::output::window_opened(&mut connection) {
+                if crate::tcp::window::window_opened(&mut connection) {
                     self.mark_dirty(slot);
                 }
             }

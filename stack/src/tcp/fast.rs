@@ -8,7 +8,7 @@ use super::output;
 use super::send::{NONE, mark};
 use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
-use super::{ecn, mtu, tally, text, timers};
+use super::{ecn, mtu, tally, text, timers, window};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// What a segment says that says nothing out of the ordinary: ACK, perhaps PSH, and no option but timestamps.
@@ -176,7 +176,7 @@ pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<P
         connection.hot.owed |= owed::SHORT;
     }
     connection.hot.owed |= owed::TIMER;
-    let window = output::advertise(connection);
+    let window = window::advertise(connection);
     let ack = connection.hot.rcv_nxt;
     let stamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection));
     output::note_acknowledged(connection);

@@ -8,6 +8,7 @@
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the common segment, in and out, or nothing |
 //! | `output` | what it says next |
+//! | `window` | the window that it advertises |
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | when losses are repaired; how much may be in flight |
 //! | `sack`, `rack`, `tlp` | what the peer reports; what is lost by it; probes of a silent tail |
@@ -59,5 +60,6 @@ pub mod timers;
 pub mod tlp;
 pub mod undo;
 pub mod urgent;
+pub mod window;
 
 pub use crate::wire::tcp::SeqNum;
