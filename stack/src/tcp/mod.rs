@@ -8,6 +8,7 @@
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast` | the common segment, in and out, or nothing |
 //! | `output` | what it says next |
+//! | `retransmission` | what it says again |
 //! | `window` | the window that it advertises |
 //! | `timers` | what happens when nothing arrives |
 //! | `loss`, `congestion` | when losses are repaired; how much may be in flight |
@@ -46,6 +47,7 @@ pub mod prr;
 pub mod rack;
 mod rare;
 pub mod receive;
+mod retransmission;
 pub mod rtt;
 pub mod sack;
 pub mod send;

@@ -4,13 +4,12 @@
 use super::congestion::validation;
 use super::ecn;
 use super::history::Timer;
-use super::loss::LossState;
 use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, State, flag, hint};
 use super::ticks::Ticks;
-use super::undo::{self, Frto};
-use super::{mtu, prr, tally, timers, tlp, urgent, window};
+use super::undo::Frto;
+use super::{mtu, prr, retransmission, tally, timers, tlp, urgent, window};
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// One segment to send: a header, and where its payload begins in the send queue.
@@ -43,7 +42,7 @@ pub fn next(connection: &mut Connection) -> Option<Emit> {
     // Where nothing is amiss, nothing is lost and no loss is probed for.
     let amiss = connection.has_active();
     let mut emit = amiss
-        .then(|| lost(connection, forced).or_else(|| tlp::probe(connection)))
+        .then(|| retransmission::lost(connection, forced).or_else(|| tlp::probe(connection)))
         .flatten()
         .or_else(|| forced.then(|| probe(connection)).flatten())
         .or_else(|| fresh(connection))
@@ -79,102 +78,8 @@ pub fn only_acknowledges(connection: &Connection) -> bool {
         && !connection.is(flag::PROBE | flag::KEEPALIVE_PROBE)
 }
 
-/// Something taken for lost, sent again.
-fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
-    let LossState { lost, again, frto, .. } = *connection.loss();
-    if lost <= again {
-        return None;
-    }
-    // F-RTO's second step tries new data first: repairs wait for what they tell.
-    if !forced && (frto == Frto::New || connection.pipe() >= connection.hot.cwnd) {
-        return None;
-    }
-    let first = first_lost(connection)?;
-    Some(again_from(connection, first, false))
-}
-
-/// The first range that is lost and was not sent again.
-pub(super) fn first_lost(connection: &mut Connection) -> Option<u32> {
-    let mut skips = connection.take_skips();
-    let unsent = connection.hot.unsent;
-    let (mut index, mut found) =
-        (skips.lost_from(&connection.shared.cells).unwrap_or(connection.hot.head), None);
-    while index != unsent
-        && let Some(cell) = connection.shared.cells.get(index)
-    {
-        if cell.is(mark::SACKED) {
-            let past = skips.past_sacked(&connection.shared.cells, cell.start());
-            index = past.map_or(cell.next, |(_, behind)| behind);
-            continue;
-        }
-        if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
-            skips.set_lost_from(cell, index);
-            found = Some(index);
-            break;
-        }
-        index = cell.next;
-    }
-    connection.keep_skips(skips);
-    found
-}
-
-/// Send the ranges from `first` on again, as many as fit a segment: those that are lost, or with `tail` any. A range is
-/// cut only if it is longer than a segment, so that what arrives can be told from what does not.
-pub(super) fn again_from(connection: &mut Connection, first: u32, tail: bool) -> Emit {
-    let mss = payload_max(connection);
-    let unsent = connection.hot.unsent;
-    let (mut len, mut seq_len, mut lost, mut flags) = (0, 0, 0, Flags::ACK);
-    let (mut index, now) = (first, connection.shared.now.micros);
-    let seq = connection.shared.cells.get(first).map_or(connection.hot.snd_una, |cell| cell.start());
-    while index != unsent && len < mss {
-        let Some(cell) = connection.shared.cells.get(index) else { break };
-        let wanted = index == first || tail || cell.is(mark::LOST) && !cell.any(mark::AGAIN | mark::SACKED);
-        let bytes = cell.payload_len();
-        let fits = bytes <= mss - len;
-        if !wanted || len > 0 && (!fits || cell.is(mark::CONTROL) && cell.len != 1) {
-            break;
-        }
-        if !fits && !connection.queue(|cells, queue, _| cells.split(queue, index, mss - len)) {
-            break;
-        }
-        let Some(cell) = connection.shared.cells.get_mut(index) else { break };
-        if cell.is(mark::CONTROL) {
-            flags |= control_flag(connection.hot.state);
-        } else {
-            len += cell.len;
-            // A segment says the same each time it goes.
-            if cell.is(mark::PUSHED) {
-                flags |= Flags::PSH;
-            }
-        }
-        seq_len += cell.len;
-        if cell.is(mark::LOST) && !cell.is(mark::AGAIN) {
-            cell.marks |= mark::AGAIN;
-            lost += cell.len;
-            if let Some(active) = connection.shared.actives.of(connection.cold.active) {
-                active.skips.note_again(cell);
-            }
-        }
-        cell.sent_us = now;
-        cell.retransmits = cell.retransmits.saturating_add(1);
-        index = cell.next;
-    }
-    if lost > 0 {
-        connection.active_mut().loss.again += lost;
-    }
-    connection.note_amiss();
-    let rare = connection.rare_mut();
-    rare.history.retransmits = rare.history.retransmits.saturating_add(1);
-    rare.tally.bytes_again += u64::from(len);
-    undo::note_sent(connection);
-    prr::note_sent(connection, seq_len);
-    timers::on_sent_again(connection, first == connection.hot.head);
-    debug_assert!((seq + seq_len).le(connection.hot.snd_nxt));
-    speak(connection, seq, flags, first, len)
-}
-
 /// SYN or FIN, whichever a control range of this state stands for.
-fn control_flag(state: State) -> Flags {
+pub(super) fn control_flag(state: State) -> Flags {
     if matches!(state, State::SynSent | State::SynReceived) { Flags::SYN } else { Flags::FIN }
 }
 
@@ -182,7 +87,8 @@ fn control_flag(state: State) -> Flags {
 fn probe(connection: &mut Connection) -> Option<Emit> {
     if connection.flight() > 0 {
         let head = connection.hot.head;
-        return (head != NONE && head != connection.hot.unsent).then(|| again_from(connection, head, false));
+        return (head != NONE && head != connection.hot.unsent)
+            .then(|| retransmission::again_from(connection, head, false));
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.1
     //# The sending TCP peer must regularly transmit at least one octet of new
@@ -422,7 +328,7 @@ fn is_ack_due(connection: &Connection) -> bool {
 }
 
 /// Build the header, and count as said what it says.
-fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
+pub(super) fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, first: u32, len: u32) -> Emit {
     let syn = flags.contains(Flags::SYN);
     let window = if syn { window::syn_window(connection) } else { window::advertise(connection) };
     // Only in SYN_SENT is there nothing to acknowledge yet.

@@ -94,6 +94,7 @@ impl Skips {
     }
 
     /// Be empty, and hold little memory: whoever had many holes is not to leave their room behind.
+    #[inline]
     pub fn reset(&mut self) {
         self.clear();
         self.sacked.shrink_to(KEPT_MAX);

@@ -294,6 +294,7 @@ impl Connection<'_> {
     }
 
     /// Highest sequence sent when loss was last found (RFC 6582).
+    #[inline]
     pub fn recover(&self) -> SeqNum {
         self.shared.rares.get(self.cold.rare).map_or(self.hot.snd_una - 1, |rare| rare.recover)
     }

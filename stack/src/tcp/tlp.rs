@@ -7,7 +7,7 @@ use super::output::{self, Emit};
 use super::sack::News;
 use super::send::{Cell, NONE};
 use super::state::{Connection, State, flag};
-use super::timers;
+use super::{retransmission, timers};
 use crate::wire::tcp::SeqNum;
 
 /// A probe that nothing has answered yet.
@@ -114,7 +114,7 @@ pub fn probe(connection: &mut Connection) -> Option<Emit> {
     //# retransmit the highest-sequence segment sent so far and set
     //# TLP.is_retrans to true.
     let last = last_segment(connection, mss)?;
-    Some(output::again_from(connection, last, true))
+    Some(retransmission::again_from(connection, last, true))
 }
 
 /// The first range of the highest segment sent: the last range, and those before that left with it and fit beside it.

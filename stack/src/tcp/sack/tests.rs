@@ -12,7 +12,7 @@ use crate::tcp::isn::{Secret, Tuple};
 use crate::tcp::send::NONE;
 use crate::tcp::state::State;
 use crate::tcp::ticks::Now;
-use crate::tcp::{output, timers};
+use crate::tcp::{output, retransmission, timers};
 use crate::time::Instant;
 
 /// The flow's first sequence number: near the end of the circle, so that everything wraps.
@@ -309,14 +309,14 @@ fn losses_are_found_without_looking_at_all() {
     for n in 0..2_000 {
         let before = connection.shared.cells.looks.get();
         assert_eq!(last(&mut connection, 20 + n % 7).lost, 0);
-        let first = output::first_lost(&mut connection).unwrap();
+        let first = retransmission::first_lost(&mut connection).unwrap();
         assert_eq!(first, expected, "repairs go in order");
-        output::again_from(&mut connection, first, false);
+        retransmission::again_from(&mut connection, first, false);
         let looks = connection.shared.cells.looks.get() - before;
         // Those that were sent again may be lost again: they alone are looked at each time.
         let again = connection.loss().again / RANGE;
         assert!(looks < 400 + 2 * again as usize, "{looks} looks for the {n}th, {again} again");
-        expected = output::first_lost(&mut connection).unwrap();
+        expected = retransmission::first_lost(&mut connection).unwrap();
     }
 }
 
@@ -340,9 +340,9 @@ fn change(connection: &mut Connection, what: u8, a: u32, b: u32) -> (u32, u32, u
             (found.lost, found.wait_us, news.sacked)
         }
         6..=11 => {
-            let first = output::first_lost(connection);
+            let first = retransmission::first_lost(connection);
             if let Some(first) = first {
-                output::again_from(connection, first, false);
+                retransmission::again_from(connection, first, false);
             }
             (first.unwrap_or(NONE), 0, 0)
         }
