@@ -1,10 +1,12 @@
-//! Which station a neighbour's address belongs to: one cache that ages as RFC 4861 says, filled by ARP (RFC 826) for
-//! IPv4 and, in `discovery`, by neighbour discovery for IPv6.
+//! Which station a neighbour's address belongs to: one cache that ages as RFC 4861 says, filled by ARP for
+//! IPv4 in `arp`, and by neighbour discovery for IPv6 in `discovery`.
 //! Next hops are chosen in `route`; the packets that wait here are the engine's, whatever they are.
 
+mod arp;
 mod crowd;
 mod discovery;
 
+pub use arp::{ADDRESSES_MAX, DEFEND_INTERVAL};
 pub use discovery::{Change, RETRANSMIT};
 
 use super::KeyedHash;
@@ -18,16 +20,12 @@ use std::collections::VecDeque;
 
 /// Entries, unless configured: a /22 full of neighbours, at about 100 KiB.
 pub const ENTRIES_MAX: usize = 1024;
-/// Our own addresses on one interface: each request is compared with all of them.
-pub const ADDRESSES_MAX: usize = 64;
 /// Requests for an address, and probes of one, before it has failed (RFC 4861 section 10).
 pub const ATTEMPTS_MAX: u8 = 3;
 /// Between requests for the same address: RFC 1122 section 2.3.2.1 allows one a second.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stale entry in use waits for TCP's confirmation before it is probed (RFC 4861 section 10).
 pub const DELAY_FIRST_PROBE_TIME: Duration = Duration::from_secs(5);
-/// Between two defences of an address (RFC 5227 section 1.1, DEFEND_INTERVAL).
-pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// Packets that wait for one neighbour at least. Linux keeps 101 where nobody says otherwise (`unres_qlen`).
 pub const WAITING_MAX: usize = 128;
 /// Between two walks over all entries, so that many deadlines do not cost a walk each.
@@ -191,30 +189,6 @@ impl<P> Cache<P> {
         }
     }
 
-    /// Answers for this address from now on, and announces it; false if there are too many already.
-    pub fn add_address(&mut self, address: Ipv4Addr, out: &mut Vec<Action<P>>) -> bool {
-        if self.addresses.contains(&address) {
-            return true;
-        }
-        if self.addresses.len() >= ADDRESSES_MAX {
-            return false;
-        }
-        self.addresses.push(address);
-        self.announce(address, out);
-        true
-    }
-
-    /// No longer answers for this address, nor asks as it: neighbours found under it are forgotten.
-    pub fn remove_address(&mut self, address: Ipv4Addr, out: &mut Vec<Action<P>>) {
-        self.addresses.retain(|known| *known != address);
-        for at in (0..self.entries.len()).rev() {
-            let its = self.entries.get(at).is_some_and(|entry| entry.source == IpAddr::V4(address));
-            if its && self.entries.get(at).is_some_and(|entry| entry.state != State::Static) {
-                self.take_out(at, DropReason::NeighbourFailed, out);
-            }
-        }
-    }
-
     /// Sets a neighbour's station for good; false if there is no room.
     pub fn add_static(
         &mut self,
@@ -328,63 +302,6 @@ impl<P> Cache<P> {
         }
     }
 
-    /// Takes in an ARP packet: learns, answers, releases.
-    ///
-    /// Errors: `ArpNotForUs` if it changes nothing; `ArpConflict` if another station has our address.
-    pub fn receive(
-        &mut self,
-        packet: &Packet,
-        now: Instant,
-        out: &mut Vec<Action<P>>,
-    ) -> Result<(), DropReason> {
-        if packet.sender_mac == self.mac {
-            return Err(DropReason::ArpNotForUs);
-        }
-        if self.addresses.contains(&packet.sender) {
-            self.defend(packet.sender, now, out);
-            return Err(DropReason::ArpConflict);
-        }
-        let for_us = self.addresses.contains(&packet.target);
-        let may_learn = !packet.sender.is_unspecified()
-            && !packet.sender.is_broadcast()
-            && !packet.sender.is_multicast()
-            && !packet.sender.is_loopback();
-        let merged = may_learn && self.merge(packet, for_us, now, out);
-        if for_us && packet.operation == Operation::Request {
-            //= https://www.rfc-editor.org/rfc/rfc826
-            //# If Merge_flag is false, add the triplet <protocol type,
-            //#     sender protocol address, sender hardware address> to
-            //#     the translation table.
-            if may_learn && !merged {
-                let sender = IpAddr::V4(packet.sender);
-                if let Some(at) = self.find_or_insert(sender, IpAddr::V4(packet.target), now, out) {
-                    self.resolved(at, packet.sender_mac, State::Stale, now, out);
-                }
-            }
-            let reply = Packet {
-                operation: Operation::Reply,
-                sender_mac: self.mac,
-                sender: packet.target,
-                target_mac: packet.sender_mac,
-                target: packet.sender,
-            };
-            out.push(Action::Transmit { to: packet.sender_mac, packet: reply });
-            return Ok(());
-        }
-        if merged { Ok(()) } else { Err(DropReason::ArpNotForUs) }
-    }
-
-    /// Learns of a neighbour from whoever has reason to believe it.
-    pub fn learn(&mut self, packet: &Packet, now: Instant, out: &mut Vec<Action<P>>) {
-        let sender = IpAddr::V4(packet.sender);
-        if packet.sender_mac != self.mac
-            && !self.addresses.contains(&packet.sender)
-            && let Some(at) = self.find_or_insert(sender, IpAddr::V4(packet.target), now, out)
-        {
-            self.resolved(at, packet.sender_mac, State::Stale, now, out);
-        }
-    }
-
     /// When `advance` has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -438,22 +355,6 @@ impl<P> Cache<P> {
         self.next = Instant::FOREVER;
     }
 
-    /// Updates the sender's entry, if there is one; says whether there is.
-    fn merge(&mut self, packet: &Packet, for_us: bool, now: Instant, out: &mut Vec<Action<P>>) -> bool {
-        let Some(at) = self.index.get(&IpAddr::V4(packet.sender)).copied() else { return false };
-        let Some(entry) = self.entries.get(at) else { return false };
-        let answers = for_us && packet.operation == Operation::Reply;
-        let is_news = entry.state == State::Incomplete || entry.mac != packet.sender_mac;
-        match entry.state {
-            State::Static => {}
-            // Only an answer to us shows that the way there works, too.
-            _ if answers => self.resolved(at, packet.sender_mac, State::Reachable, now, out),
-            _ if is_news => self.resolved(at, packet.sender_mac, State::Stale, now, out),
-            _ => {}
-        }
-        true
-    }
-
     fn resolved(&mut self, at: usize, mac: MacAddress, state: State, now: Instant, out: &mut Vec<Action<P>>) {
         let Some(address) = self.entries.get(at).map(|entry| entry.address) else { return };
         let reachable = self.reachable_time(address);
@@ -499,30 +400,6 @@ impl<P> Cache<P> {
                 target,
             };
             out.push(Action::Transmit { to, packet });
-        }
-    }
-
-    /// Tells all stations that the address is ours: a request for itself (RFC 5227 section 3).
-    fn announce(&self, address: Ipv4Addr, out: &mut Vec<Action<P>>) {
-        let packet = Packet {
-            operation: Operation::Request,
-            sender_mac: self.mac,
-            sender: address,
-            target_mac: MacAddress::ZERO,
-            target: address,
-        };
-        out.push(Action::Transmit { to: MacAddress::BROADCAST, packet });
-    }
-
-    //= https://www.rfc-editor.org/rfc/rfc5227#section-2.4
-    //# the time recorded for the previous conflicting ARP packet is within
-    //# DEFEND_INTERVAL seconds, then the host MUST NOT send another defensive
-    //# ARP Announcement.
-    fn defend(&mut self, address: Ipv4Addr, now: Instant, out: &mut Vec<Action<P>>) {
-        let is_due = self.defended.is_none_or(|at| now.saturating_since(at) >= DEFEND_INTERVAL);
-        if is_due {
-            self.defended = Some(now);
-            self.announce(address, out);
         }
     }
 
