@@ -16,6 +16,7 @@
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
 //! | `transmit` | segments to frames, frames to neighbours |
+//! | `layers` | headers in front of a payload, one by one |
 //! | `paths` | next hops of flows |
 //! | `bundle` | several segments in one frame, where the port cuts it |
 //! | `packets` | everything that is not TCP: ARP, ICMP, fragments |
@@ -35,6 +36,7 @@ mod discovery;
 mod fast;
 pub(crate) mod flows;
 mod handover;
+mod layers;
 mod listener_table;
 mod listeners;
 mod mesh;

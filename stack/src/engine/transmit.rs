@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::net::IpAddr;
 
-use drivers::{Checksums, Composer, Frame, NoFrames, Offload, Transport};
+use drivers::{Composer, Frame, NoFrames};
 
 use super::Engine;
 use super::bundle::Bundle;
@@ -18,9 +18,7 @@ use crate::tcp::output::{self, Emit};
 use crate::tcp::send::{Cells, Data, NONE};
 use crate::tcp::state::{State, flag};
 use crate::wire::tcp::{Flags, Segment};
-use crate::wire::{
-    Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ether_type_of, ethernet,
-};
+use crate::wire::{Checksum, DropReason, EtherType, ether_type_of};
 
 /// How a segment leaves.
 #[derive(Clone, Copy, Debug)]
@@ -322,103 +320,6 @@ impl Engine {
         }
     }
 
-    /// The same, layer by layer.
-    pub(super) fn send_layered(
-        &mut self,
-        mut frame: Frame,
-        hop: Hop,
-        tuple: &Tuple,
-        segment: &Segment,
-        form: Form,
-    ) {
-        let Form { each, field, hop_limit, fragment, sum } = form;
-        let port = &self.ports[hop.interface];
-        let (source, destination) = (tuple.local.ip(), tuple.remote.ip());
-        let hop_limit = if hop_limit == 0 { port.hop_limit } else { hop_limit };
-        let Some(mut header) = IpHeader::new(source, destination, Protocol::TCP, hop_limit) else {
-            return self.counters.fail(DropReason::NoRoute);
-        };
-        match &mut header {
-            IpHeader::V4(header) => {
-                header.tos = field;
-                if fragment {
-                    header.dont_fragment = false;
-                    header.identification =
-                        self.identifications.next(header.source, header.destination, Protocol::TCP);
-                }
-            }
-            IpHeader::V6(header) => {
-                header.traffic_class = field;
-                header.flow_label = self.secret.flow_label(tuple);
-            }
-        }
-        let payload = frame.total_len();
-        let header_len = segment.header_len();
-        let Ok(len) = u16::try_from(payload + header_len) else {
-            return self.counters.fail(DropReason::PacketTooBig);
-        };
-        // A port that cuts adds each segment's length to the sum itself.
-        let summed = if each > 0 { 0 } else { len };
-        let pseudo = match Checksum::pseudo(source, destination, Protocol::TCP.0, summed) {
-            Some(pseudo) => pseudo,
-            None => return self.counters.fail(DropReason::NoRoute),
-        };
-        let offload = port.capabilities.transmit_tcp_checksum;
-        let fill = if offload {
-            Fill::Partial(pseudo)
-        } else {
-            let mut all = pseudo;
-            all.append(sum.unwrap_or_else(|| sum_of(&frame)));
-            Fill::Full(all)
-        };
-        let done = frame.prepend(header_len).is_some_and(|room| segment.emit(room, fill).is_ok());
-        if !done {
-            return self.counters.fail(DropReason::NoRoom);
-        }
-        let offload = offload.then(|| Offload {
-            checksums: Checksums { ipv4: false, transport: Some(Transport::Tcp) },
-            transport_bytes: u8::try_from(header_len).unwrap_or(0),
-            segment_bytes: each,
-            ..Offload::default()
-        });
-        let urgent = payload == 0 && !segment.flags.contains(Flags::FIN);
-        self.send_ip(frame, &header, offload, urgent, hop);
-    }
-
-    /// Put IP's header in front, and send it to a next hop. `offload` says what the port is to do above IP.
-    pub(super) fn send_ip(
-        &mut self,
-        mut frame: Frame,
-        header: &IpHeader,
-        offload: Option<Offload>,
-        urgent: bool,
-        hop: Hop,
-    ) {
-        let Hop { interface, next_hop, station } = hop;
-        let port = &self.ports[interface];
-        let payload = frame.total_len();
-        let by_port = port.capabilities.transmit_ipv4_checksum && offload.is_some() && !header.is_ipv6();
-        let done = frame
-            .prepend(header.header_len())
-            .is_some_and(|room| header.emit(room, payload, !by_port).is_ok());
-        if !done {
-            return self.counters.fail(DropReason::NoRoom);
-        }
-        if let Some(offload) = offload {
-            frame.set_offload(Offload {
-                ipv6: header.is_ipv6(),
-                checksums: Checksums { ipv4: by_port, ..offload.checksums },
-                link_bytes: u8::try_from(port.link_len()).unwrap_or(14),
-                network_bytes: u16::try_from(header.header_len()).unwrap_or(20),
-                ..offload
-            });
-        }
-        match station.mac() {
-            Some(mac) => self.send_link(interface, frame, mac, header.ether_type(), urgent),
-            None => self.hold_for(interface, next_hop, header.source(), frame),
-        }
-    }
-
     /// Keep a packet until its next hop's station is known, and ask for it by an address of that interface.
     pub(super) fn hold_for(&mut self, interface: u8, next_hop: IpAddr, source: IpAddr, frame: Frame) {
         let asks = match self.routes.interface_of(source) {
@@ -428,27 +329,6 @@ impl Engine {
         let now = self.flows.shared.now.instant;
         self.ports[interface].neighbours.hold(next_hop, asks, frame, now, &mut self.neighbour_actions);
         self.act_on_neighbours(interface);
-    }
-
-    /// Put the Ethernet header in front, and leave the frame for the port.
-    pub(super) fn send_link(
-        &mut self,
-        interface: u8,
-        mut frame: Frame,
-        to: MacAddress,
-        ether_type: EtherType,
-        urgent: bool,
-    ) {
-        let port = &mut self.ports[interface];
-        let header = ethernet::Header { destination: to, source: port.mac, vlan: port.tag(), ether_type };
-        let done = frame.prepend(header.header_len()).is_some_and(|room| header.emit(room).is_ok());
-        if !done {
-            return self.counters.fail(DropReason::NoRoom);
-        }
-        if let Some(vlan) = port.vlan.filter(|_| port.capabilities.vlan_insert) {
-            frame.set_vlan(vlan.tci);
-        }
-        self.enqueue(interface, frame, urgent);
     }
 
     /// Leave a frame for the port.
