@@ -1,12 +1,12 @@
-//! Listeners: SYNs, half-open connections, connections that wait to be accepted, and what TIME_WAIT answers.
+//! Listeners: SYNs, half-open connections, connections that wait to be accepted.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
+use super::Engine;
 use super::flows::{Birth, Kind};
 use super::listener_table::ListenerState;
 use super::segments::Arrived;
-use super::{Engine, forget_rest};
 use crate::config::{Congestion, SynCookies};
 use crate::flow::Place;
 use crate::ip::route::NextHop;
@@ -20,7 +20,7 @@ use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 use crate::tcp::tally;
-use crate::tcp::time_wait::{Rest, Waiting};
+use crate::tcp::time_wait::Rest;
 use crate::tcp::timers;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
@@ -137,66 +137,14 @@ impl Engine {
         })
     }
 
-    fn on_rest(&mut self, number: u32, rest: &Rest, arrived: &Arrived, key: &FlowKey, frame: Frame) {
-        match rest.on_segment(&arrived.segment, u32::from(arrived.len)) {
-            Waiting::Drop(reason) => {
-                self.counters.drop(reason);
-                self.time_waits.note_timestamp(number, &arrived.segment);
-            }
-            Waiting::Acknowledge(reason) => {
-                self.counters.drop(reason);
-                self.answer_time_wait(number, rest, arrived);
-            }
-            Waiting::Restart => {
-                self.counters.consumed_frames += 1;
-                if self.answer_time_wait(number, rest, arrived)
-                    && let Some(rest) = self.time_waits.get(number, key.word)
-                {
-                    self.forget_rest(number, key);
-                    self.wait_out(key, &rest);
-                }
-            }
-            Waiting::Reuse(beyond) if self.listeners.is_served(arrived.tuple.local) => {
-                self.forget_rest(number, key);
-                self.on_listen(arrived, key, Some(beyond), frame);
-            }
-            // Nobody listens: it is a SYN in a synchronized state like any other.
-            Waiting::Reuse(_) => {
-                self.counters.drop(DropReason::TcpNotAcceptable);
-                self.answer_time_wait(number, rest, arrived);
-            }
-        }
-    }
-
-    /// Acknowledge, as often as is good; true if so.
-    fn answer_time_wait(&mut self, number: u32, rest: &Rest, arrived: &Arrived) -> bool {
-        let now = self.flows.shared.now;
-        let answers = self.time_waits.challenge(number, Limit::of(&self.flows.shared.config), &now);
-        if answers {
-            let (_, ts_offset) = self.secret.beginnings(&arrived.tuple, now.instant);
-            let segment = rest.acknowledgement(&arrived.tuple, ts_offset, &now);
-            self.send_unpathed(&arrived.tuple, &segment, ecn::codepoint::NOT_ECT);
-        }
-        answers
-    }
-
-    /// Begin TIME_WAIT with what is left of a connection.
-    pub(super) fn wait_out(&mut self, key: &FlowKey, rest: &Rest) {
-        let number =
-            self.time_waits.insert(key.word, rest, &self.flows.shared.now, forget_rest(&mut self.table));
-        // Room for it was made with the table's own bound.
-        if !self.table.insert(key.hash, Place::Rest(number).number()) {
-            self.time_waits.remove(number);
-        }
-    }
-
-    fn forget_rest(&mut self, number: u32, key: &FlowKey) {
-        self.time_waits.remove(number);
-        self.table.remove(key.hash, Place::Rest(number).number());
-    }
-
     /// RFC 9293 sections 3.10.7.1 and 3.10.7.2: LISTEN, or CLOSED where nobody listens.
-    fn on_listen(&mut self, arrived: &Arrived, key: &FlowKey, beyond: Option<SeqNum>, frame: Frame) {
+    pub(super) fn on_listen(
+        &mut self,
+        arrived: &Arrived,
+        key: &FlowKey,
+        beyond: Option<SeqNum>,
+        frame: Frame,
+    ) {
         let Some(slot) = self.listeners.find(arrived.tuple.local) else {
             self.counters.drop(DropReason::TcpNoListener);
             self.send_reset(arrived);

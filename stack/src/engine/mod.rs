@@ -10,7 +10,8 @@
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
 //! | `listener_table` | the listeners of a lane |
-//! | `listeners` | SYNs, half-open connections, TIME_WAIT |
+//! | `listeners` | SYNs, half-open connections |
+//! | `time_waits` | connections that are no more |
 //! | `cookies` | handshakes that nothing is remembered of |
 //! | `deliver` | frames to sockets, completions to queues with credit |
 //! | `handover` | a live flow as plain data, and back |
@@ -53,6 +54,7 @@ mod segments;
 mod sends;
 mod setup;
 mod stop;
+mod time_waits;
 mod transmit;
 mod udp;
 mod udp_sockets;
@@ -77,11 +79,12 @@ use self::path_mtus::Ways;
 use self::paths::Paths;
 use self::ports::{Port, Ports};
 use self::receive::Parsed;
+use self::time_waits::forget_rest;
 use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
 use crate::config::{EngineConfig, TcpConfig};
 use crate::counters::{Counters, PoolReport, Report, Rests, STALL_US, Turns};
-use crate::flow::{FlowTable, Place};
+use crate::flow::FlowTable;
 use crate::ip::fragment::Reassembler;
 use crate::ip::icmp::Responder;
 use crate::ip::{fragment, neighbour, route};
@@ -421,13 +424,6 @@ impl Engine {
         }
         self.expire(slot);
         self.arm(slot);
-    }
-}
-
-/// What the table of TIME_WAIT ends, the flow table forgets.
-fn forget_rest(table: &mut FlowTable) -> impl FnMut(u64, u32) {
-    |word, rest| {
-        table.remove((word >> 32) as u32, Place::Rest(rest).number());
     }
 }
 

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::{Engine, forget_rest};
+use super::Engine;
+use super::time_waits::forget_rest;
 use crate::time::Instant;
 use crate::timer::Wheel;
 
