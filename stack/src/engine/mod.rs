@@ -16,6 +16,7 @@
 //! | `deliver` | frames to sockets, completions to queues with credit |
 //! | `handover` | a live flow as plain data, and back |
 //! | `ops` | what applications ask |
+//! | `connects` | connections that we open |
 //! | `transmit` | segments to frames, frames to neighbours |
 //! | `layers` | headers in front of a payload, one by one |
 //! | `paths` | next hops of flows |
@@ -31,6 +32,7 @@
 
 mod bundle;
 mod common;
+mod connects;
 mod cookies;
 mod deliver;
 mod discovery;
@@ -70,11 +72,12 @@ pub use self::handover::Frozen;
 pub use self::mesh::{LANES_MAX, Message};
 pub use self::setup::EngineError;
 
+use self::connects::Deferred;
 use self::deliver::CompletionQueue;
 use self::flows::Flows;
 use self::listener_table::Listeners;
 use self::mesh::Mesh;
-use self::ops::{AppTimers, Deferred};
+use self::ops::AppTimers;
 use self::path_mtus::Ways;
 use self::paths::Paths;
 use self::ports::{Port, Ports};
