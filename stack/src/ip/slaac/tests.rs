@@ -1,5 +1,6 @@
 //! Addresses from the first solicitation to the end of their lives, in virtual time.
 
+use super::identifiers::is_reserved;
 use super::*;
 use crate::wire::Protocol;
 use crate::wire::discovery::{Message, RouterAdvertisement, parse};
