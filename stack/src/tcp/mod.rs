@@ -3,6 +3,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `state`, `parts` | what a connection is, of which parts |
+//! | `shared` | what all of a lane share |
 //! | `active`, `rare` | its part for what is amiss; its part for what few connections have |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
@@ -51,6 +52,7 @@ mod retransmission;
 pub mod rtt;
 pub mod sack;
 pub mod send;
+mod shared;
 mod skip;
 pub mod source_port;
 pub mod state;

@@ -1,8 +1,8 @@
 //! What a connection is: two hot cache lines, a cold part, and an active part while something is amiss.
-//! What is done to it lives in `input`, `output`, `timers` and `loss`.
+//! What is done to it lives in `input`, `output`, `timers` and `loss`, what it shares with others in `shared`.
 
 pub use super::active::{Active, Actives};
-use super::congestion::{Algorithm, Controls, Window};
+use super::congestion::{Algorithm, Window};
 use super::ecn;
 use super::history::MinRtt;
 use super::loss::{LossState, Phase};
@@ -10,11 +10,11 @@ pub use super::parts::{Cold, Hot, deadline, decline, flag, hint, owed};
 pub use super::rare::{Rare, Rares};
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
+pub use super::shared::{Shared, Signals};
 use super::skip::Skips;
-use super::ticks::{Now, Ticks};
+use super::ticks::Ticks;
 use super::timers;
-use crate::config::{Congestion, TcpConfig};
-use crate::time::Instant;
+use crate::config::Congestion;
 use crate::wire::tcp::SeqNum;
 
 /// The states of RFC 9293 section 3.3.2, in its order.
@@ -77,69 +77,6 @@ pub struct Connection<'a> {
     pub cold: &'a mut Cold,
     /// What it shares with the lane's others.
     pub shared: &'a mut Shared,
-}
-
-/// What all connections of a lane share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Rare parts.
-    pub rares: Rares,
-    /// Active parts.
-    pub actives: Actives,
-    /// What congestion controls remember.
-    pub controls: Controls,
-    /// Send ranges.
-    pub cells: Cells,
-    /// Payloads that are done; the engine empties it after each event.
-    pub finished: Vec<Finished>,
-    /// TCP's settings.
-    pub config: TcpConfig,
-    /// Received frames that may still be held.
-    pub frames_left: u32,
-    /// Of those, frames for what arrives in order alone, so that holes can be filled.
-    pub frames_in_order: u32,
-    /// The time of this turn.
-    pub now: Now,
-    /// No timer that is armed in this turn for what the fast path sends is due before.
-    pub soonest: Ticks,
-    /// What the segment at hand tells beside its header.
-    pub signals: Signals,
-}
-
-impl Shared {
-    /// With room for so many ranges, and no connection yet.
-    pub fn new(cells_max: usize, config: TcpConfig, now: Instant) -> Shared {
-        Shared {
-            rares: Rares::default(),
-            actives: Actives::default(),
-            controls: Controls::default(),
-            cells: Cells::new(cells_max),
-            finished: Vec::new(),
-            config,
-            frames_left: 0,
-            frames_in_order: 0,
-            now: Now::new(now),
-            soonest: Ticks::at(now),
-            signals: Signals::default(),
-        }
-    }
-
-    /// It is so late now.
-    pub fn set_now(&mut self, now: Instant) {
-        self.now = Now::new(now);
-        self.soonest = self.now.after(timers::least_us(&self.config).into());
-    }
-}
-
-/// What an arriving segment tells the congestion control.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Signals {
-    /// The round trip it has measured, or zero. Units: microseconds.
-    pub rtt_us: u32,
-    /// The ECN field of its IP header.
-    pub field: u8,
-    /// It echoes a congestion mark.
-    pub echoed: bool,
 }
 
 impl Connection<'_> {
