@@ -11,7 +11,7 @@
 //! | `reply.rs` | answers that are complete at once |
 //! | `answer.rs` | heads and contents as ops |
 //! | `secure.rs` | TLS under requests and answers |
-//! | `equipment.rs` | what a server is given |
+//! | `equipment.rs`, `serving.rs` | what a server is given; servers on lanes |
 //! | `log.rs`, `board.rs`, `metrics.rs` | the access log; what each lane says of itself, and that as text |
 //! | `settings.rs`, `status_line.rs` | the program's options; its line on the terminal |
 //! | `wheel.rs` | deadlines of all connections under one timer |
@@ -31,6 +31,7 @@ mod metrics;
 mod opening;
 mod reply;
 mod secure;
+mod serving;
 pub mod settings;
 mod site;
 mod status_line;
@@ -41,8 +42,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use corelane::{
-    Completion, Event, Instant, Lane, LaneError, LaneSet, Op, PerSocket, QueueId, SocketId, SocketOption,
-    Stream, Tag,
+    Completion, Event, Instant, Lane, LaneError, Op, PerSocket, QueueId, SocketId, SocketOption, Stream, Tag,
 };
 
 use self::board::Publisher;
@@ -55,13 +55,13 @@ pub use self::log::{AccessLog, LaneLog};
 use self::metrics::Metrics;
 pub use self::metrics::render;
 pub use self::secure::Secure;
+pub use self::serving::{serve, serve_all};
 use self::site::{LookUp, Site};
 pub use self::status_line::{StatusLine, line};
 use self::wheel::Wheel;
 use crate::files::Answer;
 use crate::http::{HttpClock, Page, Status, Taken};
 use crate::outbox::Outbox;
-use crate::service::{Service, drive};
 use crate::watch::Watch;
 
 /// The word of the one timer.
@@ -79,70 +79,6 @@ pub struct ServerOptions {
     pub timeouts: Timeouts,
     /// How much there may be of what.
     pub limits: Limits,
-}
-
-/// Serve on a lane until it has stopped.
-///
-/// Errors: an address cannot be listened on, or the lane's bounds are too small.
-pub fn serve(
-    lane: Lane,
-    doors: impl Into<Doors>,
-    equipment: impl Into<Equipment>,
-    options: ServerOptions,
-    watch: &mut impl Watch,
-) -> Result<(), LaneError> {
-    let (doors, mut equipment) = (doors.into(), Some(equipment.into()));
-    let make = |_: &Lane| equipment.take();
-    serve_all(LaneSet::new(vec![lane]), &doors, make, options, watch)
-}
-
-/// Serve on all lanes of a thread until they have stopped. `equip` is asked once for each lane.
-///
-/// Errors: as `serve`'s.
-pub fn serve_all(
-    set: LaneSet,
-    doors: &Doors,
-    mut equip: impl FnMut(&Lane) -> Option<Equipment>,
-    options: ServerOptions,
-    watch: &mut impl Watch,
-) -> Result<(), LaneError> {
-    let make = |lane: &Lane| {
-        let server = equip(lane).map(|equipment| Server::new(lane, equipment, options));
-        Serving { server, doors: doors.clone() }
-    };
-    drive(set, make, watch).map(drop)
-}
-
-/// A lane's server as a service.
-struct Serving {
-    server: Option<Server>,
-    doors: Doors,
-}
-
-impl Service for Serving {
-    fn start(&mut self, lane: &mut Lane) {
-        if let Some(server) = &mut self.server {
-            server.start(lane, &self.doors);
-        }
-    }
-
-    fn pause(&self) -> Option<Duration> {
-        self.server.as_ref().filter(|server| server.is_busy()).map(|_| Duration::ZERO)
-    }
-
-    fn turn(&mut self, lane: &mut Lane, watch: &mut impl Watch) -> Result<bool, LaneError> {
-        match &mut self.server {
-            Some(server) => server.turn(lane, watch).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    fn end(&mut self, lane: &mut Lane) {
-        // What it holds goes before the lane is asked what it has.
-        if let Some(mut server) = self.server.take() {
-            server.wind_up(lane);
-        }
-    }
 }
 
 /// What a request asks for.
