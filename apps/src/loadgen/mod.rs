@@ -11,7 +11,7 @@
 //! | `schedule.rs` | when requests are due in an open loop |
 //! | `answer.rs` | where HTTP answers end |
 //! | `slot.rs` | what is known of one connection |
-//! | `client.rs` | a lane's client: phases, which request goes where |
+//! | `client.rs` | a lane's client: which request goes where; in `client/phases.rs` what it is at |
 //! | `events.rs` | what completions do to a connection |
 //! | `results.rs` | latencies and errors of a lane, and their sum |
 //! | `report.rs` | results as text and as JSON |
