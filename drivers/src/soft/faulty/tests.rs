@@ -1,8 +1,10 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+use super::copies::flip;
 use super::*;
 use crate::frame::{Checksum, Checksums, Offload, Transport, Verdicts};
 use crate::mbuf::rx;
+use crate::soft::copy::frame_of;
 use crate::soft::{PIPE_CAPABILITIES, PIPE_FRAMES_MAX, PipeEnd, SoftControl, pipe};
 use crate::{Control, Pools};
 
