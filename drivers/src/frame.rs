@@ -1,5 +1,5 @@
 //! The frame handle: sixteen bytes that own a chain of segments. The layout behind it lives in `mbuf.rs`, what ports
-//! say of frames in `frame/metadata.rs`.
+//! say of frames in `frame/metadata.rs`, what applications hold of them in `frame/held.rs`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -10,8 +10,10 @@ use core::sync::atomic::Ordering;
 
 use crate::mbuf::{self, Header, tx};
 
+mod held;
 mod metadata;
 
+pub use held::Held;
 pub use metadata::{Checksum, Checksums, Offload, Transport, Verdicts};
 
 /// An owned network frame: a chain of one or more segments.
@@ -424,51 +426,6 @@ impl Frame {
             }
             _ => false,
         }
-    }
-}
-
-/// A frame that an application holds, perhaps through several slices: tells when the last of them goes, whatever
-/// transmit rings still refer to the same memory.
-///
-/// Not `Send`: the slices of one frame stay on one thread.
-pub struct Held {
-    frame: Frame,
-    here: PhantomData<*const ()>,
-}
-
-impl Held {
-    /// The first holder of a frame.
-    #[inline]
-    pub fn new(frame: Frame) -> Held {
-        frame.header().holders.store(1, Ordering::Relaxed);
-        Held { frame, here: PhantomData }
-    }
-
-    /// A further holder; `None` if too many share the frame.
-    pub fn share(&self) -> Option<Held> {
-        let frame = self.frame.share()?;
-        let holders = &frame.header().holders;
-        holders.store(holders.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
-        Some(Held { frame, here: PhantomData })
-    }
-
-    /// Hold no longer. Returns the handle, and whether this was the last holder.
-    #[inline]
-    pub fn release(self) -> (Frame, bool) {
-        let holders = &self.frame.header().holders;
-        let left = holders.load(Ordering::Relaxed).saturating_sub(1);
-        holders.store(left, Ordering::Relaxed);
-        (self.frame, left == 0)
-    }
-
-    /// The frame.
-    pub fn frame(&self) -> &Frame {
-        &self.frame
-    }
-
-    /// The frame, for narrowing this holder's window.
-    pub fn frame_mut(&mut self) -> &mut Frame {
-        &mut self.frame
     }
 }
 
