@@ -5,114 +5,28 @@
 //! that finds nothing on the lane it came to goes to its home, so a NIC that steers otherwise costs time and nothing
 //! else; connections that live elsewhere (their port was asked for, or only one lane listens) are claimed at their home.
 
+mod message;
+
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use drivers::{Frame, RssTable, Transport};
 use hashbrown::HashMap;
 
+pub use self::message::Message;
 use super::Engine;
 use super::receive::Parsed;
 use super::udp_sockets::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
 use crate::ip::neighbour::Action;
-use crate::socket::{LaneId, NetworkChange};
+use crate::socket::LaneId;
 use crate::tcp::isn::{Secret, Tuple};
 use crate::tcp::source_port::PORTS;
 use crate::wire::{DropReason, EtherType, arp, ether_type_of};
 
 /// Most lanes of a runtime: the sets of lanes in the tables are words of as many bits.
 pub const LANES_MAX: u8 = 64;
-
-/// What one lane tells another.
-#[derive(Debug)]
-pub enum Message {
-    /// A frame that is yours, or more likely yours than mine.
-    Frame {
-        /// As it came from the port.
-        frame: Frame,
-        /// By which interface.
-        interface: u8,
-        /// Lanes it has left.
-        hops: u8,
-    },
-    /// An IP datagram that was joined from fragments, without a link header.
-    Datagram {
-        /// From the IP header on.
-        frame: Frame,
-        /// The interface by which its last piece came.
-        interface: u8,
-        /// Lanes it has left.
-        hops: u8,
-    },
-    /// Send this: I have no queue there.
-    Transmit {
-        /// The frame.
-        frame: Frame,
-        /// By which interface.
-        interface: u8,
-    },
-    /// An ARP packet that concerns all of us.
-    Neighbour {
-        /// The packet.
-        packet: arp::Packet,
-        /// The interface it came by.
-        interface: u8,
-        /// It changed something where it came, so its sender is to be known here too.
-        good: bool,
-    },
-    /// A message of neighbour discovery, which concerns all of us.
-    Discovery {
-        /// A copy of the frame.
-        frame: Frame,
-        /// The interface it came by.
-        interface: u8,
-    },
-    /// A connection that is at home with you lives with me from now on, or no longer.
-    Claim {
-        /// The connection.
-        tuple: Tuple,
-        /// It lives with me.
-        lives: bool,
-    },
-    /// Somebody listens here, or no longer.
-    Listener {
-        /// On which address.
-        address: SocketAddr,
-        /// He does.
-        open: bool,
-    },
-    /// Lane zero has changed addresses or routes: do the same.
-    Network(NetworkChange),
-    /// The way to a destination takes packets of another size.
-    PathMtu {
-        /// The destination.
-        destination: IpAddr,
-        /// Its largest packet. Units: bytes, with IP header.
-        mtu: u16,
-        /// Our own packets have shown it, and no router.
-        found: bool,
-        /// Streams that live are to hear of it.
-        sure: bool,
-    },
-    /// I answer SYNs by cookies.
-    Cookies,
-    /// A UDP socket is bound here, or no longer.
-    Udp {
-        /// To which address.
-        address: SocketAddr,
-        /// It is.
-        open: bool,
-    },
-    /// A UDP socket here has a peer, or no longer, whose datagrams may come to you.
-    Pair {
-        /// Both ends.
-        tuple: Tuple,
-        /// It has.
-        lives: bool,
-    },
-}
 
 /// Where connections are at home.
 #[derive(Clone, Debug)]
