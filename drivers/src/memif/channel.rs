@@ -51,16 +51,20 @@ impl Channel {
 
     /// Sends a message, and a file with it.
     pub fn send(&self, message: &Message, file: Option<BorrowedFd<'_>>) -> Result<(), Trouble> {
+        self.send_bytes(&message.encode(NAME), file)
+    }
+
+    /// The same of a message that is written already.
+    pub fn send_bytes(&self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> Result<(), Trouble> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         let files = file.as_slice();
         if !files.is_empty() {
             along.push(SendAncillaryMessage::ScmRights(files));
         }
-        let bytes = message.encode(NAME);
-        let sent = sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut along, SendFlags::NOSIGNAL);
+        let sent = sendmsg(&self.0, &[IoSlice::new(bytes)], &mut along, SendFlags::NOSIGNAL);
         match sent {
-            Ok(MESSAGE_BYTES) => Ok(()),
+            Ok(length) if length == bytes.len() => Ok(()),
             Ok(_) => Err("a message was cut".to_owned()),
             Err(error) => Err(format!("its socket is gone ({})", io::Error::from(error))),
         }
@@ -71,8 +75,9 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut along = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; MESSAGE_BYTES];
-        let received =
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut along, RecvFlags::CMSG_CLOEXEC);
+        // The length of one that is longer is told too.
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;
+        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut along, flags);
         let length = match received {
             Ok(received) => received.bytes,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),

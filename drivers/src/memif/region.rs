@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, AtomicU64};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FsWord, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create,
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::channel::Trouble;
@@ -21,6 +23,9 @@ const PAGE: usize = 4096;
 
 /// The largest that a peer may have us map. Offsets in it have 32 bits.
 const BYTES_MAX: u64 = 1 << 32;
+
+/// The kernel's file system of huge pages (Linux's magic.h).
+const HUGE_PAGES: FsWord = 0x9584_58f6;
 
 /// Shared memory, mapped.
 pub(super) struct Region {
@@ -53,6 +58,11 @@ impl Region {
         let seals = fcntl_get_seals(file).unwrap_or(SealFlags::empty());
         if !seals.contains(SealFlags::SHRINK) {
             return Err("it could take its memory away, which is not sealed against shrinking".to_owned());
+        }
+        let system = fstatfs(file).map_err(|error| refused(error.into()))?.f_type;
+        // Their owner can take such pages away one by one, and parts of one are not unmapped.
+        if system == HUGE_PAGES {
+            return Err("its memory is of huge pages, which it could take away".to_owned());
         }
         let there = fstat(file).map_err(|error| refused(error.into()))?.st_size;
         if !(1..=BYTES_MAX).contains(&bytes) || u64::try_from(there).unwrap_or(0) < bytes {
@@ -181,7 +191,8 @@ mod tests {
 
     #[test]
     fn only_memory_that_stays_is_mapped() {
-        // Shows both ends of one region, and the refusals: not sealed, shorter than said, nothing, no such memory.
+        // Shows both ends of one region, and the refusals: not sealed, shorter than said, nothing, no such memory, huge pages
+        // where the kernel has them.
         let (own, file) = Region::create(5000).expect("memory");
         assert_eq!(own.bytes(), 8192);
         let theirs = Region::map(&file, 8192).expect("the same memory");
@@ -195,6 +206,11 @@ mod tests {
         let bare = memfd_create("bare", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("a file");
         ftruncate(&bare, 8192).expect("room");
         assert!(Region::map(&bare, 8192).err().is_some_and(|why| why.contains("take its memory away")));
+        if let Ok(huge) = memfd_create("huge", MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB) {
+            ftruncate(&huge, 1 << 30).expect("room");
+            fcntl_add_seals(&huge, SealFlags::SHRINK).expect("a seal");
+            assert!(Region::map(&huge, 4096).err().is_some_and(|why| why.contains("huge pages")));
+        }
         let other = OwnedFd::from(std::fs::File::open("/dev/null").expect("a file"));
         assert!(Region::map(&other, 8192).is_err());
     }

@@ -233,12 +233,12 @@ impl Peer {
                 self.regions.push(Region::map(&file, bytes)?);
             }
             Message::AddRing { ring } if self.link.is_some() => {
-                if ring.index != 0 {
+                let place = if ring.to_server { &mut self.to_server } else { &mut self.to_client };
+                // Who could tell it again and again would keep this thread from everybody else.
+                if ring.index != 0 || place.is_some() {
                     return Err("there is one ring each way".to_owned());
                 }
-                let event = file.map(Event::new).transpose()?;
-                let place = if ring.to_server { &mut self.to_server } else { &mut self.to_client };
-                *place = Some((ring, event));
+                *place = Some((ring, file.map(Event::new).transpose()?));
             }
             Message::Connect => return self.connect(),
             _ => return Err("this is not what the protocol has next".to_owned()),

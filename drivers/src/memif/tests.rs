@@ -531,6 +531,19 @@ fn a_client_that_breaks_the_protocol_is_told_and_let_go() {
     peer.share(4096);
     let second = RingPlace { index: 1, ..ring };
     assert!(peer.refused(&Message::AddRing { ring: second }, None).contains("one ring each way"));
+    for to_server in [true, false] {
+        let (peer, told) = (come(), Message::AddRing { ring: SMALL.place(to_server) });
+        assert_eq!(peer.ask(&told, None), Message::Ack);
+        assert!(peer.refused(&told, None).contains("one ring each way"));
+    }
+    let (_socket, pipe) = std::os::unix::net::UnixStream::pair().expect("a socket");
+    for file in [&pipe.into(), &file] {
+        let told = Message::AddRing { ring: SMALL.place(false) };
+        assert!(come().refused(&told, Some(file)).contains("no event file"));
+    }
+    let peer = come();
+    peer.channel.send_bytes(&[&Message::Connect.encode("x")[..], &[0]].concat(), None).expect("a server");
+    until("the server lets go", || peer.channel.receive().is_err());
     let wrong = [
         (RingPlace { region: 1, ..ring }, "not in its memory"),
         (RingPlace { offset: 4032, ..ring }, "not in its memory"),
