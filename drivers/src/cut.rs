@@ -14,6 +14,8 @@ const SEQUENCE: usize = 4;
 const OFFSET: usize = 12;
 const FLAGS: usize = 13;
 const SUM: usize = 16;
+/// TCP, as IP calls it.
+const PROTOCOL: u8 = 6;
 /// TCP's header without options.
 const TCP: usize = 20;
 
@@ -46,11 +48,22 @@ impl<'b> Whole<'b> {
             0x86dd => (true, 40),
             _ => return None,
         };
+        let header = transport.checked_sub(network).filter(|header| *header >= least)?;
+        let (version, protocol) = (front.get(network)?, front.get(network + if ipv6 { 6 } else { 9 })?);
+        // IP's header says so too: the segments are marked as verified.
+        let agrees = match (ipv6, version >> 4) {
+            (false, 4) => usize::from(version & 0xf) * 4 == header && *protocol == PROTOCOL,
+            // What stands between is an extension header.
+            (true, 6) => header > least || *protocol == PROTOCOL,
+            _ => false,
+        };
         let payload = transport + usize::from(front.get(transport + OFFSET)? >> 4) * 4;
         let total = front.len() + pieces[1].len();
-        let sane = network + least <= transport && transport + TCP <= payload && payload <= front.len();
-        let fits = each > 0 && total - network <= usize::from(u16::MAX) + 1;
-        (sane && fits && total > payload).then_some(Whole { pieces, network, transport, payload, each, ipv6 })
+        let sane = agrees && transport + TCP <= payload && payload <= front.len() && payload < total;
+        // What IP's length counts; IPv6's leaves its own header out.
+        let length = total - network - if ipv6 { least } else { 0 };
+        let fits = each > 0 && length <= usize::from(u16::MAX);
+        (sane && fits).then_some(Whole { pieces, network, transport, payload, each, ipv6 })
     }
 
     /// Makes the segments in frames of `pool`, and appends them to `frames`. False if the pool has too few: the rest is lost.

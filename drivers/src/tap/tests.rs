@@ -340,8 +340,22 @@ fn what_comes_whole_is_cut() {
         ([&[], &[]], 34, 1000),
     ];
     assert!(refused.into_iter().all(|(pieces, transport, each)| whole(pieces, transport, each).is_none()));
-    let other = [&text[..13], &[6], &text[14..]].concat();
-    assert!(whole([&other, &[]], 34, 1000).is_none());
+    // Another EtherType, options or a version that IP does not have, another protocol.
+    let other = |at: usize, byte: u8| [&text[..at], &[byte], &text[at + 1..]].concat();
+    for text in [other(13, 6), other(14, 0x46), other(14, 0x55), other(23, 17)] {
+        assert!(Whole::new([&text, &[]], 34, 1000).is_none());
+    }
+    for (at, byte) in [(18, 0x20), (24, 17)] {
+        let other = [&ipv6[..at], &[byte], &ipv6[at + 1..]].concat();
+        assert!(Whole::new([&other, &[]], 58, 4000).is_none());
+    }
+    // As long as IP's length can say, and a byte longer.
+    for (text, transport, most) in [(&text, 34, 14 + 65_535), (&ipv6, 58, 18 + 40 + 65_535)] {
+        for (length, is_taken) in [(most, true), (most + 1, false)] {
+            let behind = vec![0; length - text.len()];
+            assert_eq!(Whole::new([text, &behind], transport, 65_535).is_some(), is_taken);
+        }
+    }
 }
 
 #[test]
