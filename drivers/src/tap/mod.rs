@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `header.rs` | what stands in front of each frame there: which checksum is not filled in, where to cut |
 //! | `queue.rs` | frames out of the kernel and into it |
+//! | `by_hand.rs` | a queue whose kernel does as it likes, for tests (feature `fuzz`) |
 //!
 //! What the kernel hands over whole is cut by `cut.rs`, one level up.
 //!
@@ -31,6 +32,8 @@ use crate::port::{
 use crate::setup::SetupError;
 use crate::tally::{Counter, Counters};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod by_hand;
 mod header;
 mod queue;
 #[cfg(test)]

@@ -63,6 +63,12 @@ impl TapQueue {
         }
     }
 
+    /// Frames of the pool that can be taken now, or were and wait to be filled.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn available(&self) -> usize {
+        self.pool.available() + usize::from(self.landing.is_some())
+    }
+
     #[inline]
     fn ends(&self) -> &Ends {
         &self.shared.queues[usize::from(self.index)]
@@ -175,7 +181,12 @@ impl Queue for TapQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
         let (first, wanted) = (frames.len(), max.min(self.burst));
         frames.extend(self.ready.drain(..self.ready.len().min(max)));
-        while frames.len() - first < wanted && self.read(frames) {}
+        // As many reads at most: not each makes a frame, and the kernel may have more without end.
+        for _ in 0..wanted {
+            if frames.len() - first >= wanted || !self.read(frames) {
+                break;
+            }
+        }
         self.ready.extend(frames.drain(frames.len().min(first + max)..));
         let count = frames.len() - first;
         self.burst = if count >= wanted { (2 * wanted).min(max) } else { count.max(self.burst / 2) }.max(1);

@@ -359,6 +359,24 @@ fn what_comes_whole_is_cut() {
 }
 
 #[test]
+fn a_burst_ends_though_nothing_comes_of_it() {
+    // Shows twenty frames that cannot be cut: a burst reads as many of them as it may have frames, and the rest wait; a good
+    // one behind them arrives, and goes back.
+    let mut tap = by_hand::TapEnd::new(Pool::heap(8, 2176), 1518);
+    let bad = [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    assert!((0..20).all(|_| tap.put(&bad)) && tap.put(&[&[0; HEADER_BYTES][..], &[7; 60]].concat()));
+    let (mut frames, mut bursts) = (Vec::new(), 0);
+    while frames.is_empty() {
+        assert_eq!(tap.statistics().receive_errors, bursts);
+        tap.queue().receive(0, &mut frames, 1);
+        bursts += 1;
+    }
+    assert_eq!((bursts, bytes(&frames[0]), tap.cut_frames()), (21, vec![7; 60], 0));
+    assert_eq!((tap.queue().transmit(0, &mut frames), tap.available()), (1, 8));
+    assert_eq!(tap.take().map(|message| message[HEADER_BYTES..].to_vec()), Some(vec![7; 60]));
+}
+
+#[test]
 fn the_kernels_stream_comes_in_segments() {
     // Shows a connection of the kernel's that sends what its first window takes: in one piece or a few, and here as segments
     // of the size that was agreed on, one behind the other.
