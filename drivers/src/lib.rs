@@ -16,6 +16,7 @@
 //! | `memif/` | frames through memory that two processes share |
 //! | `tap/`, `kernel.rs` | an interface of the kernel's whose wire is this program; the kernel's interfaces |
 //! | `dpdk/` | DPDK's EAL, ports and pools (feature `dpdk`) |
+//! | `fuzz.rs` | links whose other end is made by hand (feature `fuzz`) |
 //! | `steering.rs` | RSS: which queue a packet arrives on |
 //! | `capture.rs` | what a port receives and sends, as a pcapng file |
 //! | `clock.rs`, `prefetch.rs`, `bell.rs`, `tally.rs` | the lane's clock; cache hints; what ends a sleep; counters |
@@ -40,6 +41,8 @@ mod device;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod huge_pages;
 mod kernel;
 mod mbuf;

@@ -37,6 +37,14 @@ impl Channel {
         Ok(Channel(socket))
     }
 
+    /// Both ends of a connection that nobody came for.
+    #[cfg(feature = "fuzz")]
+    pub fn pair() -> io::Result<(Channel, Channel)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((Channel(near), Channel(far)))
+    }
+
     /// The next of those who came, if one did.
     ///
     /// Errors: the process has no file for it left.

@@ -41,7 +41,7 @@ pub(super) struct Wish {
 }
 
 /// Why the talk ended.
-enum End {
+pub(super) enum End {
     /// We are to end.
     Over,
     /// The server has left, as servers may.
@@ -57,8 +57,8 @@ impl From<Trouble> for End {
 
 impl Client {
     pub fn start(wish: Wish, link: Arc<Link>) -> io::Result<Client> {
-        let ending = Arc::new(Ending { alarm: Alarm::new()?, over: AtomicBool::new(false) });
-        let talk = Talk { wish, link, ending: Arc::clone(&ending) };
+        let talk = Talk::new(wish, link)?;
+        let ending = Arc::clone(&talk.ending);
         let thread = thread::Builder::new().name("memif".to_owned()).spawn(move || talk.run())?;
         Ok(Client { ending, thread: Some(thread) })
     }
@@ -74,13 +74,19 @@ impl Drop for Client {
     }
 }
 
-struct Talk {
+/// What a client's thread does.
+pub(super) struct Talk {
     wish: Wish,
     link: Arc<Link>,
     ending: Arc<Ending>,
 }
 
 impl Talk {
+    pub fn new(wish: Wish, link: Arc<Link>) -> io::Result<Talk> {
+        let ending = Arc::new(Ending { alarm: Alarm::new()?, over: AtomicBool::new(false) });
+        Ok(Talk { wish, link, ending })
+    }
+
     fn run(self) {
         while !self.is_over() {
             let end = match Channel::connect(&self.wish.socket) {
@@ -112,7 +118,8 @@ impl Talk {
         end
     }
 
-    fn agree(&self, server: &Channel) -> Result<(), End> {
+    /// Brings the link up.
+    pub fn agree(&self, server: &Channel) -> Result<(), End> {
         let Wish { id, layout, .. } = self.wish;
         let system = |error: io::Error| End::Trouble(format!("the system refused shared memory: {error}"));
         match self.answer(server)? {

@@ -10,6 +10,7 @@
 //! | `region.rs`, `ring.rs` | the memory; the rings in it |
 //! | `wake.rs` | how they wake each other |
 //! | `queue.rs`, `pack.rs`, `sums.rs` | frames out of a ring and into one: copied and summed in one pass |
+//! | `by_hand.rs` | ends without threads, and peers that do as they like (feature `fuzz`) |
 //!
 //! DPDK has a driver of its own (`vdev:net_memif`). This one asks for the lines of a frame that the other core has all at
 //! once instead of one after the other, sums what it copies, gathers segments, and does not trust the peer:
@@ -30,6 +31,8 @@ use crate::port::{
 };
 use crate::setup::SetupError;
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod by_hand;
 mod channel;
 mod client;
 mod link;
@@ -65,6 +68,8 @@ const _: () = assert!(cfg!(target_endian = "little"), "descriptors are read and 
 enum Keeper {
     Client(Client),
     Server(Place),
+    #[cfg(feature = "fuzz")]
+    ByHand,
 }
 
 /// Opens `memif:ROLE,SOCKET,ID`. The link comes up by itself once the other end is there. `pools`: for so many queues, and as

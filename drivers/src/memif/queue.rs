@@ -50,6 +50,12 @@ impl MemifQueue {
         MemifQueue { link, rings: None, seen: 0, watching: false, pool, frame_bytes_max, _keeper: keeper }
     }
 
+    /// Frames of the pool that can be taken now.
+    #[cfg(feature = "fuzz")]
+    pub fn available(&self) -> usize {
+        self.pool.available()
+    }
+
     /// Sees to it that the rings are those of the link as it is now.
     #[inline]
     fn look(&mut self) {

@@ -37,14 +37,18 @@ struct Server {
 }
 
 /// What a server's thread shares with those who open and close links.
-struct Shared {
+pub(super) struct Shared {
     alarm: Alarm,
     over: AtomicBool,
     links: Mutex<BTreeMap<u32, Arc<Link>>>,
 }
 
 impl Shared {
-    fn links(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Link>>> {
+    pub fn new() -> io::Result<Shared> {
+        Ok(Shared { alarm: Alarm::new()?, over: AtomicBool::new(false), links: Mutex::default() })
+    }
+
+    pub fn links(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,8 +99,7 @@ impl Drop for Place {
 impl Server {
     fn start(socket: &Path) -> io::Result<Server> {
         let listener = listener(socket)?;
-        let shared =
-            Arc::new(Shared { alarm: Alarm::new()?, over: AtomicBool::new(false), links: Mutex::default() });
+        let shared = Arc::new(Shared::new()?);
         let theirs = Arc::clone(&shared);
         let thread =
             thread::Builder::new().name("memif".to_owned()).spawn(move || serve(&listener, &theirs))?;
@@ -156,7 +159,7 @@ fn accept(listener: &OwnedFd, shared: &Shared) -> Option<Channel> {
 }
 
 /// A client that has come.
-struct Peer {
+pub(super) struct Peer {
     channel: Channel,
     /// The one that it asked for.
     link: Option<(u32, Arc<Link>)>,
@@ -168,7 +171,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn greet(channel: Channel) -> Option<Peer> {
+    pub fn greet(channel: Channel) -> Option<Peer> {
         let hello = Message::Hello {
             versions: (VERSION, VERSION),
             region_max: REGIONS_MAX - 1,
@@ -192,7 +195,7 @@ impl Peer {
     }
 
     /// Deals with all that it has said. False: it has left, or has to.
-    fn serve(&mut self, shared: &Shared, spoke: bool) -> bool {
+    pub fn serve(&mut self, shared: &Shared, spoke: bool) -> bool {
         if let Some((id, link)) = &self.link
             && !shared.links().get(id).is_some_and(|now| Arc::ptr_eq(now, link))
         {
