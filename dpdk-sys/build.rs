@@ -57,7 +57,7 @@ const PARTS: [&str; 7] =
 const SYSTEM: [&str; 5] = ["xdp", "bpf", "pcap", "numa", "bsd"];
 
 /// DPDK's real functions; its inline ones are `corelane_*`.
-const FUNCTIONS: [&str; 43] = [
+const FUNCTIONS: [&str; 44] = [
     "corelane_.*",
     "rte_dev_dma_map",
     "rte_dev_dma_unmap",
@@ -74,6 +74,7 @@ const FUNCTIONS: [&str; 43] = [
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_rss_reta_query",
     "rte_eth_dev_rss_reta_update",
+    "rte_eth_dev_rx_intr_(enable|disable|ctl_q_get_fd)",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",
     "rte_eth_dev_start",

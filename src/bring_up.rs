@@ -69,6 +69,7 @@ pub fn open(config: &Config, of: &DeviceConfig, shape: Shape) -> Result<Opened, 
         descriptors: config.descriptors,
         mtu: of.mtu,
         promiscuous: false,
+        sleeps: !config.poll,
     };
     let opened = match &of.device {
         Device::Net(net) => net.open(&options).ok_or(SetupError::NetTaken)?,

@@ -270,6 +270,7 @@ int corelane_port_configure(uint16_t port, const struct corelane_port_config *co
 	conf.rxmode.offloads = config->rx_offloads;
 	conf.txmode.mq_mode = RTE_ETH_MQ_TX_NONE;
 	conf.txmode.offloads = config->tx_offloads;
+	conf.intr_conf.rxq = config->rx_interrupts != 0;
 	conf.rx_adv_conf.rss_conf.rss_hf = config->rss_types;
 	/* DPDK only reads the key. */
 	conf.rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)config->rss_key;
@@ -312,6 +313,16 @@ int corelane_link(uint16_t port, struct corelane_link *link)
 		.full_duplex = now.link_duplex == RTE_ETH_LINK_FULL_DUPLEX,
 	};
 	return 0;
+}
+
+int corelane_rx_queue_descriptor(uint16_t port, uint16_t queue)
+{
+	const int *first;
+
+	if (port >= RTE_MAX_ETHPORTS || queue >= RTE_MAX_QUEUES_PER_PORT || rte_eth_fp_ops[port].rxq.data == NULL)
+		return -1;
+	first = rte_eth_fp_ops[port].rxq.data[queue];
+	return first != NULL ? *first : -1;
 }
 
 static int removed[RTE_MAX_ETHPORTS];

@@ -112,6 +112,7 @@ struct corelane_port_config {
 	uint16_t rx_queues;
 	uint16_t tx_queues;
 	uint8_t rss_key_bytes;
+	uint8_t rx_interrupts; /* not 0: each receive queue has one, masked at first */
 };
 
 struct corelane_link {
@@ -128,6 +129,9 @@ int corelane_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t descriptors,
 /* Key and hash types as the port has them; the key has room for as many bytes as are asked for. */
 int corelane_rss_read(uint16_t port, uint8_t *key, uint8_t key_bytes, uint64_t *types);
 int corelane_link(uint16_t port, struct corelane_link *link);
+/* The descriptor that a receive queue of a started port begins with in the memory of the drivers that
+ * have one there (net_af_packet), or -1. */
+int corelane_rx_queue_descriptor(uint16_t port, uint16_t queue);
 
 /* Whether the device has been taken away, as its driver tells when asked, or told by an event. The
  * second is noted from the time a port is watched to its unwatching. */

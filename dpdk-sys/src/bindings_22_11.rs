@@ -301,6 +301,7 @@ pub struct corelane_port_config {
     pub rx_queues: u16,
     pub tx_queues: u16,
     pub rss_key_bytes: u8,
+    pub rx_interrupts: u8,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -322,6 +323,8 @@ const _: () = {
         [::core::mem::offset_of!(corelane_port_config, tx_queues) - 38usize];
     ["Offset of field: corelane_port_config::rss_key_bytes"]
         [::core::mem::offset_of!(corelane_port_config, rss_key_bytes) - 40usize];
+    ["Offset of field: corelane_port_config::rx_interrupts"]
+        [::core::mem::offset_of!(corelane_port_config, rx_interrupts) - 41usize];
 };
 impl Default for corelane_port_config {
     fn default() -> Self {
@@ -522,6 +525,9 @@ unsafe extern "C" {
     pub fn rte_eth_dev_get_mtu(port_id: u16, mtu: *mut u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_set_mtu(port_id: u16, mtu: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_tx_done_cleanup(port_id: u16, queue_id: u16, free_cnt: u32) -> ::core::ffi::c_int;
+    pub fn rte_eth_dev_rx_intr_enable(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
+    pub fn rte_eth_dev_rx_intr_disable(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
+    pub fn rte_eth_dev_rx_intr_ctl_q_get_fd(port_id: u16, queue_id: u16) -> ::core::ffi::c_int;
     pub fn rte_eth_dev_rss_reta_update(
         port_id: u16,
         reta_conf: *mut rte_eth_rss_reta_entry64,
@@ -646,6 +652,7 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
     pub fn corelane_rss_read(port: u16, key: *mut u8, key_bytes: u8, types: *mut u64) -> ::core::ffi::c_int;
     pub fn corelane_link(port: u16, link: *mut corelane_link) -> ::core::ffi::c_int;
+    pub fn corelane_rx_queue_descriptor(port: u16, queue: u16) -> ::core::ffi::c_int;
     pub fn corelane_port_watch(port: u16);
     pub fn corelane_port_unwatch(port: u16);
     pub fn corelane_port_is_removed(port: u16) -> ::core::ffi::c_int;

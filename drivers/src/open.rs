@@ -28,6 +28,8 @@ pub struct OpenOptions {
     pub mtu: Option<u16>,
     /// Take frames for other addresses too.
     pub promiscuous: bool,
+    /// Lanes may sleep until something comes: where a NIC can, it interrupts then.
+    pub sleeps: bool,
 }
 
 /// Receive frames that the ring leaves for those the stack holds.
@@ -45,6 +47,7 @@ impl Default for OpenOptions {
             descriptors: 512,
             mtu: None,
             promiscuous: false,
+            sleeps: true,
         }
     }
 }

@@ -5,13 +5,16 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours};
+use common::{
+    RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours, wait_for_ours,
+    wakes_a_sleeper,
+};
 use drivers::{Device, OpenOptions, SetupError, open};
 
 #[test]
 fn frames_cross_a_veth_pair_both_ways() {
-    // Shows AF_PACKET: the interface's own address and MTU, frames out and in, joined fragments, the end. One test,
-    // for the namespace is this thread's.
+    // Shows AF_PACKET: the interface's own address and MTU, frames out and in, lanes that sleep and are woken, joined fragments,
+    // the end. One test, for the namespace is this thread's.
     if !may_make_interfaces("AF_PACKET") {
         return;
     }
@@ -41,6 +44,11 @@ fn frames_cross_a_veth_pair_both_ways() {
     }
     assert_eq!(parts.pools.control.available(), 256);
     assert_eq!(parts.pools.receive.available(), 512);
+    wakes_a_sleeper(&mut *parts.queue, &peer);
+    // An interface that was down leaves nothing behind that keeps a lane from its sleep.
+    ip("link set clva down");
+    ip("link set clva up");
+    wakes_a_sleeper(&mut *parts.queue, &peer);
     // The kernel hands joined fragments over as one frame, longer than the MTU.
     ip("link set clvb mtu 9000");
     ip("link set clva mtu 9000");
@@ -100,7 +108,8 @@ fn an_interface_that_goes_is_noticed() {
 
 #[test]
 fn two_queues_and_a_lane_without() {
-    // Shows two queue pairs that both send, what arrives on either, and pools for a third lane; without RSS to tell.
+    // Shows two queue pairs that both send, what arrives on either, which wakes the lane of that one, and pools for a third
+    // lane; without RSS to tell.
     if !may_make_interfaces("AF_PACKET with two queues") {
         return;
     }
@@ -126,6 +135,11 @@ fn two_queues_and_a_lane_without() {
         let mut frames = vec![frame(&parts.pools.control, &ethernet(turn, 60))];
         assert_eq!(parts.queue.transmit(0, &mut frames), 1);
         assert_eq!(peer.receive_ours(), ethernet(turn, 60));
+    }
+    let mut queues: Vec<_> = port.queues.iter_mut().map(|parts| &mut *parts.queue as _).collect();
+    for turn in 0..20_u8 {
+        peer.send(&ethernet(turn, 60));
+        assert_eq!(wait_for_ours(&mut queues), ethernet(turn, 60));
     }
     drop(port);
     let many = OpenOptions { queues: 40, lanes: 40, receive_frames: 256, control_frames: 64, ..options };

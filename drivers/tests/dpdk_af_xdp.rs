@@ -3,12 +3,15 @@
 
 mod common;
 
-use common::{RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours};
+use common::{
+    RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours, wakes_a_sleeper,
+};
 use drivers::{Composer, Device, Extent, OpenOptions, SetupError, open};
 
 #[test]
 fn frames_cross_a_veth_pair_both_ways() {
-    // Shows AF_XDP: one queue, single segments, frames out and in, pools that stay whole, an interface that goes.
+    // Shows AF_XDP: one queue, single segments, frames out and in, a lane that sleeps and is woken, pools that stay whole, an
+    // interface that goes.
     if !may_make_interfaces("AF_XDP") {
         return;
     }
@@ -50,6 +53,7 @@ fn frames_cross_a_veth_pair_both_ways() {
         assert_eq!(peer.receive_ours(), [&ethernet(turn, 60)[..], &[9; 300]].concat());
     }
     assert_eq!((composer.pools().control.available(), composer.copied_bytes()), (512, 30_000));
+    wakes_a_sleeper(&mut *queue, &peer);
 
     // The kernel says so once it has told everybody.
     let said = |what: &str, done: &dyn Fn() -> bool| {

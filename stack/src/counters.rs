@@ -152,6 +152,8 @@ pub struct Rests {
     pub us_max: u64,
     /// How much longer than asked the system let it sleep, at worst. Units: microseconds.
     pub late_us_max: u64,
+    /// How many ended well before their time: something had come.
+    pub woken: u64,
 }
 
 impl Rests {
@@ -162,6 +164,8 @@ impl Rests {
         self.us += us(slept);
         self.us_max = self.us_max.max(us(slept));
         self.late_us_max = self.late_us_max.max(us(slept.saturating_sub(asked)));
+        // The system's clock and the lane's are not quite the same.
+        self.woken += u64::from(slept < asked / 16 * 15);
     }
 }
 
@@ -232,6 +236,7 @@ impl Rests {
         self.us += other.us;
         self.us_max = self.us_max.max(other.us_max);
         self.late_us_max = self.late_us_max.max(other.late_us_max);
+        self.woken += other.woken;
     }
 }
 
@@ -375,6 +380,7 @@ impl Report {
             ("rests.us", self.rests.us),
             ("rests.max_us", self.rests.us_max),
             ("rests.max_late_us", self.rests.late_us_max),
+            ("rests.woken", self.rests.woken),
             ("turns.count", self.turns.count),
             ("turns.busy", self.turns.busy),
             ("turns.busy_ns", self.turns.busy_ns),

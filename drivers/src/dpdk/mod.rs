@@ -10,6 +10,7 @@
 //! | `port.rs` | [`Port`]: configured, then started |
 //! | `control.rs` | statistics and link |
 //! | `queue.rs` | [`PortQueue`]: bursts of frames |
+//! | `wake.rs` | what wakes a lane that sleeps: sockets, receive interrupts |
 //! | `gate.rs` | keeping bursts out of memory that DPDK's own thread takes away |
 //! | `signals.rs` | which thread takes the signal that tells TAP's driver of frames |
 //! | `pool.rs` | pools of mbufs; memory for regions; threads that DPDK knows |
@@ -40,6 +41,7 @@ mod queue;
 mod rss;
 mod signals;
 mod surroundings;
+mod wake;
 
 pub use control::PortControl;
 pub use eal::{Eal, EalOptions, HUGE_MIB_MIN, split_arguments};

@@ -13,6 +13,7 @@ use super::pool::{DpdkPool, PoolShape};
 use super::probe::{CONTROL, OwnedPort, Traits, muffled, probe};
 use super::queue::PortQueue;
 use super::rss::RssPlan;
+use super::wake::Wakes;
 use super::{Eal, chatter, error_text, signals};
 use crate::capture::CapturePoint;
 use crate::device::Device;
@@ -57,7 +58,9 @@ pub(super) struct Shared {
     /// The kernel's interface below.
     pub interface: Option<Interface>,
     /// A NIC's folder in /sys, which goes with it.
-    folder: Option<PathBuf>,
+    pub folder: Option<PathBuf>,
+    /// What its queues are woken by.
+    pub wakes: Wakes,
 }
 
 impl Shared {
@@ -109,8 +112,12 @@ impl Port<Configured> {
         let mtu = interface.as_ref().filter(|_| traits.kernel_interface).and_then(Interface::mtu);
         let plan = Plan::new(device, options, &info, traits, mtu.unwrap_or_else(|| port_mtu(port.id)))?;
         let control = CONTROL.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = device.folder();
+        let mut wakes = Wakes::of(port.driver(), folder.as_deref().filter(|_| options.sleeps));
+        let sockets = wakes.sockets();
         let muffled = muffled(device);
-        let pools = set_up(&port, &failure, &plan, options, traits);
+        let pools = set_up(&port, &failure, &plan, options, traits, wakes.interrupts());
+        wakes.find(&sockets);
         drop(muffled);
         drop(control);
         let (pools, queueless) = pools?;
@@ -124,7 +131,8 @@ impl Port<Configured> {
             device: device.to_string(),
             asking: Mutex::new(()),
             interface,
-            folder: device.folder(),
+            folder,
+            wakes,
         });
         let queues = (0..).zip(pools).map(|(index, pools)| {
             let kept = (pools.0.clone(), pools.1.clone());
@@ -171,7 +179,11 @@ impl Port<Configured> {
             let reason = chatter::cause(&chatter::take()).unwrap_or_else(|| error_text(status));
             return Err(SetupError::Device { device: self.shared.device.clone(), reason });
         }
-        let Port { shared, queues, queueless, rss_plan, capabilities, mac, mtu, promiscuous, nic, .. } = self;
+        let Port {
+            shared, mut queues, queueless, rss_plan, capabilities, mac, mtu, promiscuous, nic, ..
+        } = self;
+        queues.iter_mut().for_each(|(queue, _)| queue.begin());
+        chatter::take();
         Ok(Port {
             shared,
             queues,
@@ -293,8 +305,9 @@ fn set_up(
     plan: &Plan,
     options: &OpenOptions,
     traits: Traits,
+    interrupts: bool,
 ) -> Result<(Vec<QueuePools>, Vec<QueuePools>), SetupError> {
-    configure(port, failure, plan)?;
+    configure(port, failure, plan, interrupts)?;
     if options.mtu.is_some() && !traits.kernel_interface {
         // SAFETY: the port is configured and stopped. Drivers without a setting keep the configuration's.
         unsafe { ffi::rte_eth_dev_set_mtu(port.id, plan.mtu) };
@@ -322,7 +335,12 @@ fn set_up(
 }
 
 /// Configures the port; with its own RSS key if it refuses ours.
-fn configure(port: &OwnedPort, failure: &Failure<'_>, plan: &Plan) -> Result<(), SetupError> {
+fn configure(
+    port: &OwnedPort,
+    failure: &Failure<'_>,
+    plan: &Plan,
+    interrupts: bool,
+) -> Result<(), SetupError> {
     let key = plan.rss.as_ref().map_or(&[][..], |rss| &rss.key);
     // Drivers keep the pointer and read it as the port starts.
     let key: &'static [u8] = if key.is_empty() { &[] } else { key.to_vec().leak() };
@@ -335,6 +353,7 @@ fn configure(port: &OwnedPort, failure: &Failure<'_>, plan: &Plan) -> Result<(),
         rx_queues: plan.queues,
         tx_queues: plan.queues,
         rss_key_bytes: u8::try_from(key.len()).unwrap_or(0),
+        rx_interrupts: interrupts.into(),
     };
     chatter::take();
     let ours = config(key);

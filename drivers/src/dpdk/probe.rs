@@ -1,6 +1,6 @@
 //! From a device's name to one of DPDK's ports, and back to nothing. What the port then does is `port.rs`'s.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -255,6 +255,18 @@ fn find(name: &CString) -> Option<u16> {
 }
 
 impl OwnedPort {
+    /// What DPDK calls the port's driver.
+    pub(super) fn driver(&self) -> &'static [u8] {
+        let mut info = ffi::corelane_port_info::default();
+        // SAFETY: the port is open; `info` is written on success, and keeps its null pointer else.
+        unsafe { ffi::corelane_port_info(self.id, &raw mut info) };
+        if info.driver_name.is_null() {
+            return &[];
+        }
+        // SAFETY: a driver's name is a C string that lives as long as the driver, which is never unloaded.
+        unsafe { CStr::from_ptr(info.driver_name) }.to_bytes()
+    }
+
     /// What DPDK says of the port.
     pub(super) fn info(&mut self) -> Result<ffi::corelane_port_info, i32> {
         let mut info = ffi::corelane_port_info::default();

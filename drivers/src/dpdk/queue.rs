@@ -3,10 +3,10 @@
 //! Here frames cross to C, so here is where each is made fit for it: no heap frame, no shared first segment, no
 //! more segments and no more bytes than the port sends. What is not fit is copied, and counted.
 
-use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use dpdk_sys as ffi;
@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::pool::DpdkPool;
 use super::port::Shared;
 use super::probe::Traits;
+use super::wake::{Wake, Watched};
 use crate::capture::{CapturePoint, Direction};
 use crate::frame::Frame;
 use crate::mbuf::{HEAP_TAG, Header, tx};
@@ -40,6 +41,8 @@ pub struct PortQueue {
     reclaims: bool,
     /// For ports that lose their memory while lanes are in it.
     gate: Option<Gate>,
+    /// From the time that the port is started.
+    wake: Option<Wake>,
 }
 
 /// Why a frame does not go.
@@ -58,7 +61,7 @@ impl PortQueue {
         plan: &Plan,
         traits: Traits,
     ) -> PortQueue {
-        let reclaims = survives_reclaim(shared.port.id);
+        let reclaims = survives_reclaim(shared.port.driver());
         PortQueue {
             shared,
             _receive: receive,
@@ -70,7 +73,13 @@ impl PortQueue {
             loops: traits.loops,
             reclaims,
             gate: traits.unmaps_at_will.then(Gate::new),
+            wake: None,
         }
+    }
+
+    /// The port has been started.
+    pub(super) fn begin(&mut self) {
+        self.wake = Wake::of(&self.shared, self.index);
     }
 
     /// Sends from the front of `frames`, at most a burst. Returns how many left `frames`, and whether to go on.
@@ -215,16 +224,8 @@ impl PortQueue {
 /// igb's and igc's `tx_done_cleanup` makes each descriptor of a frame the last of its own. Of a frame of several
 /// segments only the last is ever marked as done, so the next time round the ring their transmit waits for a mark on
 /// another for good. These drivers give frames back as they take new ones.
-fn survives_reclaim(port: u16) -> bool {
-    let mut info = ffi::corelane_port_info::default();
-    // SAFETY: the port is open; `info` is written on success, and keeps its null pointer else.
-    unsafe { ffi::corelane_port_info(port, &raw mut info) };
-    if info.driver_name.is_null() {
-        return true;
-    }
-    // SAFETY: a driver's name is a C string that lives as long as the driver.
-    let name = unsafe { CStr::from_ptr(info.driver_name) }.to_bytes();
-    !name.starts_with(b"net_e1000_igb") && !name.starts_with(b"net_igc")
+fn survives_reclaim(driver: &[u8]) -> bool {
+    !driver.starts_with(b"net_e1000_igb") && !driver.starts_with(b"net_igc")
 }
 
 struct Sent {
@@ -238,6 +239,9 @@ impl Queue for PortQueue {
     fn receive(&mut self, _now: u64, frames: &mut Vec<Frame>, max: usize) -> usize {
         let mut burst = [const { MaybeUninit::<*mut ffi::rte_mbuf>::uninit() }; BURST_FRAMES_MAX];
         let limit = u16::try_from(max.min(BURST_FRAMES_MAX)).unwrap_or(0);
+        if let Some(wake) = self.wake.as_mut().filter(|wake| wake.is_armed()) {
+            wake.disarm(&self.shared);
+        }
         let Ok(_inside) = Gate::enter(self.gate.as_ref()) else { return 0 };
         // SAFETY: the port is started, the queue is this handle's, and `burst` has room for `limit` mbufs.
         let count = unsafe {
@@ -273,6 +277,21 @@ impl Queue for PortQueue {
             }
         }
         total
+    }
+
+    fn wakes(&self) -> Option<BorrowedFd<'_>> {
+        self.wake.as_ref().map(Wake::file)
+    }
+
+    fn watch(&mut self) -> bool {
+        match self.wake.as_mut().map(|wake| wake.watch(&self.shared)) {
+            None | Some(Watched::Rest) => true,
+            Some(Watched::Come) => false,
+            Some(Watched::Refused) => {
+                self.wake = None;
+                false
+            }
+        }
     }
 
     fn reclaim(&mut self) {

@@ -15,6 +15,9 @@ const NET_RAW: Capability = (13, "CAP_NET_RAW");
 const SYS_ADMIN: Capability = (21, "CAP_SYS_ADMIN");
 const BPF: Capability = (39, "CAP_BPF");
 
+/// The kernel's driver that gives a NIC to a process, interrupts and all.
+pub(super) const VFIO: &str = "vfio-pci";
+
 /// Huge pages of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PageSize {
@@ -117,14 +120,18 @@ fn check_pci(devices: &Path, address: PciAddress) -> Result<(), SetupError> {
     if !folder.exists() {
         return wrong("is not there".to_owned());
     }
-    let driver = fs::read_link(folder.join("driver")).ok();
-    let driver = driver.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    match driver.as_deref() {
+    match kernel_driver(&folder).as_deref() {
         // Mellanox's drivers share the NIC with the kernel's.
-        Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "mlx4_core" | "mlx5_core") => Ok(()),
+        Some(VFIO | "uio_pci_generic" | "igb_uio" | "mlx4_core" | "mlx5_core") => Ok(()),
         Some(driver) => wrong(format!("is driven by the kernel ({driver})")),
         None => wrong("has no driver for user space".to_owned()),
     }
+}
+
+/// The kernel's driver of the NIC with this folder in /sys.
+pub(super) fn kernel_driver(folder: &Path) -> Option<String> {
+    let driver = fs::read_link(folder.join("driver")).ok()?;
+    Some(driver.file_name()?.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

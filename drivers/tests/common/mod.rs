@@ -111,6 +111,57 @@ pub fn receive_ours(queue: &mut dyn Queue) -> Vec<u8> {
     }
 }
 
+/// What can be read of each file that a lane sleeps beside, after a wait of at most this long for any.
+fn woken(queues: &[&mut (dyn Queue + '_)], most: Duration) -> Vec<bool> {
+    use std::os::fd::AsRawFd;
+    let file = |queue: &&mut (dyn Queue + '_)| libc::pollfd {
+        fd: queue.wakes().expect("something to be woken by").as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut files: Vec<_> = queues.iter().map(file).collect();
+    let most = most.as_millis().try_into().expect("small");
+    // SAFETY: so many files there are.
+    unsafe { libc::poll(files.as_mut_ptr(), queues.len() as libc::nfds_t, most) };
+    assert!(
+        files.iter().all(|file| file.revents & !libc::POLLIN == 0),
+        "a file that nobody can sleep beside"
+    );
+    files.iter().map(|file| file.revents & libc::POLLIN != 0).collect()
+}
+
+/// Sleeps beside queues until a frame of the tests' own type has come on one of them, and gives its bytes. Whoever is woken has
+/// something to do.
+pub fn wait_for_ours(queues: &mut [&mut (dyn Queue + '_)]) -> Vec<u8> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let mut frames = Vec::new();
+        let rests: Vec<bool> = queues.iter_mut().map(|queue| queue.watch()).collect();
+        let most = if rests.contains(&false) { Duration::ZERO } else { PATIENCE };
+        for (index, woken) in woken(queues, most).into_iter().enumerate() {
+            let count = queues[index].receive(0, &mut frames, 32);
+            assert!(count > 0 || rests[index] && !woken, "queue {index} has woken its lane for nothing");
+        }
+        let ours = |bytes: &Vec<u8>| bytes.get(12..14) == Some(&[0x88, 0xb5]);
+        if let Some(bytes) = frames.iter().map(bytes).find(ours) {
+            return bytes;
+        }
+    }
+    panic!("no frame has woken anybody");
+}
+
+/// Shows that a queue to which nothing comes lets its lane sleep, and that a frame ends the sleep.
+pub fn wakes_a_sleeper(queue: &mut dyn Queue, peer: &RawSocket) {
+    let (start, mut frames) = (Instant::now(), Vec::new());
+    // What the kernel says by itself comes to an end.
+    while { queue.receive(0, &mut frames, 32) } > 0 || !queue.watch() || woken(&[queue], Duration::ZERO)[0] {
+        assert!(start.elapsed() < PATIENCE, "a lane without work finds no sleep");
+        frames.clear();
+    }
+    peer.send(&ethernet(77, 60));
+    assert_eq!(wait_for_ours(&mut [queue]), ethernet(77, 60));
+}
+
 /// A socket that sees every frame of an interface in this thread's namespace.
 pub struct RawSocket(std::os::fd::OwnedFd);
 
