@@ -255,8 +255,12 @@ fn hand_over(departed: &mut [Box<dyn Crossing>]) {
         let turns: Vec<Turn> = departed.iter_mut().map(|crossing| crossing.turn(&mut batch)).collect();
         batch.completions.clear();
         needed = turns.iter().any(|turn| turn.is(Turn::NEEDED));
-        if needed && !turns.iter().any(|turn| turn.is(Turn::BUSY)) {
-            departed.iter_mut().take(1).for_each(|crossing| crossing.idle(None));
+        if needed
+            && !turns.iter().any(|turn| turn.is(Turn::BUSY))
+            && let Some((first, others)) = departed.split_first_mut()
+        {
+            let others = others.iter_mut().map(|crossing| crossing.ports());
+            first.idle(None, &mut others.collect::<Vec<_>>());
         }
     }
 }

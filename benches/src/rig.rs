@@ -14,7 +14,7 @@ use stack::engine::{Engine, Interface};
 use stack::lane::{Lane, LaneOptions};
 use stack::links::Links;
 use stack::mode::run_to_completion::RunToCompletion;
-use stack::mode::{Batch, Crossing, LaneWaker, Turn};
+use stack::mode::{Batch, Crossing, LaneWaker, Ports, Turn};
 use stack::places::Place;
 use stack::run::{Idle, LaneRun, StopFlag, TimeSource};
 use stack::socket::LaneId;
@@ -81,9 +81,9 @@ impl Crossing for Resting {
         self.inner.borrow_mut().turn(batch)
     }
 
-    fn idle(&mut self, until: Option<Instant>) {
+    fn idle(&mut self, until: Option<Instant>, others: &mut [&mut Ports]) {
         self.clock.set(self.clock.get() + 10_000_000);
-        self.inner.borrow_mut().idle(until);
+        self.inner.borrow_mut().idle(until, others);
     }
 
     fn leave(&mut self) {

@@ -15,6 +15,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | [`run`] | the loop of one lane; alone it touches a port and a clock |
+//! | `lull` | how long a lane without work stays awake, and how much one with work takes on at a time |
 //! | [`links`] | the rings between lanes |
 //! | [`lane`] | the application's end: batches, completion queues, lent payloads |
 //! | [`poll`] | the readiness view of a lane: BSD sockets, options, `epoll`'s sets |
@@ -159,6 +160,7 @@ pub mod flow;
 pub mod ip;
 pub mod lane;
 pub mod links;
+mod lull;
 pub mod mode;
 pub mod places;
 pub mod poll;

@@ -11,7 +11,8 @@ use drivers::{Bell, Frame, Queue};
 use crate::counters::{Report, Rests, Turns};
 use crate::engine::{BURST_MAX, Engine};
 use crate::links::Links;
-use crate::mode::{Batch, Turn};
+use crate::lull::{Helping, Lull, Pause};
+use crate::mode::{Batch, Ports, Turn};
 use crate::tcp::ticks::{Ticks, next_tick};
 use crate::time::Instant;
 
@@ -57,105 +58,6 @@ pub enum Idle {
     Poll,
     /// Yield for a while, then sleep briefly: cores are shared.
     Yield,
-}
-
-/// How long a yielding lane keeps its core with nothing to do: a peer on another core answers over Linux's links in some
-/// 20 us. Whoever yields a shared core may not have it again for milliseconds. By the clock, for a turn without work
-/// takes 0.5 us where looking at the port calls the system (TAP), and 0.1 where its ring is memory (AF_PACKET).
-const SPIN: Duration = Duration::from_micros(32);
-
-/// How long it stays awake with nothing to do, the time in which it yields included. The shortest sleep takes no less: by
-/// itself Linux lets timers be 50 us late.
-const AWAKE: Duration = Duration::from_micros(48);
-
-/// The first sleep. Each that ends with nothing to do doubles the next.
-const SLEEP_MIN: Duration = Duration::from_micros(16);
-
-/// The longest sleep at first. Other lanes and wakers end a sleep at once; only what comes from a port waits for it, and not
-/// where the port wakes whoever sleeps.
-const SLEEP_MAX: Duration = Duration::from_millis(1);
-
-/// Sleeps, about a quarter of a second, after which a lane sleeps longer: a thousand wake-ups a second cost two per cent
-/// of a core.
-const DOZE_SLEEPS: u32 = 256;
-
-/// The longest sleep of all: latency after idling is at most this and the scheduler's wake-up.
-pub(crate) const DOZE_MAX: Duration = Duration::from_millis(4);
-
-/// The longest sleep of a lane that what comes from its ports wakes: a stop waits for it.
-const WATCH_MAX: Duration = Duration::from_millis(50);
-
-/// A burst may follow a burst within a turn, up to so many of each port: applications get their turn too.
-const BURSTS_MAX: u32 = 4;
-
-/// Turns that left something waiting, one behind the other, after which a turn takes twice as much.
-const FULL_TURNS: u32 = 8;
-
-/// Bursts of each port that a turn takes.
-///
-/// Answers go at the end of a turn. A peer all of whose requests are answered in one turn has nothing to do meanwhile, and then
-/// leaves the lane without: sixty-four requests in flight over shared memory were answered at half the rate. So it is one
-/// burst while ports are emptied, and more while they are not, for a turn has its own cost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Helping {
-    bursts: u32,
-    /// Turns that left something waiting, up to the last, since it grew.
-    full: u32,
-}
-
-/// The time in which nothing moves, and what a yielding lane does with it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lull {
-    /// When the first turn without work began.
-    since: Option<Instant>,
-    sleeps: u32,
-}
-
-/// What to do with a turn's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Pause {
-    /// Look again at once.
-    Spin,
-    /// Let others have the core, if there are any.
-    Yield,
-    /// For no longer than that.
-    Sleep(Duration),
-}
-
-impl Helping {
-    const FIRST: Helping = Helping { bursts: 1, full: 0 };
-
-    /// A turn has ended: `left` if a port had as much as it was asked for, and so perhaps more.
-    fn note(&mut self, left: bool) {
-        if !left {
-            *self = Helping::FIRST;
-            return;
-        }
-        self.full += 1;
-        if self.full == FULL_TURNS {
-            *self = Helping { bursts: (2 * self.bursts).min(BURSTS_MAX), full: 0 };
-        }
-    }
-}
-
-impl Lull {
-    /// A turn that began at `now` had nothing to do. `watched`: whatever comes ends a sleep.
-    fn pause(&mut self, now: Instant, watched: bool) -> Pause {
-        let lasted = now.saturating_since(*self.since.get_or_insert(now));
-        if lasted < SPIN {
-            return Pause::Spin;
-        }
-        if lasted < AWAKE {
-            return Pause::Yield;
-        }
-        if watched {
-            return Pause::Sleep(WATCH_MAX);
-        }
-        let most = if self.sleeps < DOZE_SLEEPS { SLEEP_MAX } else { DOZE_MAX };
-        let sleep = most.min(SLEEP_MIN * (1 << self.sleeps.min(16)));
-        self.sleeps = self.sleeps.saturating_add(1);
-        Pause::Sleep(sleep)
-    }
 }
 
 /// One lane: an engine and its queue pairs.
@@ -319,12 +221,22 @@ impl LaneRun {
         received || heard
     }
 
-    /// Nothing is to be done before `until`: let others have the core.
-    pub fn idle(&mut self, until: Option<Instant>) {
+    /// The queue pairs, between turns.
+    pub fn ports(&mut self) -> &mut Ports {
+        &mut self.queues
+    }
+
+    /// Another lane of the thread has had something to do.
+    pub fn stir(&mut self) {
+        self.lull = Lull::default();
+    }
+
+    /// Nothing is to be done before `until`: let others have the core. `others`: ports of the thread's other lanes.
+    pub fn idle(&mut self, until: Option<Instant>, others: &mut [&mut Ports]) {
         if self.idle == Idle::Poll {
             return;
         }
-        let watched = self.queues.iter().flatten().all(|queue| queue.wakes().is_some());
+        let watched = queues(&self.queues, others).all(|queue| queue.wakes().is_some());
         let most = match self.lull.pause(self.engine.now(), watched) {
             Pause::Spin => return,
             Pause::Yield => return std::thread::yield_now(),
@@ -341,8 +253,10 @@ impl LaneRun {
         let frame = self.next_frame().filter(|at| *at > now);
         let deadline = [until, frame, self.engine.next_deadline()].into_iter().flatten().min();
         let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
-        if !left.is_zero() && self.queues.iter_mut().flatten().all(|queue| queue.watch()) {
-            let files: Vec<_> = self.queues.iter().flatten().filter_map(|queue| queue.wakes()).collect();
+        let mut all =
+            self.queues.iter_mut().chain(others.iter_mut().flat_map(|ports| ports.iter_mut())).flatten();
+        if !left.is_zero() && all.all(|queue| queue.watch()) {
+            let files: Vec<_> = queues(&self.queues, others).filter_map(|queue| queue.wakes()).collect();
             self.links.bell().sleep_beside(&files, left);
             let slept = Instant(clock.nanoseconds()).saturating_since(now);
             self.rests.count(left, slept);
@@ -388,56 +302,75 @@ impl LaneRun {
     }
 }
 
+/// A lane's queue pairs and those of the lanes that take turns with it.
+fn queues<'q>(own: &'q Ports, others: &'q [&mut Ports]) -> impl Iterator<Item = &'q Box<dyn Queue>> {
+    own.iter().chain(others.iter().flat_map(|ports| ports.iter())).flatten()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::net::UnixStream;
+
+    use drivers::{Capabilities, Pools};
+
     use super::*;
+    use crate::config::EngineConfig;
+    use crate::engine::Interface;
+    use crate::lull::AWAKE;
+    use crate::socket::LaneId;
 
-    /// What a lull's turns end with, each `turn` after the one before, in order and without repetitions.
-    fn pauses(turn: Duration, turns: u32) -> Vec<Pause> {
-        let mut lull = Lull::default();
-        let began =
-            (0..turns).map(|number| Instant::ZERO.saturating_add(Duration::from_secs(1) + turn * number));
-        let mut pauses: Vec<_> = began.map(|now| lull.pause(now, false)).collect();
-        pauses.dedup();
-        pauses
-    }
+    /// A port that has a file to be woken by, and says whether something has come already.
+    struct Door(UnixStream, Arc<AtomicBool>);
 
-    #[test]
-    fn a_turn_takes_more_while_more_is_waiting() {
-        // Shows how a turn's bursts grow, up to their bound, and that one that leaves nothing begins anew.
-        let mut helping = Helping::FIRST;
-        let mut turns = |full: bool, turns: u32| {
-            (0..turns).for_each(|_| helping.note(full));
-            helping.bursts
-        };
-        assert_eq!([turns(true, 7), turns(true, 1), turns(true, 8), turns(true, 80)], [1, 2, 4, 4]);
-        assert_eq!([turns(false, 1), turns(true, 7), turns(false, 1), turns(true, 7)], [1; 4]);
-    }
-
-    #[test]
-    fn a_lane_keeps_awake_by_the_clock() {
-        // Shows that turns of any length, as links differ in it, end in the first sleep at the same time.
-        for turn in [50, 500, 4_000].map(Duration::from_nanos) {
-            let turns = u32::try_from(AWAKE.as_nanos() / turn.as_nanos()).expect("few");
-            assert_eq!(pauses(turn, turns), [Pause::Spin, Pause::Yield]);
-            assert_eq!(pauses(turn, turns + 1), [Pause::Spin, Pause::Yield, Pause::Sleep(SLEEP_MIN)]);
+    impl Queue for Door {
+        fn receive(&mut self, _now: u64, _frames: &mut Vec<Frame>, _max: usize) -> usize {
+            0
         }
-        // Who lost its core meanwhile has looked once more.
-        assert_eq!(pauses(SLEEP_MAX, 2), [Pause::Spin, Pause::Sleep(SLEEP_MIN)]);
+
+        fn transmit(&mut self, _now: u64, _frames: &mut Vec<Frame>) -> usize {
+            0
+        }
+
+        fn wakes(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.0.as_fd())
+        }
+
+        fn watch(&mut self) -> bool {
+            !self.1.load(Ordering::Relaxed)
+        }
     }
 
     #[test]
-    fn sleeps_grow_to_their_bounds() {
-        // Shows each length of a sleep once, the last one only after many of the one before.
-        let expected =
-            [16, 32, 64, 128, 256, 512, 1_000, 4_000].map(|us| Pause::Sleep(Duration::from_micros(us)));
-        assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 2)[1..], expected);
-        assert_eq!(pauses(AWAKE, DOZE_SLEEPS + 1)[1..], expected[..7]);
-        let mut lull = Lull::default();
-        let began = Instant::ZERO.saturating_add(AWAKE);
-        assert_eq!(
-            [lull.pause(Instant::ZERO, true), lull.pause(began, true)],
-            [Pause::Spin, Pause::Sleep(WATCH_MAX)]
-        );
+    fn a_lane_rests_beside_the_ports_of_all_lanes_of_its_thread() {
+        // Shows that what has come for another lane keeps this one from its sleep, and that what comes for it ends one.
+        let config = EngineConfig::new([10, 0, 0, 1].into(), 24);
+        let interface =
+            Interface { mac: [2; 6], mtu: 1500, vlan: None, capabilities: Capabilities::plain(1500) };
+        let ports = vec![(interface, Pools::heap(4, 8))];
+        let engine = Engine::new(LaneId(0), config, ports, Instant::ZERO).expect("an engine");
+        let links = Links::alone(LaneId(0), Bell::default());
+        let time = TimeSource::Real(Clock::new());
+        let mut run =
+            LaneRun::new(engine, vec![None], links, time, StopFlag::default(), Duration::ZERO, Idle::Yield);
+        let (file, mut far) = UnixStream::pair().expect("a pair");
+        let has_come = Arc::new(AtomicBool::new(true));
+        let mut other: [Option<Box<dyn Queue>>; 1] = [Some(Box::new(Door(file, Arc::clone(&has_come))))];
+        let mut batch = Batch::default();
+        let mut turn = |run: &mut LaneRun| {
+            let turn = run.turn(&mut batch);
+            run.idle(None, &mut [&mut other]);
+            turn.now
+        };
+        while turn(&mut run) < Instant::ZERO.saturating_add(10 * AWAKE) {}
+        assert_eq!(run.report().rests, Rests::default());
+        has_come.store(false, Ordering::Relaxed);
+        far.write_all(b"!").expect("room");
+        // A machine that is busy may be late now and then.
+        while run.report().rests.woken == 0 && run.report().rests.count < 100 {
+            turn(&mut run);
+        }
+        assert!(run.report().rests.woken > 0, "{:?}", run.report().rests);
     }
 }

@@ -27,7 +27,7 @@ const LAYERS: &[Layer] = &[
     Layer { modules: &["config", "counters", "mode", "places", "socket", "time"], beside: true },
     Layer { modules: &["ip", "udp", "tcp"], beside: false },
     Layer { modules: &["buffer", "engine", "flow", "timer"], beside: true },
-    Layer { modules: &["lane", "links", "run"], beside: true },
+    Layer { modules: &["lane", "links", "lull", "run"], beside: true },
     Layer { modules: &["poll"], beside: false },
     Layer { modules: &["mode::paired_thread", "mode::run_to_completion", "mode::service"], beside: false },
     Layer { modules: &["sim"], beside: false },

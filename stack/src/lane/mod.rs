@@ -21,7 +21,7 @@ use self::queues::Queues;
 use self::sends::Sends;
 pub use self::set::LaneSet;
 use crate::counters::Report;
-use crate::mode::{Batch, Crossing, EngineOp, LaneWaker, LargeSend, Turn, View};
+use crate::mode::{Batch, Crossing, EngineOp, LaneWaker, LargeSend, Ports, Turn, View};
 use crate::socket::{Action, Completion, LaneId, Op, QueueId, Returns, Stream, Tag};
 use crate::time::Instant;
 
@@ -60,7 +60,7 @@ impl Crossing for Nobody {
         Turn::new(Instant::ZERO).with(Turn::STOPPING, true)
     }
 
-    fn idle(&mut self, _until: Option<Instant>) {}
+    fn idle(&mut self, _until: Option<Instant>, _others: &mut [&mut Ports]) {}
 
     fn leave(&mut self) {}
 
@@ -276,7 +276,7 @@ impl Lane {
                 return true;
             }
             if !self.turn.is(Turn::BUSY) {
-                self.crossing.idle(until);
+                self.crossing.idle(until, &mut []);
             }
         }
     }
@@ -398,7 +398,7 @@ impl Drop for Lane {
         while self.turn() {
             self.queues.clear();
             if !self.turn.is(Turn::BUSY) {
-                self.crossing.idle(None);
+                self.crossing.idle(None, &mut []);
             }
         }
         if let Some(departed) = &self.departed {

@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use super::Lane;
 use crate::mode::Turn;
-use crate::run::DOZE_MAX;
 use crate::socket::QueueId;
 
 /// The lanes of one thread. Stays on its thread.
@@ -70,15 +69,17 @@ impl LaneSet {
 
     /// Sleep once for all lanes, if none of them has anything to do.
     fn rest(&mut self, until: Option<crate::time::Instant>) {
-        if self.lanes.iter().any(Lane::is_busy) {
-            return;
-        }
-        let others = self.lanes.iter().skip(1).filter_map(Lane::next_event);
-        // What comes for the others does not wake the first.
-        let looks = (self.lanes.len() > 1).then(|| self.lanes[0].now().saturating_add(DOZE_MAX));
-        let until = others.chain(until).chain(looks).min();
-        if let Some(first) = self.lanes.first_mut() {
-            first.crossing.idle(until);
+        // What comes for a lane that has ended, nobody takes.
+        let is_going = |lane: &Lane| lane.turn.is(Turn::RUNNING | Turn::NEEDED);
+        let Some(first) = self.lanes.iter().position(is_going) else { return };
+        let Some((first, others)) = self.lanes[first..].split_first_mut() else { return };
+        if others.iter().any(Lane::is_busy) {
+            // It is by the first that the thread rests.
+            first.crossing.stir();
+        } else if !first.is_busy() {
+            let until = others.iter().filter_map(Lane::next_event).chain(until).min();
+            let others = others.iter_mut().filter(|lane| is_going(lane)).map(|lane| lane.crossing.ports());
+            first.crossing.idle(until, &mut others.collect::<Vec<_>>());
         }
     }
 }

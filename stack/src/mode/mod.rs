@@ -7,7 +7,7 @@ pub mod run_to_completion;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use drivers::{Bell, Extent};
+use drivers::{Bell, Extent, Queue};
 
 pub use self::completions::{Arrival, Completions, EngineCompletion, Sent};
 pub use self::ops::{LargeSend, Ops, SmallSend};
@@ -174,13 +174,25 @@ impl Turn {
     }
 }
 
+/// A lane's queue pairs: one for each of its interfaces, where there is one.
+pub type Ports = [Option<Box<dyn Queue>>];
+
 /// A mode: the application's end of a lane, under `Lane`.
 pub trait Crossing {
     /// Exchange one batch. Never blocks.
     fn turn(&mut self, batch: &mut Batch) -> Turn;
 
-    /// Nothing is to be done: wait a little, at most until `until`.
-    fn idle(&mut self, until: Option<Instant>);
+    /// Nothing is to be done: wait a little, at most until `until`, or until something comes. `others` are the ports of lanes
+    /// that take turns with this one: what comes there ends the wait too.
+    fn idle(&mut self, until: Option<Instant>, others: &mut [&mut Ports]);
+
+    /// The lane's ports, between turns, for another lane of the thread to wait beside.
+    fn ports(&mut self) -> &mut Ports {
+        &mut []
+    }
+
+    /// A lane that takes turns with this one has had something to do: the thread is to stay awake as if it had been this.
+    fn stir(&mut self) {}
 
     /// The application has gone: close everything in order, until `turn` says the lane has ended.
     fn leave(&mut self);

@@ -1,6 +1,6 @@
 //! Run to completion: `turn` is the lane's turn, on the application's thread. The loop's order is `run`'s.
 
-use super::{Batch, Crossing, LaneWaker, Turn};
+use super::{Batch, Crossing, LaneWaker, Ports, Turn};
 use crate::counters::Report;
 use crate::engine::Engine;
 use crate::run::LaneRun;
@@ -30,8 +30,16 @@ impl Crossing for RunToCompletion {
         self.run.turn(batch)
     }
 
-    fn idle(&mut self, until: Option<Instant>) {
-        self.run.idle(until);
+    fn idle(&mut self, until: Option<Instant>, others: &mut [&mut Ports]) {
+        self.run.idle(until, others);
+    }
+
+    fn ports(&mut self) -> &mut Ports {
+        self.run.ports()
+    }
+
+    fn stir(&mut self) {
+        self.run.stir();
     }
 
     fn leave(&mut self) {

@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::counters::Report;
-use crate::mode::{Batch, Crossing, LaneWaker, Turn};
+use crate::mode::{Batch, Crossing, LaneWaker, Ports, Turn};
 use crate::run::LaneRun;
 use crate::time::Instant;
 
@@ -32,7 +32,7 @@ impl Crossing for Shared {
     }
 
     /// Resting moves the clock: only a lane that is dropped rests, and nobody else will move it then.
-    fn idle(&mut self, _until: Option<Instant>) {
+    fn idle(&mut self, _until: Option<Instant>, _others: &mut [&mut Ports]) {
         self.rests += 1;
         self.clock.set(self.clock.get() + 1_000_000_000);
     }
