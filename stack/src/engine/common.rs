@@ -2,7 +2,7 @@
 //! with timestamps and nothing else. Read at constant offsets; what has another shape, or may not be ours, is declined, and
 //! the layered parsers of `wire` read it.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use drivers::{Checksum as Verdict, Frame};
 
@@ -12,14 +12,15 @@ use super::paths::Hop;
 use super::ports::{FRONT, Port};
 use super::segments::Arrived;
 use super::transmit::{Form, sum_of};
+use crate::mode::SMALL_MAX;
 use crate::tcp::ecn;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
-use crate::wire::{Checksum, DropReason, Fill, MacAddress, Protocol};
-pub(super) use heads::Template;
+use crate::wire::{Checksum, DropReason, Fill, Protocol};
 use heads::{Front, Heads, orders};
+pub(super) use heads::{PathHead, Template};
 
 /// Bytes of its headers: Ethernet, IPv4, TCP, and timestamps behind two no-operations.
 pub(super) const HEADERS: usize = LINK + NETWORK + TRANSPORT;
@@ -203,44 +204,24 @@ impl Port {
     }
 
     /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: what `plain` says with
-    /// ACK and PSH. False, and nothing done, if it does not fit.
+    /// ACK and PSH, by way of a path that begins with `head`. False, and nothing done, if it does not fit.
     #[inline(never)]
     pub(super) fn send_small(
         &mut self,
         mut frame: Frame,
-        to: MacAddress,
+        head: &PathHead,
         hot: &Hot,
-        (plain, stamps): (&Plain, (u32, u32)),
+        said: (&Plain, (u32, u32)),
         payload: &[u8],
     ) -> bool {
-        let Ok(len) = u16::try_from(payload.len()) else { return false };
+        if payload.len() > SMALL_MAX {
+            return false;
+        }
         let Some(room) = frame.append(HEADERS + payload.len()) else { return false };
         let Some((room, behind)) = room.split_first_chunk_mut::<HEADERS>() else { return false };
         behind.copy_from_slice(payload);
-        #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
-        let (remote, local) = ((hot.key >> 32) as u32, hot.key as u32);
-        let (source, destination) = (Ipv4Addr::from_bits(local), Ipv4Addr::from_bits(remote));
         let (offload, by_port) = self.sums();
-        let mut sum = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, TRANSPORT_LEN + len);
-        if !offload {
-            sum.append(Checksum::ZERO.with(behind));
-        }
-        let front = Front {
-            macs: (to, self.mac),
-            tos: ecn::codepoint::NOT_ECT,
-            hop_limit: self.hop_limit,
-            total: NETWORK_LEN + TRANSPORT_LEN + len,
-            addresses: (source, destination),
-        };
-        let heads = Heads {
-            front: &front,
-            ports: (hot.local_port, hot.remote_port),
-            flags: Flags::ACK | Flags::PSH,
-            urgent: 0,
-            plain: *plain,
-            stamps,
-        };
-        heads.write(room, sum, (offload, by_port));
+        head.write(room, hot, said, payload, (offload, by_port));
         if offload {
             frame.set_offload(orders(by_port, TRANSPORT, 0));
         }

@@ -6,6 +6,7 @@ use drivers::Frame;
 use super::common::{OFFSET, Template};
 use super::deliver::CompletionQueue;
 use super::flows::Kind;
+use super::paths::Station;
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
@@ -18,8 +19,8 @@ use crate::tcp::send::{Data, NONE};
 use crate::tcp::state::{Connection, flag, hint};
 use crate::tcp::{ecn, mtu, text, timers};
 use crate::timer::Wheel;
+use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment};
-use crate::wire::{DropReason, MacAddress};
 
 /// How far an answer may be from its place among the flows that have something to say.
 const SEEK_MAX: usize = 64;
@@ -172,9 +173,10 @@ impl Engine {
         if small
             && !hot.is_ipv6()
             && port.vlan.is_none()
-            && let (Some(to), Some(stamps)) = (station.mac(), plain.stamps)
+            && station != Station::NONE
+            && let (Some(head), Some(stamps)) = (self.paths.head(path), plain.stamps)
         {
-            if !port.send_small(frame, to, hot, (&plain, stamps), connection.shared.cells.text(first)) {
+            if !port.send_small(frame, head, hot, (&plain, stamps), connection.shared.cells.text(first)) {
                 self.counters.fail(DropReason::NoRoom);
             }
             return true;
@@ -193,7 +195,7 @@ impl Engine {
         let SmallSend { stream, text, len, queue, more, .. } = send;
         let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
         let Some(path) = self.flows.hot(slot).map(|hot| hot.path) else { return false };
-        let Some((interface, to)) = self.station(path) else { return false };
+        let Some(interface) = self.open_way(path) else { return false };
         let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let size = u32::from(*len);
         let common = connection.is(flag::TIMESTAMPS) && !connection.hot.is_ipv6();
@@ -229,7 +231,12 @@ impl Engine {
         self.counters.segments_sent += 1;
         promise(&mut self.wheel, &mut connection, slot);
         let text = text.get(..usize::from(*len)).unwrap_or_default();
-        if !port.send_small(frame, to, connection.hot, (&plain, plain.stamps.unwrap_or_default()), text) {
+        let said = (&plain, plain.stamps.unwrap_or_default());
+        let sent = self
+            .paths
+            .head(path)
+            .is_some_and(|head| port.send_small(frame, head, connection.hot, said, text));
+        if !sent {
             self.counters.fail(DropReason::NoRoom);
         }
         true
@@ -283,17 +290,15 @@ impl Engine {
         most
     }
 
-    /// The interface and the station of a path, which is asked for once a turn.
+    /// The interface of a path whose station is known: it is asked for once a turn.
     #[inline]
-    fn station(&mut self, path: u16) -> Option<(u8, MacAddress)> {
+    fn open_way(&mut self, path: u16) -> Option<u8> {
         let (interface, station) = self.paths.station(path, self.turn)?;
-        match station.mac() {
-            Some(to) => Some((interface, to)),
-            None => {
-                let hop = self.hop_by_path(path)?;
-                Some((hop.interface, hop.station.mac()?))
-            }
+        if station != Station::NONE {
+            return Some(interface);
         }
+        let hop = self.hop_by_path(path)?;
+        (hop.station != Station::NONE).then_some(hop.interface)
     }
 
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {

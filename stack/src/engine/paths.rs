@@ -6,6 +6,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 
 use super::Engine;
+use super::common::PathHead;
 use crate::ip::{KeyedHash, route};
 use crate::tcp::isn::Tuple;
 use crate::time::Instant;
@@ -19,6 +20,9 @@ struct Path {
     /// The next hop's station, as the neighbour table had it in turn `turn`.
     station: Station,
     turn: u64,
+    /// What is sent there begins with, once the station was known; and the hop limit in it.
+    head: PathHead,
+    hop_limit: u8,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
     flows: u32,
@@ -93,7 +97,16 @@ impl Paths {
             return Some(index);
         }
         let station = Station::NONE;
-        let path = Path { interface, next_hop, station, turn: 0, confirmed: Instant::ZERO, flows: 1 };
+        let path = Path {
+            interface,
+            next_hop,
+            station,
+            turn: 0,
+            head: PathHead::NONE,
+            hop_limit: 0,
+            confirmed: Instant::ZERO,
+            flows: 1,
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 *self.paths.get_mut(usize::from(index))? = path;
@@ -130,6 +143,12 @@ impl Paths {
         Some((path.interface, if path.turn == turn { path.station } else { Station::NONE }))
     }
 
+    /// What packets over a path in use begin with, if its station was known when it was last asked for.
+    #[inline]
+    pub fn head(&self, index: u16) -> Option<&PathHead> {
+        Some(&self.paths.get(usize::from(index))?.head)
+    }
+
     /// A flow that used the path has ended.
     pub fn release(&mut self, index: u16) {
         let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
@@ -154,8 +173,13 @@ impl Engine {
         let (turn, now) = (self.turn, self.flows.shared.now.instant);
         let path = self.paths.paths.get_mut(usize::from(path))?;
         if path.turn != turn || path.station == Station::NONE {
-            path.station = self.ports[path.interface].neighbours.resolve(path.next_hop, now).into();
-            path.turn = turn;
+            let port = &mut self.ports[path.interface];
+            let mac = port.neighbours.resolve(path.next_hop, now);
+            let known = (path.station, path.hop_limit);
+            (path.station, path.hop_limit, path.turn) = (mac.into(), port.hop_limit, turn);
+            if let Some(mac) = mac.filter(|_| known != (path.station, path.hop_limit)) {
+                path.head = PathHead::new(port, mac);
+            }
         }
         Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
     }

@@ -4,12 +4,14 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use drivers::{Checksums, Frame, Offload, Transport};
 
-use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT};
+use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT, TRANSPORT_LEN};
 use crate::engine::paths::Hop;
 use crate::engine::ports::Port;
 use crate::engine::transmit::Form;
+use crate::tcp::ecn;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
+use crate::tcp::state::Hot;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{Checksum, MacAddress, Protocol};
 
@@ -111,6 +113,87 @@ impl<'f> Heads<'f> {
         sum
     }
 }
+
+/// What the packets of all flows over one path begin with, for payloads that go whole in the common shape. What differs is
+/// zero in it: IPv4's length and checksum, and the addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) struct PathHead {
+    bytes: [u8; 32],
+    /// The sum of that as far as it is IPv4's.
+    sum: u16,
+}
+
+impl PathHead {
+    /// None that anything is sent with.
+    pub const NONE: PathHead = PathHead { bytes: [0; 32], sum: 0 };
+
+    /// That of what goes to this station.
+    pub fn new(port: &Port, to: MacAddress) -> PathHead {
+        let addresses = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+        let front = Front {
+            macs: (to, port.mac),
+            tos: ecn::codepoint::NOT_ECT,
+            hop_limit: port.hop_limit,
+            total: 0,
+            addresses,
+        };
+        let mut room = [0; LINK + NETWORK];
+        front.write(&mut room, true);
+        let mut head = PathHead { sum: Checksum::ZERO.with(&room[LINK..]).partial(), ..PathHead::NONE };
+        head.bytes.copy_from_slice(&room[..32]);
+        head
+    }
+
+    /// Write all headers of a segment with ACK, PSH and timestamps in front of `payload`. `sums`: the port adds up TCP's
+    /// checksum; and IPv4's.
+    #[inline(always)]
+    pub fn write(
+        &self,
+        room: &mut [u8; HEADERS],
+        hot: &Hot,
+        (plain, stamps): (&Plain, (u32, u32)),
+        payload: &[u8],
+        sums: (bool, bool),
+    ) {
+        let len = TRANSPORT_LEN + u16::try_from(payload.len()).unwrap_or(0);
+        let addresses = hot.key.rotate_left(32);
+        let ports = u32::from(hot.local_port) << 16 | u32::from(hot.remote_port);
+        let window = FLAGS << 16 | u32::from(plain.window);
+        room[..32].copy_from_slice(&self.bytes);
+        room[16..18].copy_from_slice(&(NETWORK_LEN + len).to_be_bytes());
+        room[26..34].copy_from_slice(&addresses.to_be_bytes());
+        room[34..38].copy_from_slice(&ports.to_be_bytes());
+        room[38..42].copy_from_slice(&plain.seq.0.to_be_bytes());
+        room[42..46].copy_from_slice(&plain.ack.0.to_be_bytes());
+        room[46..50].copy_from_slice(&window.to_be_bytes());
+        room[54..58].copy_from_slice(&OPTIONS.to_be_bytes());
+        room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
+        room[62..66].copy_from_slice(&stamps.1.to_be_bytes());
+        #[expect(clippy::cast_possible_truncation, reason = "each half is an address")]
+        let [source, destination] = [(addresses >> 32) as u32, addresses as u32].map(Ipv4Addr::from_bits);
+        let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, len);
+        if !sums.1 {
+            let mut sum = Checksum::pseudo_ipv4(source, destination, 0, NETWORK_LEN + len);
+            sum.add_u16(self.sum);
+            room[24..26].copy_from_slice(&sum.finish().to_be_bytes());
+        }
+        let sum = if sums.0 {
+            pseudo.partial()
+        } else {
+            let mut sum = pseudo;
+            for word in [ports, plain.seq.0, plain.ack.0, window, OPTIONS, stamps.0, stamps.1] {
+                sum.add_u32(word);
+            }
+            sum.with(payload).finish()
+        };
+        // Nothing is urgent.
+        room[50..54].copy_from_slice(&(u32::from(sum) << 16).to_be_bytes());
+    }
+}
+
+/// Of TCP's header with timestamps and nothing else, its length and the flags ACK and PSH; and what the options begin with.
+const FLAGS: u32 = 0x8018;
+const OPTIONS: u32 = 0x0101_080a;
 
 /// The headers of segments that differ in SEG.SEQ and their payload alone.
 pub(in crate::engine) struct Template {

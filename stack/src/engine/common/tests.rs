@@ -5,15 +5,17 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use drivers::{Capabilities, Checksum as Verdict, Frame, Pool, Pools, Verdicts};
 use proptest::prelude::*;
 
-use super::{HEADERS, LINK, NETWORK, TRANSPORT, Template, arrived, plain};
+use super::{HEADERS, LINK, NETWORK, PathHead, TRANSPORT, Template, arrived, plain};
 use crate::config::EngineConfig;
 use crate::engine::paths::Hop;
+use crate::engine::ports::Port;
 use crate::engine::receive::Parsed;
 use crate::engine::transmit::Form;
 use crate::engine::{Engine, Interface};
 use crate::socket::LaneId;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
+use crate::tcp::state::Hot;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 use crate::wire::{Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ethernet, ipv4};
@@ -177,5 +179,46 @@ proptest! {
             let plain = segment.header_len() == TRANSPORT && !segment.flags.contains(Flags::SYN);
             prop_assert!(each > 0 || timestamps.is_none() || !plain);
         }
+    }
+
+    #[test]
+    fn what_a_path_begins_with_is_what_the_layers_write(
+        numbers: (u32, u32, u16),
+        stamps: (u32, u32),
+        payload in prop::collection::vec(any::<u8>(), 0..=64),
+        ends: [(u32, u16); 2],
+        (sums, header_sum, hop_limit) in (any::<bool>(), any::<bool>(), 1u8..),
+    ) {
+        // Shows of small payloads between any ends and for any port: frames alike to the byte, with the same orders to the port.
+        let capabilities = Capabilities {
+            transmit_tcp_checksum: sums,
+            transmit_ipv4_checksum: header_sum,
+            ..Capabilities::plain(1500)
+        };
+        let mut engine = engine(capabilities);
+        engine.ports[0].hop_limit = hop_limit;
+        let [local, remote] = ends.map(|(address, port)| SocketAddr::from((Ipv4Addr::from_bits(address), port)));
+        let tuple = Tuple { local, remote };
+        let segment = Segment {
+            source_port: local.port(),
+            destination_port: remote.port(),
+            ..segment(numbers, Flags::ACK | Flags::PSH, Some(stamps))
+        };
+        let key = u64::from(ends[1].0) << 32 | u64::from(ends[0].0);
+        let hot = Hot { key, local_port: local.port(), remote_port: remote.port(), ..Hot::BLANK };
+        let plain = Plain::of(&segment, u32::try_from(payload.len()).unwrap()).unwrap();
+        let port = &mut engine.ports[0];
+        let head = PathHead::new(port, MacAddress(THEIRS.1));
+        let frame = port.composer.header().unwrap();
+        prop_assert!(port.send_small(frame, &head, &hot, (&plain, stamps), &payload));
+        let mut frame = port.composer.header().unwrap();
+        frame.append(payload.len()).unwrap().copy_from_slice(&payload);
+        let hop = Hop { interface: 0, next_hop: remote.ip(), station: Some(MacAddress(THEIRS.1)).into() };
+        let form = Form { each: 0, field: 0, hop_limit: 0, fragment: false, sum: None };
+        engine.send_layered(frame, hop, &tuple, &segment, form);
+        let Port { data, urgent, .. } = &engine.ports[0];
+        let layered = urgent.first().or(data.get(1)).unwrap();
+        prop_assert_eq!(data[0].bytes(), layered.bytes());
+        prop_assert_eq!(data[0].offload(), layered.offload());
     }
 }
