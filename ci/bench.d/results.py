@@ -105,12 +105,18 @@ class Limit:
     variant: str
     target: float
     spread: Spread
+    # How many times as long as elsewhere the machine took for work that is nobody's, where that was measured: 1 or more.
+    slowness: float = 1
 
     @property
     def verdict(self):
+        """What is missed by no more than the machine was slow is in doubt."""
         if not self.spread.valid:
             return "not judged"
-        return self.spread.verdict(self.target, METRICS[self.metric][2])
+        more = METRICS[self.metric][2]
+        verdict = self.spread.verdict(self.target, more)
+        eased = self.target / self.slowness if more else self.target * self.slowness
+        return "in doubt" if verdict == "missed" and self.spread.verdict(eased, more) != "missed" else verdict
 
 
 class Results:
@@ -160,10 +166,10 @@ class Results:
             spread = Spread.of(clean or [ratio for ratio, _ in pairs], bool(clean))
             self.ratios.append(Ratio(case, metric, ours, theirs, spread, target))
 
-    def limit(self, case, metric, variant, target):
+    def limit(self, case, metric, variant, target, slowness=1):
         """Adds a target for a figure by itself."""
         if spread := self.spread(case, variant, metric):
-            self.limits.append(Limit(case, metric, variant, target, spread))
+            self.limits.append(Limit(case, metric, variant, target, spread, slowness))
 
     def lines(self):
         """All as JSON, one object a line."""
@@ -182,7 +188,8 @@ class Results:
         for limit in self.limits:
             yield json.dumps({
                 "kind": "limit", **of_case(limit.case), "variant": limit.variant, "unit": limit.metric, **common,
-                **of_spread("figure", limit.spread), "target": limit.target, "verdict": limit.verdict,
+                **of_spread("figure", limit.spread), "target": limit.target, "slowness": round(limit.slowness, 2),
+                "verdict": limit.verdict,
             })
 
 

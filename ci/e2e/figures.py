@@ -10,6 +10,7 @@ from harness import Case
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench.d"))
 
 import chart  # noqa: E402
+import engine  # noqa: E402
 import page  # noqa: E402
 import results as found  # noqa: E402
 import table  # noqa: E402
@@ -72,6 +73,25 @@ class Figures(Case):
         for target in (5000, 4900, 4000):
             results.limit(self.case, "p50_us", "ours", target)
         self.assertEqual([limit.verdict for limit in results.limits], ["met", "in doubt", "missed"])
+
+    def test_slow_machine(self):
+        """What is missed by no more than the machine was slow is in doubt, and what is met is met."""
+        results = self.made_up()
+        for target, slowness in ((5000, 1.5), (4000, 1.03), (4000, 1.05), (3000, 1.3)):
+            results.limit(self.case, "p50_us", "ours", target, slowness)
+        for target, slowness in ((250, 1.02), (250, 1.05)):
+            results.limit(self.case, "per_second", "ours", target, slowness)
+        verdicts = [limit.verdict for limit in results.limits]
+        self.assertEqual(verdicts, ["met", "missed", "in doubt", "missed", "missed", "in doubt"])
+
+    def test_floor(self):
+        """The machine's slowness is how much longer than usual the floor took, of as many flows, and is said."""
+        results = self.made_up()
+        for flows, cycles in ((1000, 78), (64_000, 40)):
+            case = found.Case(engine.BENCH, f"floor, {flows:,} flows", flows, 64, 32)
+            results.samples.append(found.Sample(case, engine.VARIANT, 0, {"cycles": cycles}, 1))
+        self.assertEqual(engine.slowness(results), {1000: 1.5, 64_000: 1})
+        self.assertEqual(len(results.notes), 1)
 
     def test_nothing_clean(self):
         """Where no round was clean nothing is judged, and the figures are in brackets."""
