@@ -49,8 +49,8 @@ impl Bell {
         self.0.rung.store(false, Ordering::SeqCst);
     }
 
-    /// The same, and no longer than until one of `files` can be read.
-    pub fn sleep_beside(&self, files: &[BorrowedFd<'_>], most: Duration) {
+    /// The same, and no longer than until one of `files` can be read: whether one can.
+    pub fn sleep_beside(&self, files: &[BorrowedFd<'_>], most: Duration) -> bool {
         let began = Instant::now();
         let file =
             self.0.file.get_or_init(|| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).ok());
@@ -62,10 +62,11 @@ impl Bell {
         if readable.is_none() {
             self.sleep(most.saturating_sub(began.elapsed()));
         }
+        readable == Some(true)
     }
 
-    /// `None` if there was nothing to wait for.
-    fn wait(&self, bell: &OwnedFd, files: &[BorrowedFd<'_>], most: Duration) -> Option<()> {
+    /// Whether one of `files` can be read; `None` if there was nothing to wait for.
+    fn wait(&self, bell: &OwnedFd, files: &[BorrowedFd<'_>], most: Duration) -> Option<bool> {
         let mut watched = vec![PollFd::new(bell, PollFlags::IN)];
         watched.extend(files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)));
         self.0.asleep.store(true, Ordering::SeqCst);
@@ -84,7 +85,8 @@ impl Bell {
             let told = file.revents();
             !told.is_empty() && !told.contains(PollFlags::IN)
         };
-        (woken && !watched.iter().any(over)).then_some(())
+        let readable = watched[1..].iter().any(|file| file.revents().contains(PollFlags::IN));
+        (woken && !watched.iter().any(over)).then_some(readable)
     }
 }
 
@@ -103,9 +105,9 @@ mod tests {
         // Shows the same of one who waits for a file as well, which nobody writes to; and that what is in it ends a sleep.
         let file = eventfd(0, EventfdFlags::CLOEXEC).expect("a file");
         let sleeper = file.try_clone().expect("another handle");
-        ring_often(move |bell, hour| bell.sleep_beside(&[sleeper.as_fd()], hour));
+        ring_often(move |bell, hour| assert!(!bell.sleep_beside(&[sleeper.as_fd()], hour)));
         rustix::io::write(&file, &1_u64.to_ne_bytes()).expect("written");
-        Bell::default().sleep_beside(&[file.as_fd()], Duration::from_secs(3600));
+        assert!(Bell::default().sleep_beside(&[file.as_fd()], Duration::from_secs(3600)));
     }
 
     fn ring_often(sleep: impl Fn(&Bell, Duration) + Send + 'static) {

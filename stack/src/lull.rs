@@ -11,7 +11,7 @@ const SPIN: Duration = Duration::from_micros(32);
 
 /// How long it stays awake with nothing to do, the time in which it yields included. The shortest sleep takes no less: by
 /// itself Linux lets timers be 50 us late.
-pub const AWAKE: Duration = Duration::from_micros(48);
+const AWAKE: Duration = Duration::from_micros(48);
 
 /// The first sleep. Each that ends with nothing to do doubles the next.
 const SLEEP_MIN: Duration = Duration::from_micros(16);
@@ -29,6 +29,9 @@ const DOZE_MAX: Duration = Duration::from_millis(4);
 
 /// The longest sleep of a lane that what comes from its ports wakes: a stop waits for it.
 const WATCH_MAX: Duration = Duration::from_millis(50);
+
+/// Times that a port may say in vain that something has come, before the lane looks for itself.
+const ALARMS_MAX: u32 = 8;
 
 /// A burst may follow a burst within a turn, up to so many of each port: applications get their turn too.
 const BURSTS_MAX: u32 = 4;
@@ -54,6 +57,8 @@ pub struct Lull {
     /// When the first turn without work began.
     since: Option<Instant>,
     sleeps: u32,
+    /// How often a port has said that something had come.
+    alarms: u32,
 }
 
 /// What to do with a turn's end.
@@ -84,6 +89,16 @@ impl Helping {
 }
 
 impl Lull {
+    /// A port says that something has come. If so, the next turn ends this.
+    pub fn alarm(&mut self) {
+        self.alarms = self.alarms.saturating_add(1);
+    }
+
+    /// What ports say is worth waking for: what they have they also give. Without a frame to receive into they cannot.
+    pub fn heeds(&self) -> bool {
+        self.alarms < ALARMS_MAX
+    }
+
     /// A turn that began at `now` had nothing to do. `watched`: whatever comes ends a sleep.
     pub fn pause(&mut self, now: Instant, watched: bool) -> Pause {
         let lasted = now.saturating_since(*self.since.get_or_insert(now));
@@ -154,5 +169,11 @@ mod tests {
             [lull.pause(Instant::ZERO, true), lull.pause(began, true)],
             [Pause::Spin, Pause::Sleep(WATCH_MAX)]
         );
+        let heeded = (0..100).filter(|_| {
+            let heeds = lull.heeds();
+            lull.alarm();
+            heeds
+        });
+        assert_eq!(heeded.count(), 8);
     }
 }

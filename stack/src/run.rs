@@ -236,7 +236,8 @@ impl LaneRun {
         if self.idle == Idle::Poll {
             return;
         }
-        let watched = queues(&self.queues, others).all(|queue| queue.wakes().is_some());
+        let heeds = self.lull.heeds();
+        let watched = heeds && queues(&self.queues, others).all(|queue| queue.wakes().is_some());
         let most = match self.lull.pause(self.engine.now(), watched) {
             Pause::Spin => return,
             Pause::Yield => return std::thread::yield_now(),
@@ -255,13 +256,19 @@ impl LaneRun {
         let left = deadline.map_or(most, |deadline| deadline.saturating_since(now).min(most));
         let mut all =
             self.queues.iter_mut().chain(others.iter_mut().flat_map(|ports| ports.iter_mut())).flatten();
-        if !left.is_zero() && all.all(|queue| queue.watch()) {
-            let files: Vec<_> = queues(&self.queues, others).filter_map(|queue| queue.wakes()).collect();
-            self.links.bell().sleep_beside(&files, left);
-            let slept = Instant(clock.nanoseconds()).saturating_since(now);
-            self.rests.count(left, slept);
-            self.engine.rested(now.saturating_add(slept.min(left)));
+        if left.is_zero() {
+            return;
         }
+        if heeds && !all.all(|queue| queue.watch()) {
+            return self.lull.alarm();
+        }
+        let files = queues(&self.queues, others).filter(|_| heeds).filter_map(|queue| queue.wakes());
+        if self.links.bell().sleep_beside(&files.collect::<Vec<_>>(), left) {
+            self.lull.alarm();
+        }
+        let slept = Instant(clock.nanoseconds()).saturating_since(now);
+        self.rests.count(left, slept);
+        self.engine.rested(now.saturating_add(slept.min(left)));
     }
 
     /// What ends the lane's sleep.
@@ -318,7 +325,6 @@ mod tests {
     use super::*;
     use crate::config::EngineConfig;
     use crate::engine::Interface;
-    use crate::lull::AWAKE;
     use crate::socket::LaneId;
 
     /// A port that has a file to be woken by, and says whether something has come already.
@@ -342,9 +348,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_lane_rests_beside_the_ports_of_all_lanes_of_its_thread() {
-        // Shows that what has come for another lane keeps this one from its sleep, and that what comes for it ends one.
+    /// A lane without ports of its own, and one port of another's, at which `has_come` is what it says. What is written to the
+    /// file wakes.
+    fn lane_beside(has_come: &Arc<AtomicBool>) -> (LaneRun, [Option<Box<dyn Queue>>; 1], UnixStream) {
         let config = EngineConfig::new([10, 0, 0, 1].into(), 24);
         let interface =
             Interface { mac: [2; 6], mtu: 1500, vlan: None, capabilities: Capabilities::plain(1500) };
@@ -352,25 +358,57 @@ mod tests {
         let engine = Engine::new(LaneId(0), config, ports, Instant::ZERO).expect("an engine");
         let links = Links::alone(LaneId(0), Bell::default());
         let time = TimeSource::Real(Clock::new());
-        let mut run =
+        let run =
             LaneRun::new(engine, vec![None], links, time, StopFlag::default(), Duration::ZERO, Idle::Yield);
-        let (file, mut far) = UnixStream::pair().expect("a pair");
+        let (file, far) = UnixStream::pair().expect("a pair");
+        (run, [Some(Box::new(Door(file, Arc::clone(has_come))))], far)
+    }
+
+    /// A turn without work, and a rest.
+    fn turn(run: &mut LaneRun, other: &mut Ports) {
+        run.turn(&mut Batch::default());
+        run.idle(None, &mut [other]);
+    }
+
+    #[test]
+    fn a_lane_rests_beside_the_ports_of_all_lanes_of_its_thread() {
+        // Shows that what has come for another lane keeps this one from its sleep, and that what comes for it ends one.
         let has_come = Arc::new(AtomicBool::new(true));
-        let mut other: [Option<Box<dyn Queue>>; 1] = [Some(Box::new(Door(file, Arc::clone(&has_come))))];
-        let mut batch = Batch::default();
-        let mut turn = |run: &mut LaneRun| {
-            let turn = run.turn(&mut batch);
-            run.idle(None, &mut [&mut other]);
-            turn.now
-        };
-        while turn(&mut run) < Instant::ZERO.saturating_add(10 * AWAKE) {}
-        assert_eq!(run.report().rests, Rests::default());
+        let (mut run, mut other, mut far) = lane_beside(&has_come);
+        for _ in 0..1_000_000 {
+            turn(&mut run, &mut other);
+            if !run.lull.heeds() {
+                break;
+            }
+        }
+        assert_eq!((run.lull.heeds(), run.report().rests), (false, Rests::default()));
         has_come.store(false, Ordering::Relaxed);
         far.write_all(b"!").expect("room");
         // A machine that is busy may be late now and then.
-        while run.report().rests.woken == 0 && run.report().rests.count < 100 {
-            turn(&mut run);
+        for _ in 0..100 {
+            run.stir();
+            let count = run.report().rests.count;
+            while run.report().rests.count == count {
+                turn(&mut run, &mut other);
+            }
         }
         assert!(run.report().rests.woken > 0, "{:?}", run.report().rests);
+    }
+
+    #[test]
+    fn a_port_that_says_in_vain_that_something_has_come_does_not_keep_a_lane_awake() {
+        // Shows that both ways of saying so are believed a few times, and that the lane then sleeps for its time.
+        for has_come in [true, false] {
+            let (mut run, mut other, mut far) = lane_beside(&Arc::new(AtomicBool::new(has_come)));
+            far.write_all(b"!").expect("room");
+            for _ in 0..1_000_000 {
+                turn(&mut run, &mut other);
+                if run.report().rests.count == 20 {
+                    break;
+                }
+            }
+            let rests = run.report().rests;
+            assert!(rests.count == 20 && rests.woken <= 8, "{rests:?}");
+        }
     }
 }
