@@ -84,6 +84,14 @@ impl Sends {
         }
     }
 
+    /// Bring a stream's count near.
+    #[inline]
+    pub fn prefetch(&self, stream: Stream) {
+        if let Some(count) = self.streams.get(stream.0.slot() as usize) {
+            drivers::prefetch(count);
+        }
+    }
+
     /// A send is finished.
     #[inline]
     pub fn give_back(&mut self, stream: Stream) {

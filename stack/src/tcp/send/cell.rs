@@ -41,6 +41,7 @@ pub enum Data {
 
 /// One range.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Cell {
     /// Where the bytes are.
     pub data: Data,
@@ -62,7 +63,7 @@ pub struct Cell {
     pub queue: u8,
 }
 
-const _: () = assert!(size_of::<Cell>() <= 48);
+const _: () = assert!(size_of::<Cell>() == 64);
 
 impl Cell {
     #[inline]
