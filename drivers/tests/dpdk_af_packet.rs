@@ -6,8 +6,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{
-    RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours, wait_for_ours,
-    wakes_a_sleeper,
+    RawSocket, eal, enter_namespace, ethernet, frame, ip, may_make_interfaces, receive_ours, wait_for_link,
+    wait_for_ours, wakes_a_sleeper,
 };
 use drivers::{Device, OpenOptions, SetupError, open};
 
@@ -48,6 +48,7 @@ fn frames_cross_a_veth_pair_both_ways() {
     // An interface that was down leaves nothing behind that keeps a lane from its sleep.
     ip("link set clva down");
     ip("link set clva up");
+    wait_for_link(&mut *parts.queue, &peer);
     wakes_a_sleeper(&mut *parts.queue, &peer);
     // The kernel hands joined fragments over as one frame, longer than the MTU.
     ip("link set clvb mtu 9000");

@@ -150,6 +150,20 @@ pub fn wait_for_ours(queues: &mut [&mut (dyn Queue + '_)]) -> Vec<u8> {
     panic!("no frame has woken anybody");
 }
 
+/// Sends until a frame arrives: for a while behind an interface's coming up the kernel drops what its peer sends.
+pub fn wait_for_link(queue: &mut dyn Queue, peer: &RawSocket) {
+    let (start, mut frames) = (Instant::now(), Vec::new());
+    loop {
+        peer.send(&ethernet(76, 60));
+        queue.receive(0, &mut frames, 32);
+        if frames.drain(..).any(|frame| bytes(&frame) == ethernet(76, 60)) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "the link carries nothing");
+        std::thread::yield_now();
+    }
+}
+
 /// Shows that a queue to which nothing comes lets its lane sleep, and that a frame ends the sleep.
 pub fn wakes_a_sleeper(queue: &mut dyn Queue, peer: &RawSocket) {
     let (start, mut frames) = (Instant::now(), Vec::new());
