@@ -74,6 +74,12 @@ impl Frame {
         ManuallyDrop::new(self).header
     }
 
+    /// Give the chain away as it is; the window is forgotten.
+    #[inline]
+    pub(crate) fn dissolve(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).header
+    }
+
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: the handle owns a reference of the segment.
@@ -120,6 +126,12 @@ impl Frame {
     #[inline]
     pub fn is_single(&self) -> bool {
         self.header().nb_segs == 1
+    }
+
+    /// The chain has but one segment, and that refers to no memory but its own.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.header().next.is_null() && self.header().ol_flags & (tx::EXTERNAL | tx::INDIRECT) == 0
     }
 
     /// Bring the header of a frame near, and where it came the usual way the first of its bytes.

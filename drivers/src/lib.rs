@@ -7,6 +7,7 @@
 //! | `mbuf.rs` | the header every frame has: `rte_mbuf`'s layout, for DPDK's buffers and for ours |
 //! | `frame.rs` | [`Frame`]: the 16-byte owning handle, its window, its chain, its metadata |
 //! | `pool.rs`, `soft/heap.rs` | [`Pool`]: where frames come from and go back to |
+//! | `free.rs` | [`Homeward`]: frames that go home together |
 //! | `memory.rs` | [`Region`], [`Block`], [`Extent`]: memory that frames carry by reference |
 //! | `compose.rs` | [`Composer`]: headers in front of payload; the one place that copies what a port cannot reach |
 //! | `cut.rs` | several segments of a TCP flow in one piece, cut |
@@ -41,6 +42,7 @@ mod device;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 mod frame;
+mod free;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod huge_pages;
@@ -65,6 +67,7 @@ pub use capture::{Capture, CapturePoint, Direction};
 pub use compose::{Composer, NoFrames};
 pub use device::{Device, DeviceNameError, MemifRole, PciAddress};
 pub use frame::{Checksum, Checksums, Frame, Held, Offload, Transport, Verdicts};
+pub use free::{Homeward, free_all};
 pub use huge_pages::HugePageAllocator;
 pub use memory::{Block, Class, Extent, Lent, Region};
 pub use open::{OpenOptions, SPARE_FRAMES, open};

@@ -5,6 +5,7 @@
 
 use core::ffi::c_void;
 use core::mem::{offset_of, size_of};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, Ordering};
 
 use crate::soft::heap;
@@ -175,10 +176,9 @@ pub(crate) unsafe fn free_heap_segment(segment: *mut Header) {
         unsafe { free_heap_segment(direct) };
     }
     unique.ol_flags = 0;
-    unique.next = core::ptr::null_mut();
     unique.nb_segs = 1;
     // SAFETY: the segment is unreferenced, detached, and belongs to the heap pool its tag names.
-    unsafe { heap::give_back(segment) };
+    unsafe { heap::give_back(NonNull::from(unique)) };
 }
 
 /// Drop one reference of attached external memory; the last calls its owner.

@@ -8,7 +8,8 @@ use std::fs;
 use bytes::Bytes;
 use common::{bytes, eal, ethernet, frame};
 use drivers::{
-    Checksums, Class, Composer, Device, Extent, Frame, Offload, OpenOptions, Opened, Region, Transport, open,
+    Checksums, Class, Composer, Device, Extent, Frame, Homeward, Offload, OpenOptions, Opened, Pool, Region,
+    Transport, open,
 };
 
 fn small() -> OpenOptions {
@@ -158,7 +159,7 @@ fn a_received_frame_is_shared_while_it_is_sent_on() {
 fn what_c_must_not_see_is_copied_and_counted() {
     // Shows the copies: a heap frame, a frame with another handle; and the frame that is too long, refused.
     let mut port = opened("ring");
-    let heap = drivers::Pool::heap(4, 2048);
+    let heap = Pool::heap(4, 2048);
     let parts = &mut port.queues[0];
     let original = frame(&parts.pools.control, &ethernet(5, 100));
     let mut chained = frame(&parts.pools.control, &ethernet(6, 0));
@@ -183,7 +184,7 @@ fn what_c_must_not_see_is_copied_and_counted() {
 fn without_a_frame_to_copy_into_a_frame_waits() {
     // Shows that an empty pool loses nothing: frames stay, in order, and go later.
     let mut port = opened("ring");
-    let heap = drivers::Pool::heap(4, 2048);
+    let heap = Pool::heap(4, 2048);
     let parts = &mut port.queues[0];
     let mut hoard: Vec<Frame> = std::iter::from_fn(|| parts.pools.control.take()).collect();
     let mut frames = vec![frame(&heap, &ethernet(1, 50)), frame(&heap, &ethernet(2, 50))];
@@ -318,6 +319,31 @@ fn frames_outlive_their_port_and_pools_serve_again() {
         drop(port);
         assert_eq!(bytes(&frames[0]), ethernet(turn, 100));
     }
+}
+
+#[test]
+fn frames_go_home_together() {
+    // Shows of frames of DPDK's and of the heap, in turns, some with a second handle: the burst that is together is home, the
+    // rest once it is let go, and what has a second handle once that has gone too.
+    let port = opened("null");
+    let pools = &port.queues[0].pools;
+    let heap = Pool::heap(64, 256);
+    let mut frames: Vec<Frame> = (0..64).filter_map(|_| pools.control.take()).collect();
+    let shared: Vec<Frame> = frames.iter().step_by(8).filter_map(Frame::share).collect();
+    frames.extend((0..64).filter_map(|_| heap.take()));
+    let mut homeward = Homeward::default();
+    let (ours, theirs) = (0..40).flat_map(|at| [at, at + 64]).partition::<Vec<_>, _>(|at| *at < 64);
+    let mut slots: Vec<Option<Frame>> = frames.into_iter().map(Some).collect();
+    for at in ours.into_iter().zip(theirs).flat_map(|(ours, theirs)| [ours, theirs]) {
+        assert!(homeward.take(slots[at].take().expect("one")).is_ok(), "frame {at} is plain");
+    }
+    assert_eq!((heap.available(), pools.control.available()), (32, 256 - 64 + 32 - 4));
+    homeward.flush();
+    assert_eq!((heap.available(), pools.control.available()), (40, 256 - 64 + 40 - 5));
+    drop(shared);
+    drivers::free_all(slots.into_iter().flatten());
+    assert_eq!(heap.available(), 64);
+    assert_all_home(&port.queues[0]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod wake;
 
 pub use control::PortControl;
 pub use eal::{Eal, EalOptions, HUGE_MIB_MIN, split_arguments};
+pub(crate) use pool::Bulk;
 pub(crate) use pool::{DpdkPool, free_segment};
 pub use pool::{RegisteredThread, register_thread};
 pub use port::{Configured, Port, Started};

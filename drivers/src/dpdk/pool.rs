@@ -169,6 +169,54 @@ pub(crate) unsafe fn free_segment(segment: *mut Header) {
     unsafe { ffi::corelane_pktmbuf_free_seg(segment.cast()) };
 }
 
+/// Segments of DPDK's on their way back to their pools, which are there when a burst is together, and at the latest when this
+/// goes.
+pub(crate) struct Bulk {
+    segments: [*mut ffi::rte_mbuf; BULK],
+    count: u32,
+}
+
+/// Segments that go at once, at most.
+const BULK: usize = 32;
+
+impl Default for Bulk {
+    fn default() -> Bulk {
+        Bulk { segments: [ptr::null_mut(); BULK], count: 0 }
+    }
+}
+
+impl Bulk {
+    /// One segment more, and what is attached to it.
+    ///
+    /// # Safety
+    ///
+    /// `segment` is an mbuf with none behind it, of which the caller owns one reference, given up by this call.
+    #[inline]
+    pub unsafe fn add(&mut self, segment: NonNull<Header>) {
+        self.segments[self.count as usize] = segment.as_ptr().cast();
+        self.count += 1;
+        if self.count as usize == BULK {
+            self.flush();
+        }
+    }
+
+    /// Let go what is on its way.
+    pub fn flush(&mut self) {
+        let count = core::mem::take(&mut self.count);
+        if count > 0 {
+            // SAFETY: so many mbufs, of each of which `add` was given a reference.
+            unsafe { ffi::corelane_pktmbuf_free_bulk(self.segments.as_mut_ptr(), count) };
+        }
+    }
+}
+
+impl Drop for Bulk {
+    #[inline]
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Reserves the mbuf's last word, where `Header::holders` lies, so that no library of DPDK's takes it.
 pub(super) fn reserve_field() -> Result<(), SetupError> {
     let mut field = ffi::rte_mbuf_dynfield { size: 4, align: 4, ..Default::default() };

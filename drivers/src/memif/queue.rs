@@ -137,7 +137,7 @@ impl Queue for MemifQueue {
         if let Some(records) = records {
             self.link.capture.leave(records);
         }
-        frames.drain(..gone);
+        crate::free_all(frames.drain(..gone));
         let counters = &self.link.counters;
         counters.sent_frames.add(sent as u64);
         counters.sent_bytes.add(bytes as u64);

@@ -190,28 +190,92 @@ fn length(mut chain: *mut Header) -> usize {
 /// # Safety
 ///
 /// `segment` came from a heap pool, has no attachment, and the caller held its last reference.
-pub(crate) unsafe fn give_back(segment: *mut Header) {
-    // SAFETY: the caller's was the last reference, so the segment is ours to write.
-    let unique = unsafe { &mut *segment };
-    let pool: *mut Inner = ptr::with_exposed_provenance_mut(unique.pool & !HEAP_TAG);
+pub(crate) unsafe fn give_back(segment: NonNull<Header>) {
     // An attachment may have moved the buffer; the header's own buffer lies right behind it.
     // SAFETY: every segment was formatted with its buffer behind its header.
-    unique.buf_addr = unsafe { segment.cast::<u8>().add(size_of::<Header>()) };
-    // SAFETY: `Inner` is freed only when no frame is away, and this one still is.
-    let inner = unsafe { &*pool };
-    let mut top = inner.returned.load(Ordering::Relaxed);
-    while top != CLOSED {
-        unique.next = top;
-        match inner.returned.compare_exchange_weak(top, segment, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(now) => top = now,
+    let buffer = unsafe { segment.cast::<u8>().add(size_of::<Header>()) };
+    // SAFETY: the caller's was the last reference, so the segment is ours to write.
+    unsafe { (*segment.as_ptr()).buf_addr = buffer.as_ptr() };
+    let mut run = Run::default();
+    // SAFETY: the caller's promise is the same, and the buffer is the segment's own again.
+    unsafe { run.add(segment) };
+}
+
+/// Segments of one pool on their way back to it, which are there when a burst is together, and at the latest when this goes. Any
+/// thread.
+#[derive(Default)]
+pub(crate) struct Run {
+    ends: Option<Ends>,
+    count: usize,
+}
+
+/// Segments that go back at once, at most: a burst.
+const RUN: usize = 32;
+
+/// The first and the last of a chain of a pool's segments.
+struct Ends {
+    pool: *mut Inner,
+    first: NonNull<Header>,
+    last: NonNull<Header>,
+}
+
+impl Run {
+    /// One segment more; those before it go home first if they are of another pool.
+    ///
+    /// # Safety
+    ///
+    /// `segment` came from a heap pool, its buffer lies behind its header, and the caller held its last reference.
+    #[inline]
+    pub unsafe fn add(&mut self, segment: NonNull<Header>) {
+        // SAFETY: the caller's was the last reference, so the segment is ours to write.
+        let unique = unsafe { &mut *segment.as_ptr() };
+        let pool: *mut Inner = ptr::with_exposed_provenance_mut(unique.pool & !HEAP_TAG);
+        if let Some(ends) = self.ends.as_mut().filter(|ends| ends.pool == pool) {
+            unique.next = ends.first.as_ptr();
+            ends.first = segment;
+        } else {
+            self.flush();
+            self.ends = Some(Ends { pool, first: segment, last: segment });
+        }
+        self.count += 1;
+        if self.count >= RUN {
+            self.flush();
         }
     }
-    if inner.away.fetch_sub(1, Ordering::AcqRel) == 1
-        && let Some(pool) = NonNull::new(pool)
-    {
-        // SAFETY: the handle has gone and this was the last frame away.
-        unsafe { free(pool) };
+
+    /// Let go what is on its way.
+    pub fn flush(&mut self) {
+        let Some(Ends { pool, first, last }) = self.ends.take() else { return };
+        let count = core::mem::take(&mut self.count);
+        // SAFETY: `Inner` is freed only when no frame is away, and these still are.
+        let inner = unsafe { &*pool };
+        let mut top = inner.returned.load(Ordering::Relaxed);
+        while top != CLOSED {
+            // SAFETY: the segments are unreferenced, and nobody's until the exchange succeeds.
+            unsafe { (*last.as_ptr()).next = top };
+            match inner.returned.compare_exchange_weak(
+                top,
+                first.as_ptr(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => top = now,
+            }
+        }
+        if inner.away.fetch_sub(count, Ordering::AcqRel) == count
+            && let Some(pool) = NonNull::new(pool)
+        {
+            // SAFETY: the handle has gone and these were the last frames away.
+            unsafe { free(pool) };
+        }
+    }
+}
+
+impl Drop for Run {
+    #[inline]
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 

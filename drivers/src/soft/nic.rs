@@ -136,7 +136,7 @@ impl Queue for Nic {
             }
             gone += 1;
         }
-        frames.drain(..gone);
+        crate::free_all(frames.drain(..gone));
         self.flush(now);
         gone
     }

@@ -217,7 +217,7 @@ impl Queue for TapQueue {
         if let Some(records) = records {
             self.shared.capture.leave(records);
         }
-        frames.drain(..gone);
+        crate::free_all(frames.drain(..gone));
         let counters = self.counters();
         counters.sent_frames.add(sent as u64);
         counters.sent_bytes.add(bytes as u64);

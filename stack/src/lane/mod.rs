@@ -246,6 +246,7 @@ impl Lane {
 
     /// A turn with the credits that are in the batch.
     fn exchange(&mut self) -> bool {
+        self.returns.free();
         if !self.turn.is(Turn::RUNNING) {
             // Other lanes' frames may still come this way. What is told to an application that is over is dropped.
             let needed = self.turn.is(Turn::NEEDED);

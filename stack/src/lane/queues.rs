@@ -274,6 +274,7 @@ mod tests {
             queues.clear();
             let mut back = Vec::new();
             returns.drain(&mut back);
+            returns.free();
             prop_assert_eq!((back.len(), pool.available()), (bytes, 200));
             prop_assert!(taken <= bytes && !queues.has(QueueId::MAIN));
         }

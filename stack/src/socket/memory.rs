@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use drivers::{Block, Frame, Held};
+use drivers::{Block, Frame, Held, Homeward};
 
 use super::SocketId;
 
@@ -17,6 +17,8 @@ use super::SocketId;
 /// Shape: bounded by the frames that are out, for each returns once.
 pub(crate) struct Returns {
     sockets: RefCell<Vec<SocketId>>,
+    /// Frames that were dropped: they go home together.
+    homeward: RefCell<Homeward>,
     out: Cell<usize>,
     detached: Arc<AtomicUsize>,
     detached_max: usize,
@@ -25,7 +27,8 @@ pub(crate) struct Returns {
 impl Returns {
     pub fn new(detached_max: usize) -> Rc<Returns> {
         Rc::new(Returns {
-            sockets: RefCell::new(Vec::new()),
+            sockets: RefCell::default(),
+            homeward: RefCell::default(),
             out: Cell::new(0),
             detached: Arc::default(),
             detached_max,
@@ -35,6 +38,19 @@ impl Returns {
     /// Hand out the sockets whose frames came back since the last call.
     pub fn drain(&self, into: &mut Vec<SocketId>) {
         into.append(&mut self.sockets.borrow_mut());
+    }
+
+    /// Free the frames that applications have dropped since the last call.
+    pub fn free(&self) {
+        self.homeward.borrow_mut().flush();
+    }
+
+    /// Free a frame, most of them together with others.
+    #[inline]
+    fn drop_frame(&self, frame: Frame) {
+        let back = self.homeward.borrow_mut().take(frame);
+        // Memory that it refers to may be an application's, and what that does then may drop another.
+        drop(back);
     }
 
     /// Something came back since the last drain.
@@ -185,7 +201,9 @@ impl Deref for Received {
 impl Drop for Received {
     #[inline]
     fn drop(&mut self) {
-        self.release();
+        if let Some(frame) = self.release() {
+            self.returns.drop_frame(frame);
+        }
     }
 }
 
@@ -276,7 +294,7 @@ impl From<&'static [u8]> for Payload {
 
 #[cfg(test)]
 mod tests {
-    use drivers::Pool;
+    use drivers::{Capabilities, Composer, Extent, Pool, Pools};
 
     use super::*;
     use crate::socket::LaneId;
@@ -290,6 +308,7 @@ mod tests {
     fn returned(returns: &Returns) -> usize {
         let mut sockets = Vec::new();
         returns.drain(&mut sockets);
+        returns.free();
         sockets.len()
     }
 
@@ -322,6 +341,56 @@ mod tests {
         assert_eq!((&lent[..], &copied[..]), (&b"lent"[..], &b"copied"[..]));
         std::thread::spawn(move || drop(lent)).join().unwrap();
         assert_eq!(pool.available(), 2);
+    }
+
+    thread_local! {
+        static ANOTHER: Cell<Option<Received>> = const { Cell::new(None) };
+    }
+
+    /// An application's memory, which drops what it was received for.
+    struct Carried([u8; 100]);
+
+    impl AsRef<[u8]> for Carried {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Carried {
+        fn drop(&mut self) {
+            ANOTHER.set(None);
+        }
+    }
+
+    /// Dropped frames that do not wait for the lane's next turn: a burst.
+    const TOGETHER: usize = 32;
+
+    #[test]
+    fn dropped_frames_go_home_together() {
+        // Shows that frames that were dropped are home at the next turn, that no more than a burst waits for it, and that
+        // memory of an application's that goes with one may drop another.
+        let (pool, returns) = (Pool::heap(2 * TOGETHER, 256), Returns::new(0));
+        let mut held: Vec<Received> =
+            (0..2 * TOGETHER - 1).map(|_| received(&pool, &returns, b"1")).collect();
+        held.truncate(TOGETHER);
+        assert_eq!(pool.available(), 1);
+        held.truncate(TOGETHER - 1);
+        assert_eq!(pool.available(), TOGETHER + 1);
+        held.clear();
+        assert_eq!((returned(&returns), pool.available()), (2 * TOGETHER - 1, 2 * TOGETHER));
+        ANOTHER.set(Some(received(&pool, &returns, b"2")));
+        let carried = Extent::of_bytes(&Bytes::from_owner(Carried([0; 100]))).unwrap();
+        let capabilities = Capabilities {
+            multi_segment: true,
+            segments_max: 8,
+            reads_heap: true,
+            ..Capabilities::plain(1500)
+        };
+        let mut composer = Composer::new(Pools::heap(4, 4), &capabilities);
+        let mut frame = composer.header().unwrap();
+        composer.payload(&mut frame, &carried, <[u8]>::copy_from_slice).unwrap();
+        drop((carried, Received::new(frame, SocketId::new(LaneId(0), 1, 1), &returns)));
+        assert_eq!((returned(&returns), pool.available()), (2, 2 * TOGETHER));
     }
 
     #[test]
