@@ -201,8 +201,8 @@ pub(crate) unsafe fn give_back(segment: NonNull<Header>) {
     unsafe { run.add(segment) };
 }
 
-/// Segments of one pool on their way back to it, which are there when a burst is together, and at the latest when this goes. Any
-/// thread.
+/// Segments of one pool on their way back to it, on any thread. They are there when a burst is together, and at the latest when
+/// this goes.
 #[derive(Default)]
 pub(crate) struct Run {
     ends: Option<Ends>,
