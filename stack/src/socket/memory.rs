@@ -72,7 +72,7 @@ impl Returns {
 
 /// Received bytes: an owned slice of the frame they came in. Nothing was copied.
 ///
-/// Clones and slices share the frame; the last to go gives it and its window back.
+/// Clones and slices share the frame; the last to go gives it and its window back. Both are there by the lane's next turn.
 ///
 /// Shape: derefs to the bytes; 32 bytes itself. Not `Send`: [`into_bytes`](Received::into_bytes) is the way out.
 pub struct Received {
