@@ -199,12 +199,7 @@ impl Engine {
         };
         let Some(mut connection) = self.flows.connection(slot) else { return };
         match option {
-            SocketOption::NoDelay(on) => {
-                connection.clear(flag::NO_DELAY);
-                if on {
-                    connection.set(flag::NO_DELAY);
-                }
-            }
+            SocketOption::NoDelay(on) => options::set_no_delay(&mut connection, on),
             SocketOption::KeepAlive(idle) => {
                 connection.clear(flag::KEEPALIVE);
                 if let Some(idle) = idle {

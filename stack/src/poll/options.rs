@@ -170,13 +170,16 @@ impl Poller {
         }
         let (after, stream, listener) = (socket.options.stream, socket.stream, socket.listener);
         let whom: Option<SocketId> = stream.map(Into::into).or(listener.map(Into::into));
-        if before != after
-            && let Some(whom) = whom
-        {
+        let Some(whom) = whom else { return Ok(()) };
+        if before != after {
             let option = SocketOption::Stream(after);
-            self.submit(lane, descriptor, Asked::Other, Op::set(whom, option))?;
+            self.submit(lane, descriptor, Asked::Other, Op::set(whom, option))
+        } else if (level, name) == (level::TCP, name::TCP_NODELAY) && after.no_delay && stream.is_some() {
+            // So does this one: what waits goes, though it was on before.
+            self.submit(lane, descriptor, Asked::Other, Op::set(whom, SocketOption::NoDelay(true)))
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     /// An option's value, laid out as in C. TCP_INFO is [`tcp_info`](Poller::tcp_info)'s.

@@ -366,7 +366,7 @@ impl Default for ListenOptions {
 /// Zero: as the configuration has it, or not at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StreamOptions {
-    /// Send short segments at once (Nagle's algorithm off).
+    /// Send short segments at once (Nagle's algorithm off), and with them what waits, even for more to follow.
     pub no_delay: bool,
     /// Send no short segment before more was written, for at most 200 ms.
     pub cork: bool,

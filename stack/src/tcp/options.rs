@@ -43,8 +43,8 @@ pub fn begin(connection: &mut Connection, options: StreamOptions) {
 /// Change a connection's options.
 pub fn change(connection: &mut Connection, options: StreamOptions) {
     let before = core::mem::replace(&mut connection.rare_mut().options, options);
-    if before.cork && !options.cork {
-        uncork(connection);
+    if before.cork && !options.cork || options.no_delay && !before.no_delay {
+        let_go(connection);
     }
     apply(connection);
     set_quick(connection);
@@ -175,8 +175,18 @@ pub fn user_timeout_ms(connection: &Connection) -> Option<u32> {
     set.then(|| connection.rare().options.user_timeout_ms)
 }
 
+/// Small segments wait for nothing from here on, or again as they do by default. On has what was written go at once, whatever
+/// else holds it back.
+pub fn set_no_delay(connection: &mut Connection, on: bool) {
+    connection.clear(flag::NO_DELAY);
+    if on {
+        connection.set(flag::NO_DELAY);
+        let_go(connection);
+    }
+}
+
 /// What waits for more to be written waits no longer.
-fn uncork(connection: &mut Connection) {
+fn let_go(connection: &mut Connection) {
     let tail = connection.hot.tail;
     if let Some(cell) = connection.shared.cells.get_mut(tail) {
         cell.marks &= !mark::MORE;
