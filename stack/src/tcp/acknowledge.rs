@@ -38,7 +38,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         connection.cold.timeouts = 0;
     }
     if connection.is(flag::SACK) && !segment.options.sack.is_empty() {
-        sack::update(connection, &segment.options.sack, &mut news);
+        sack::update(connection, &segment.options.sack, segment.ack, &mut news);
     }
     time(connection, &news);
     if connection.hot.snd_wnd > 0 && window_before == 0 && connection.hot.state.is_synchronized() {
@@ -65,6 +65,22 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     }
     timers::on_ack(connection, news.acked > 0, wait_us);
     ecn::react(connection, news.acked);
+}
+
+/// An acknowledgement that another overtook: its number and its window say nothing any more, but its SACK blocks may.
+pub(super) fn hear_late(connection: &mut Connection, segment: &Segment, len: u32) {
+    let blocks = &segment.options.sack;
+    if blocks.is_empty() || !connection.is(flag::SACK) || connection.flight() == 0 {
+        return;
+    }
+    let mut news = News::late(connection, segment, len);
+    sack::update(connection, blocks, segment.ack, &mut news);
+    if news.sacked == 0 && news.dsack.is_none() {
+        return;
+    }
+    time(connection, &news);
+    let wait_us = loss::on_ack(connection, &news, news.sacked > 0);
+    timers::on_ack(connection, false, wait_us);
 }
 
 /// Nothing is amiss, and nothing was, that an acknowledgement must be searched for.

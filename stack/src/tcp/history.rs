@@ -67,8 +67,8 @@ pub struct History {
     pub reorder_quarters: u8,
     /// RACK.reo_wnd_persist: recoveries until that is one quarter again.
     pub reorder_recoveries: u8,
-    /// RACK.reordering_seen.
-    pub reordered: bool,
+    /// RACK.reordering_seen: how often.
+    pub reordered: u16,
     /// The peer has sent a D-SACK.
     pub reports_duplicates: bool,
     /// A round trip was measured since the last tail loss probe.
@@ -83,7 +83,7 @@ impl History {
         reordering: REORDERING_MIN,
         reorder_quarters: 1,
         reorder_recoveries: 0,
-        reordered: false,
+        reordered: 0,
         reports_duplicates: false,
         measured: true,
     };

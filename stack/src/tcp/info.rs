@@ -48,7 +48,7 @@ pub fn info(connection: &Connection) -> TcpInfo {
         probes: u32::from(rare.probes).max(if closed { timeouts } else { 0 }),
         total_retransmits: history.retransmits,
         reordering: u32::from(history.reordering),
-        reorder_seen: u32::from(history.reordered),
+        reorder_seen: history.reordered.into(),
         dsack_dups: history.duplicates,
         min_rtt_us: MinRtt::us(hot, cold).unwrap_or(0),
         ato_us: connection.shared.config.delayed_ack_us,

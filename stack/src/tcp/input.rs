@@ -2,7 +2,7 @@
 //! `fast` is a shortcut. What an acknowledgement does is in `acknowledge`, what becomes of payload in `text`; what goes
 //! out in answer is decided in `output`.
 
-use super::acknowledge::{acknowledge, note_window, set_snd_wnd};
+use super::acknowledge::{acknowledge, hear_late, note_window, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
 use super::listen::Offer;
@@ -195,6 +195,7 @@ fn establish(connection: &mut Connection) {
     }
     connection.set_quick_acks(connection.shared.config.quick_acks);
     connection.cold.tuned_at = connection.hot.rcv_nxt;
+    connection.cold.data_ms = connection.shared.now.millis;
     connection.set_life(Ticks::OFF);
     if connection.hot.srtt_us == 0 && connection.rare().history.retransmits > 0 {
         //= https://www.rfc-editor.org/rfc/rfc6298#section-5
@@ -444,6 +445,8 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
     }
     if segment.ack.ge(una) {
         acknowledge(connection, segment, len);
+    } else {
+        hear_late(connection, segment, len);
     }
     let fin_acked = connection.is(flag::FIN_QUEUED) && connection.send_queue().is_empty();
     if !fin_acked {

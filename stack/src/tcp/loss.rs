@@ -120,7 +120,11 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
     let found =
         if connection.is(flag::SACK) { rack::detect(connection) } else { count(connection, news, duplicate) };
     if before == Phase::Open && connection.loss().phase == Phase::Open && found.lost == 0 {
-        grow(connection, news.acked);
+        // What SACK, or duplicates, had reported before is no news. Where much is reordered nearly all is reported so, and it
+        // counts, as on Linux: or the window would hardly open.
+        let usual = u32::from(connection.rare().history.reordering) <= u32::from(DUPLICATES);
+        let fresh = if usual { news.delivered(connection.loss().sacked) } else { news.acked };
+        grow_by(connection, news.acked, fresh);
     }
     begin_if_lost(connection, Some(news));
     match connection.loss().phase {
@@ -142,10 +146,19 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
 /// The congestion window opens by what was acknowledged while it was full.
 #[inline]
 pub(super) fn grow(connection: &mut Connection, acked: u32) {
+    grow_by(connection, acked, acked);
+}
+
+/// The same where at most `fresh` bytes of it were not known before to have arrived.
+//= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
+//# N is the number of previously unacknowledged
+//# bytes acknowledged in the incoming ACK.
+#[inline]
+fn grow_by(connection: &mut Connection, acked: u32, fresh: u32) {
     if acked == 0 {
         return;
     }
-    let counted = validation::counted(connection, acked);
+    let counted = validation::counted(connection, acked).min(fresh);
     if counted > 0 {
         connection.congestion(|algorithm, window| algorithm.on_ack(window, counted));
     }

@@ -92,7 +92,7 @@ pub fn take_news(connection: &mut Connection, news: &News) {
         let degree = fack.since(start).div_ceil(connection.send_mss());
         let degree = u16::try_from(degree).unwrap_or(u16::MAX).min(REORDERING_MAX);
         let history = &mut connection.rare_mut().history;
-        history.reordered = true;
+        history.reordered = history.reordered.saturating_add(1);
         history.reordering = history.reordering.max(degree);
     }
     let (edge, latest) = (news.edge, news.latest);
@@ -151,7 +151,7 @@ fn reordering_window_us(connection: &Connection) -> u32 {
     // As many SACKed segments as DupThresh are told by RFC 6675's means: by acknowledgements, or by their bytes.
     let many = u32::from(DUPLICATES - 1) * connection.send_mss();
     let enough = connection.cold.dup_acks >= DUPLICATES || loss.sacked > many;
-    if !history.reordered && (loss.is_repairing() || enough) {
+    if history.reordered == 0 && (loss.is_repairing() || enough) {
         return 0;
     }
     let quarter = MinRtt::us(connection.hot, connection.cold).unwrap_or(connection.hot.srtt_us) / 4;

@@ -86,6 +86,11 @@ impl News {
         }
     }
 
+    /// The same of a segment that acknowledges less than others did.
+    pub fn late(connection: &Connection, segment: &Segment, len: u32) -> News {
+        News { acked: 0, congested: false, ..News::new(connection, segment, len) }
+    }
+
     /// A range has arrived that nothing had reported before; `cumulative`: SND.UNA is behind it now.
     #[inline]
     pub fn arrived(&mut self, cell: &Cell, cumulative: bool) {
@@ -128,13 +133,14 @@ impl News {
     }
 }
 
-/// Take the SACK blocks of an acknowledgement in; SND.UNA and the queue's head say already what its number told.
+/// Take the SACK blocks of an acknowledgement with the number `ack` in; SND.UNA and the queue's head say already what that
+/// told.
 //= https://www.rfc-editor.org/rfc/rfc6675#section-4
 //# each octet that is
 //# cumulatively ACKed or SACKed should be marked accordingly in the
 //# scoreboard data structure
-pub fn update(connection: &mut Connection, blocks: &SackBlocks, news: &mut News) {
-    news.dsack = duplicate(connection, blocks);
+pub fn update(connection: &mut Connection, blocks: &SackBlocks, ack: SeqNum, news: &mut News) {
+    news.dsack = duplicate(connection, blocks, ack);
     let (una, nxt) = (connection.hot.snd_una, connection.hot.snd_nxt);
     let valid = |block: &&SackBlock| block.left.lt(block.right) && block.left.gt(una) && block.right.le(nxt);
     // What came twice may be named again, as all of what is held.
@@ -264,10 +270,13 @@ fn cut_at(connection: &mut Connection, index: u32, n: u32) -> bool {
 //# first block of the SACK option should be a D-SACK block specifying
 //# the sequence numbers for the duplicate segment that triggers the
 //# acknowledgement.
-fn duplicate(connection: &Connection, blocks: &SackBlocks) -> Option<SackBlock> {
+//= https://www.rfc-editor.org/rfc/rfc2883#section-5
+//# An implementation MUST NOT compare the
+//# sequence space in the SACK block to the TCP state variable snd.una
+fn duplicate(connection: &Connection, blocks: &SackBlocks, ack: SeqNum) -> Option<SackBlock> {
     let (first, second) = (blocks.as_slice().first()?, blocks.as_slice().get(1));
     let una = connection.hot.snd_una;
-    let below = first.right.le(una);
+    let below = first.right.le(ack);
     let inside = second.is_some_and(|second| second.left.le(first.left) && first.right.le(second.right));
     let oldest = una - connection.cold.snd_wnd_max.max(connection.send_mss());
     let plausible =

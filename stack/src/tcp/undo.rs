@@ -112,7 +112,10 @@ pub fn revert(connection: &mut Connection, news: &News) {
     connection.cold.dup_acks = 0;
     connection.cold.timeouts = 0;
     // What was taken for lost without a timeout was overtaken.
-    connection.rare_mut().history.reordered |= !after_timeout;
+    if !after_timeout {
+        let history = &mut connection.rare_mut().history;
+        history.reordered = history.reordered.max(1);
+    }
     //= https://www.rfc-editor.org/rfc/rfc4015#section-3.4
     //# This is unless the acceptable ACK signals
     //# congestion through the ECN-Echo flag [RFC3168].

@@ -99,7 +99,7 @@ fn take(connection: &mut Connection, segment: &Segment) -> News {
     });
     let loss = &mut connection.active_mut().loss;
     (loss.sacked, loss.lost) = (loss.sacked - gone.0, loss.lost - gone.1);
-    update(connection, &segment.options.sack, &mut news);
+    update(connection, &segment.options.sack, segment.ack, &mut news);
     news
 }
 
