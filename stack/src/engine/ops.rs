@@ -8,7 +8,9 @@ use std::collections::BinaryHeap;
 use super::Engine;
 use super::flows::Kind;
 use crate::mode::{EngineOp, Ops};
-use crate::socket::{Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag};
+use crate::socket::{
+    Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
+};
 use crate::tcp::options;
 use crate::tcp::source_port::PORTS;
 use crate::tcp::state::{State, flag};
@@ -230,9 +232,16 @@ impl Engine {
             Ok(slot) => slot,
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
-        let Some(connection) = self.flows.connection(slot) else { return };
-        let info = Box::new(crate::tcp::info::info(&connection));
-        self.complete(queue, tag, false, Event::Info { stream, info });
+        if let Some(info) = self.figures(slot) {
+            self.complete(queue, tag, false, Event::Info { stream, info });
+        }
+    }
+
+    /// What there is to tell of a stream.
+    pub(super) fn figures(&mut self, slot: u32) -> Option<Box<TcpInfo>> {
+        let path_mtu = self.path_mtu_of(&self.flows.tuple(slot)?);
+        let connection = self.flows.connection(slot)?;
+        Some(Box::new(TcpInfo { path_mtu, ..crate::tcp::info::info(&connection) }))
     }
 
     fn shutdown(&mut self, stream: Stream, queue: u8, tag: Tag) {

@@ -12,6 +12,7 @@ use crate::ip::KeyedHash;
 use crate::ip::icmp::{ErrorKind, IcmpError};
 use crate::ip::path_mtu::{self, Known, PathMtus};
 use crate::socket::{LaneId, OpError, Trouble};
+use crate::tcp::isn::Tuple;
 use crate::tcp::loss;
 use crate::tcp::mtu::{self, bit};
 use crate::tcp::state::{State, flag};
@@ -199,6 +200,13 @@ impl Engine {
             connection.hot.mtu |= bit::FRAGMENT;
         }
         true
+    }
+
+    /// The largest packet that the way of a connection takes, as far as its first link and messages tell. Units: bytes.
+    pub(super) fn path_mtu_of(&self, tuple: &Tuple) -> u16 {
+        let link = self.mtu_of(tuple);
+        let known = self.path_mtus.believed.of(tuple.remote.ip(), self.flows.shared.now.instant);
+        known.map_or(link, |known| known.mtu.min(link))
     }
 
     /// The path takes less than we thought: send smaller segments, and what was too big again.

@@ -354,8 +354,8 @@ impl Engine {
     fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Back>)> {
         let stream = Stream(self.flows.id(slot));
         let connection = self.flows.connection(slot).filter(|connection| connection.rare().options.report)?;
-        let info = Box::new(crate::tcp::info::info(&connection));
-        Some((connection.hot.queue, Tag(connection.hot.tag), Event::Info { stream, info }))
+        let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
+        self.figures(slot).map(|info| (queue, tag, Event::Info { stream, info }))
     }
 
     /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.

@@ -49,8 +49,10 @@ pub mod name {
     pub const IP_TTL: i32 = 2;
     pub const IP_MTU_DISCOVER: i32 = 10;
     pub const IP_RECVERR: i32 = 11;
+    pub const IP_MTU: i32 = 14;
     pub const IPV6_UNICAST_HOPS: i32 = 16;
     pub const IPV6_MTU_DISCOVER: i32 = 23;
+    pub const IPV6_MTU: i32 = 24;
     pub const IPV6_RECVERR: i32 = 25;
     pub const IPV6_V6ONLY: i32 = 26;
     pub const IPV6_TCLASS: i32 = 67;
@@ -194,6 +196,10 @@ impl Poller {
     ) -> Result<Vec<u8>, Errno> {
         if (level, name) == (level::TCP, name::TCP_MAXSEG) {
             return self.mss(lane, descriptor).map(|mss| mss.to_ne_bytes().to_vec());
+        }
+        if matches!((level, name), (level::IP, name::IP_MTU) | (level::IPV6, name::IPV6_MTU)) {
+            let info = self.tcp_info(lane, descriptor)?.ok_or(Errno::NotConnected)?;
+            return Ok(i32::from(info.path_mtu).to_ne_bytes().to_vec());
         }
         let socket = self.socket_mut(descriptor)?;
         match (level, socket.kind) {

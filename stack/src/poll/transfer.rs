@@ -69,7 +69,12 @@ impl Poller {
             let connecting = socket.phase == Phase::Connecting;
             return Err(if connecting { Errno::Again } else { Errno::NotConnected });
         }
-        socket.skip_urgent();
+        if socket.has_urgent_aside() {
+            if flags.any(Flags::PEEK) && !into.is_empty() {
+                return socket.peek_behind_urgent(into);
+            }
+            socket.skip_urgent();
+        }
         if socket.received_bytes == 0 || into.is_empty() {
             return if into.is_empty() && socket.received_bytes > 0 {
                 Ok(0)
@@ -235,11 +240,21 @@ impl Socket {
         !self.options.oob_inline && self.urgent == Some(0) && self.received_bytes > 0
     }
 
-    /// Out of line, the urgent byte is not read with the others.
+    /// Out of line, the urgent byte is not read with the others: who reads on without asking for it does not get it any more.
     fn skip_urgent(&mut self) {
-        if self.has_urgent_aside() && (self.received_bytes > 1 || self.urgent_taken) {
-            self.consume(&mut [0], Flags::NONE);
-            self.urgent = None;
+        self.consume(&mut [0], Flags::NONE);
+        self.urgent = None;
+    }
+
+    /// What is read behind it, while it stays.
+    fn peek_behind_urgent(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut bytes = vec![0; into.len() + 1];
+        match self.peek(&mut bytes).checked_sub(1) {
+            Some(len) if len > 0 => {
+                into[..len].copy_from_slice(&bytes[1..=len]);
+                Ok(len)
+            }
+            _ => self.nothing_to_read(),
         }
     }
 

@@ -52,7 +52,6 @@ pub fn info(connection: &Connection) -> TcpInfo {
         dsack_dups: history.duplicates,
         min_rtt_us: MinRtt::us(hot, cold).unwrap_or(0),
         ato_us: connection.shared.config.delayed_ack_us,
-        path_mtu: hot.mss.saturating_add(if hot.is_ipv6() { 60 } else { 40 }),
         held_frames: u32::from(hot.held),
         ..counts(connection)
     }

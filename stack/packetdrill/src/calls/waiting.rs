@@ -276,6 +276,10 @@ fn move_bytes(world: &mut World, from: c_int, to: c_int, len: usize, more: bool)
             if room == 0 && len > 0 {
                 return Err(Errno::Again);
             }
+            if world.poller.received(socket) > 0 && world.poller.unread(socket) == Ok(0) {
+                // The urgent byte is next, which is not spliced; nor is it waited for.
+                return Ok(0);
+            }
             let mut bytes = vec![0; room];
             let count = world.poller.read(socket, &mut bytes, Flags::NONE)?;
             end.write(bytes.get(..count).unwrap_or(&[]))
