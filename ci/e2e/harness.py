@@ -409,6 +409,15 @@ class Transfer:
                 self.kept += data
         return self
 
+    def read_at(self, rate):
+        """Reads to the end at so many bytes a second, and never faster to make up for a pause."""
+        before = None
+        while before != self.length:
+            before = self.length
+            self.read(rate // 20)
+            time.sleep(1 / 20)
+        return self
+
     def finish(self):
         self.read(1 << 62)
         self.sha256 = self.digest.hexdigest()

@@ -18,8 +18,8 @@ from harness import HUGE_PAGES, MIB, Case, Transfer, alone, make_file, until
 
 SIZE = 10 * MIB
 DOWNLOADS = 6
-# Faster than the deadline of a stop needs, and slow enough to be caught in the middle.
-RATE = "2500k"
+# Bytes a second: faster than the deadline of a stop needs, and slow enough to be caught in the middle.
+RATE = 2_500_000
 STOP_WITHIN_SECONDS = 5
 DOWN_SECONDS = 1
 # Of a report, what connections hold. Listeners are sockets too.
@@ -53,8 +53,11 @@ class Ends:
 
     def downloads(self, server, rate=RATE):
         """Downloads that are under way, each to be read by a thread; their SHA-256 is to be the file's."""
-        found = [Transfer(server.network, server.url("/file"), "--limit-rate", rate) for _ in range(DOWNLOADS)]
-        return found, [threading.Thread(target=transfer.read(SIZE // 20).finish) for transfer in found]
+        found = [Transfer(server.network, server.url("/file")) for _ in range(DOWNLOADS)]
+        for transfer in found:
+            transfer.read(SIZE // 20)
+        # curl's own limit is of the average: after a pause it catches up at once.
+        return found, [threading.Thread(target=lambda it=it: it.read_at(rate).finish()) for it in found]
 
     @staticmethod
     def go_on(threads):
@@ -68,7 +71,7 @@ class Ends:
         server = self.httpd(*self.options)
         load = self.load(server)
         # They go on only once it has been told to stop: a third of the deadline is enough for them.
-        transfers, threads = self.downloads(server, "6000k")
+        transfers, threads = self.downloads(server, 6_000_000)
         report = server.report()
         lanes = [lane["flows"] for lane in report["lanes_each"]]
         before = tcp_counts(server.network)["EstabResets"]
