@@ -261,7 +261,13 @@ def old_segments(case):
     f = case.facts
     old = f.flags is not None and f.flags & ACK and f.ack is not None and f.ack < f.una
     later = case.old_before and without_times(case.linux.packets) == without_times(case.ours.packets)
-    return case.state != "SYN_SENT" and bool(old or later and case.linux.told == case.ours.told)
+    # What such a segment brought beyond a hole shows when that is filled.
+    held = any(
+        other.flags is not None and other.flags & ACK and other.ack is not None and other.ack < 0
+        and other.expected is not None and other.seq > other.expected and (other.len or other.flags & FIN)
+        for other in case.history[:-1]
+    )
+    return case.state != "SYN_SENT" and bool(old or held or later and case.linux.told == case.ours.told)
 
 
 @difference(*opened(*WITH_STAMPS), segment("P.", 1, ALL, len=10))
@@ -285,9 +291,12 @@ def inexact_reset(case):
 def text_behind_the_end(case):
     """Text behind the peer's own FIN: Linux resets the connection, or lets the FIN rule over text that came before it. RFC
     9293 section 3.10.7.4 ignores such text, and a FIN that lies in text that is there already is no end."""
-    f = case.facts
-    if case.is_segment and case.state in ("CLOSE_WAIT", "CLOSING", "LAST_ACK"):
+    f, ended = case.facts, ("CLOSE_WAIT", "CLOSING", "LAST_ACK")
+    if case.is_segment and case.state in ended:
         return f.len > 0
+    if case.step["do"] == "recv":
+        # Linux heeds its urgent pointer.
+        return any(other.state in ended and other.len and other.flags & URG for other in case.history[:-1])
     return case.has(FIN) and any(other.len and other.end >= f.end for other in case.history[:-1])
 
 
@@ -344,7 +353,13 @@ def urgent_pointer(case):
     if any(step["do"] == "send" and step.get("how") == MSG_OOB for step in case.script):
         # Linux tells of urgent data that has to wait in a segment without text.
         return [text for text in case.linux.packets if not re.match(r"\.U \S+\(0\)", text)] == case.ours.packets
-    told = [[re.sub("pri |in |unread .*", "", text) for text in side.told[1:]] for side in (case.linux, case.ours)]
+    # What a call gives is another matter only where they disagree about which byte is the urgent one.
+    disputed = any("U" in step.get("flags", "") and not step.get("urgent") for step in case.script) or any(
+        other.flags is not None and other.flags & URG and other.expected is not None and other.seq > other.expected
+        for other in case.history
+    )
+    first = 1 if disputed else 0
+    told = [[re.sub("pri |in |unread .*", "", text) for text in side.told[first:]] for side in (case.linux, case.ours)]
     return urgent and told[0] == told[1]
 
 
@@ -394,7 +409,8 @@ def short_segment_fills_the_window(case):
 def more_to_come(case):
     """Text sent with MSG_MORE goes in Linux with the next segment, whatever that is for. Ours waits for what was promised,
     a fifth of a second at most."""
-    return any(step.get("how", 0) == MSG_MORE for step in case.script) and case.is_data(case.linux.packets)
+    promised = any(step.get("how", 0) == MSG_MORE for step in case.script)
+    return promised and case.step["do"] != "set" and case.is_data(case.linux.packets)
 
 
 @difference(

@@ -24,6 +24,12 @@ ODD_OPTIONS = (
     [["mss", 1000], ["mss", 500]], [["sackok"], ["sackok"], ["mss", 900]], [["bytes", "02"]], [["bytes", "ff28"]],
 )
 LENGTHS = (1, 10, 100, 500, 536, 1000, 1460)
+# What a script may be about besides: in each, deeds that are rare elsewhere.
+MOODS = {
+    "any": ("error", "peek", "oob", "close_listener", "nodelay", "cork", "uncork", "urgent", "more"),
+    "urgent": ("peek", "oob", "oob", "oob_peek", "urgent"),
+    "holding": ("nodelay", "delay", "cork", "cork", "uncork", "uncork", "more"),
+}
 
 
 class Author:
@@ -32,6 +38,7 @@ class Author:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.script = []
+        self.mood = self.random.choices(list(MOODS), (80, 10, 10))[0]
         # What the peer would send next, whether its options are on, and what it has said of its end.
         self.next, self.stamps, self.sack = 0, False, False
         self.window, self.scale = 65_535, 0
@@ -153,8 +160,10 @@ class Author:
         if self.chance(5):
             more = self.one({"spoil": True}, {"tos": 3}, {"tos": 2})
         flags = self.one("P.", "P.", ".", "P.U" if self.chance(20) else "P.")
+        if self.mood == "urgent" and self.chance(50):
+            flags = "P.U"
         if "U" in flags:
-            more["urgent"] = self.one(0, 1, length, length + 5)
+            more["urgent"] = self.one(0 if self.mood == "any" else 1, 1, length, length + 5)
         self.segment(flags, self.next, self.all() if self.chance(85) else self.ack(), len=length, **more)
         if "spoil" not in more:
             self.next += length
@@ -220,9 +229,8 @@ class Author:
         self.segment(".", self.next, self.all())
 
     def call(self):
-        self.random.choices(
-            (self.send, self.receive, self.shut, self.close, self.rare), (45, 25, 12, 8, 10)
-        )[0]()
+        weights = {"any": (45, 25, 12, 8, 10), "urgent": (8, 40, 4, 3, 45), "holding": (45, 2, 4, 2, 47)}
+        self.random.choices((self.send, self.receive, self.shut, self.close, self.rare), weights[self.mood])[0]()
 
     def send(self):
         self.add("send", len=self.one(1, 10, 100, 1000, 1448, 1460, 2000, 3000, 5000, 14_600, 30_000))
@@ -239,18 +247,18 @@ class Author:
         self.add("close")
 
     def rare(self):
-        deed = self.one("error", "peek", "oob", "close_listener", "nodelay", "cork", "uncork", "urgent", "more")
+        deed = self.one(*MOODS[self.mood])
         if deed == "peek":
             self.add("recv", len=100, how=2)
-        elif deed == "oob":
-            self.add("recv", len=1, how=1)
+        elif deed in ("oob", "oob_peek"):
+            self.add("recv", len=1, how=1 if deed == "oob" else 3)
         elif deed == "urgent":
             self.add("send", len=self.one(1, 10), how=1)
         elif deed == "more":
             self.add("send", len=self.one(100, 2000), how=0x8000)
-        elif deed in ("nodelay", "cork", "uncork"):
-            name = "TCP_NODELAY" if deed == "nodelay" else "TCP_CORK"
-            self.add("set", settings=[["IPPROTO_TCP", name, int(deed != "uncork")]])
+        elif deed in ("nodelay", "delay", "cork", "uncork"):
+            name = "TCP_NODELAY" if "delay" in deed else "TCP_CORK"
+            self.add("set", settings=[["IPPROTO_TCP", name, int(deed in ("nodelay", "cork"))]])
         else:
             self.add(deed)
 

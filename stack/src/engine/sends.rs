@@ -4,7 +4,6 @@ use super::Engine;
 use super::flows::Kind;
 use crate::mode::{Key, LargeSend, SmallSend, View, ViewData};
 use crate::socket::{Event, OpError, SocketId, Stream, Tag};
-use crate::tcp::options;
 use crate::tcp::send::mark;
 use crate::tcp::state::{State, flag};
 
@@ -37,7 +36,7 @@ impl Engine {
         if !open || connection.is(flag::FIN_QUEUED | flag::DEAD) {
             return false;
         }
-        let marks = if *more || options::is_corked(&connection) { mark::MORE } else { 0 };
+        let marks = if *more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         let queued = connection
             .queue(|cells, ends, _| cells.push_small(ends, end, (text, *len), Key::SMALL, marks, *queue));
@@ -68,7 +67,6 @@ impl Engine {
             return Some(send);
         }
         let LargeSend { stream, tag, extent, key, queue, notify, more } = send;
-        let more = more || options::is_corked(&connection);
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         let queued =
@@ -105,7 +103,6 @@ impl Engine {
             connection.shared.finished.push(crate::tcp::send::Finished { key: view.key, notify, queue });
             return self.report_finished(slot);
         }
-        let more = more || options::is_corked(&connection);
         let marks = if notify { mark::NOTIFY } else { 0 } | if more { mark::MORE } else { 0 };
         let end = connection.queued_end();
         match connection.queue(|cells, ends, _| cells.push(ends, end, view, marks, queue)) {

@@ -46,6 +46,9 @@ impl Poller {
             Phase::Listening if read => self.end_listening(lane, descriptor),
             Phase::Listening => {}
             Phase::Connecting => {
+                // Where the peer's SYN has come, it is too late for that: then the end follows the handshake.
+                socket.read_shut |= read;
+                socket.write_shut |= write;
                 let cancel = Op::cancel(descriptor.tag(Asked::Main));
                 self.submit(lane, descriptor, Asked::Other, cancel)?;
             }

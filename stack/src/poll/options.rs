@@ -158,11 +158,7 @@ impl Poller {
         value: &[u8],
     ) -> Result<(), Errno> {
         let socket = self.socket_mut(descriptor)?;
-        let mut before = socket.options.stream;
-        if (level, name) == (level::TCP, name::TCP_QUICKACK) {
-            // It acts each time it is set.
-            before.quick_ack = QuickAck::Default;
-        }
+        let before = socket.options.stream;
         match (level, socket.kind) {
             (level::SOCKET, _) => socket.set_own(name, value)?,
             (level::IP, _) => socket.set_ip(name, value)?,
@@ -170,18 +166,25 @@ impl Poller {
             (level::TCP, Kind::Stream) => socket.set_tcp(name, value)?,
             _ => return Err(Errno::NoOption),
         }
-        let (after, stream, listener) = (socket.options.stream, socket.stream, socket.listener);
-        let whom: Option<SocketId> = stream.map(Into::into).or(listener.map(Into::into));
-        let Some(whom) = whom else { return Ok(()) };
-        if before != after {
-            let option = SocketOption::Stream(after);
-            self.submit(lane, descriptor, Asked::Other, Op::set(whom, option))
-        } else if (level, name) == (level::TCP, name::TCP_NODELAY) && after.no_delay && stream.is_some() {
-            // So does this one: what waits goes, though it was on before.
-            self.submit(lane, descriptor, Asked::Other, Op::set(whom, SocketOption::NoDelay(true)))
-        } else {
-            Ok(())
+        let (mut after, stream, listener) = (socket.options.stream, socket.stream, socket.listener);
+        let changed = before != after;
+        // Some act each time they are set: acknowledging at once, and what lets out what waits.
+        let quick = (level, name) == (level::TCP, name::TCP_QUICKACK);
+        let lets_go = match name {
+            name::TCP_NODELAY => after.no_delay,
+            name::TCP_CORK => !after.cork,
+            _ => false,
+        };
+        if stream.is_some() && !quick {
+            after.quick_ack = QuickAck::Default;
         }
+        let whom: Option<SocketId> = stream.map(Into::into).or(listener.map(Into::into));
+        if let Some(whom) = whom
+            && (changed || quick || level == level::TCP && lets_go)
+        {
+            self.submit(lane, descriptor, Asked::Other, Op::set(whom, SocketOption::Stream(after)))?;
+        }
+        Ok(())
     }
 
     /// An option's value, laid out as in C. TCP_INFO is [`tcp_info`](Poller::tcp_info)'s.

@@ -262,8 +262,11 @@ impl Socket {
     fn read_urgent(&mut self, into: &mut [u8], flags: Flags) -> Result<usize, Errno> {
         let at =
             self.urgent.filter(|_| !self.options.oob_inline && !self.urgent_taken).ok_or(Errno::Invalid)?;
+        if self.phase == Phase::Closed && !self.ended {
+            return Err(Errno::NotConnected);
+        }
         if at >= self.received_bytes {
-            return Err(Errno::Again);
+            return if self.ended || self.read_shut { Ok(0) } else { Err(Errno::Again) };
         }
         let mut before = vec![0; at + 1];
         self.peek(&mut before);

@@ -280,7 +280,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
 }
 
 /// After a simultaneous open the peer's SYN comes once more, with its acknowledgement of ours: the number it takes lies
-/// before the window, so it is trimmed off.
+/// before the window, so it is trimmed off. Beside a reset it is not, whose number is to be exact.
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
 //# One could tailor actual segments to fit this assumption by
 //# trimming off any portions that lie outside the window (including
@@ -288,6 +288,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
 fn without_old_syn(connection: &Connection, segment: &Segment) -> Option<Segment> {
     let old = connection.hot.state == State::SynReceived
         && segment.flags.contains(Flags::SYN | Flags::ACK)
+        && !segment.flags.contains(Flags::RST)
         && segment.seq + 1 == connection.hot.rcv_nxt;
     old.then(|| Segment { seq: segment.seq + 1, flags: segment.flags.without(Flags::SYN), ..*segment })
 }

@@ -2,7 +2,7 @@
 
 use super::send::mark;
 use super::state::{Connection, decline, flag, hint};
-use super::timers;
+use super::{timers, urgent};
 use crate::config::TcpConfig;
 use crate::socket::{QuickAck, StreamOptions};
 use crate::time::nanoseconds;
@@ -40,13 +40,17 @@ pub fn begin(connection: &mut Connection, options: StreamOptions) {
     }
 }
 
-/// Change a connection's options.
+/// Change a connection's options. Those that let out what waits do so each time they are said.
 pub fn change(connection: &mut Connection, options: StreamOptions) {
     let before = core::mem::replace(&mut connection.rare_mut().options, options);
-    if before.cork && !options.cork || options.no_delay && !before.no_delay {
-        let_go(connection);
+    let again = before == options;
+    if !options.cork && (before.cork || again) {
+        expect_no_more(connection);
     }
     apply(connection);
+    if options.no_delay && (!before.no_delay || again) {
+        push(connection);
+    }
     set_quick(connection);
     connection.rare_mut().options.quick_ack = QuickAck::Default;
     if before.keepalive != options.keepalive || before.keepalive_idle_s != options.keepalive_idle_s {
@@ -181,17 +185,22 @@ pub fn set_no_delay(connection: &mut Connection, on: bool) {
     connection.clear(flag::NO_DELAY);
     if on {
         connection.set(flag::NO_DELAY);
-        let_go(connection);
+        push(connection);
     }
 }
 
-/// What waits for more to be written waits no longer.
-fn let_go(connection: &mut Connection) {
+/// What was written goes at once: neither a cork holds it back, nor that more was to follow.
+fn push(connection: &mut Connection) {
+    expect_no_more(connection);
+    urgent::push(connection);
+}
+
+/// What was written with the word that more follows waits no longer for it.
+fn expect_no_more(connection: &mut Connection) {
     let tail = connection.hot.tail;
     if let Some(cell) = connection.shared.cells.get_mut(tail) {
         cell.marks &= !mark::MORE;
     }
-    super::urgent::push(connection);
 }
 
 /// Acknowledge at once for a while, or delay from here on.

@@ -158,8 +158,9 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     if all && urgent::is_under_way(connection) {
         return true;
     }
-    let more = connection.shared.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
-    if all && more && !connection.is(flag::FIN_QUEUED) {
+    let lets_go = connection.is(flag::FIN_QUEUED) || urgent::is_pushed(connection);
+    let more = || connection.shared.cells.get(connection.hot.tail).is_some_and(|cell| cell.is(mark::MORE));
+    if all && !lets_go && (options::is_corked(connection) || more()) {
         return false;
     }
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.7.4
@@ -174,8 +175,7 @@ fn is_worth_sending(connection: &Connection, len: u32, mss: u32, queued: u32) ->
     let nagle = !connection.is(flag::NO_DELAY)
         && connection.flight() > 0
         && is_short_outstanding(connection)
-        && !connection.is(flag::FIN_QUEUED)
-        && !urgent::is_pushed(connection);
+        && !lets_go;
     !nagle && (all || len >= connection.cold.snd_wnd_max / 2)
 }
 

@@ -193,9 +193,10 @@ fn other(standing: &Standing, seg: &Seg) -> Due {
     let gone = |told: &[&'static str]| Due { next: TcpState::Closed, told: told.to_vec(), ..silent.clone() };
     let back_to_listen = Due { next: TcpState::Listen, ..silent.clone() };
 
-    // A simultaneous open's SYN,ACK repeats the SYN that was taken already: what lies before the window is trimmed off.
+    // A simultaneous open's SYN,ACK repeats the SYN that was taken already: what lies before the window is trimmed off. Not of
+    // a reset, whose number is to be exact.
     let mut seg = *seg;
-    if matches!(at, At::SynReceivedActive) && seg.syn && seg.ack && seg.seq + 1 == rcv_nxt {
+    if matches!(at, At::SynReceivedActive) && seg.syn && seg.ack && !seg.rst && seg.seq + 1 == rcv_nxt {
         seg = Seg { syn: false, seq: seg.seq + 1, ..seg };
     }
     // TIME_WAIT: RFC 1337 ignores every reset, RFC 6191 opens anew for a SYN beyond the old connection.
