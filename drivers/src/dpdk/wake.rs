@@ -121,7 +121,7 @@ impl Wake {
     pub fn watch(&mut self, shared: &Shared) -> Watched {
         if !self.interrupts {
             // An interface that was down leaves an error in its sockets, and whoever has one is never asleep.
-            option(self.file, libc::SO_ERROR);
+            let _ = rustix::net::sockopt::socket_error(self.file());
             return Watched::Rest;
         }
         // SAFETY: the port is started, and the queue is the caller's.
@@ -169,17 +169,19 @@ fn vectors(folder: &Path) -> usize {
     fs::read_dir(folder.join("msi_irqs")).map_or(0, Iterator::count)
 }
 
+/// The number is of a socket of this family. By the number alone: whose it is, and whether it is still open, is not known yet.
 fn is_of(descriptor: RawFd, family: c_int) -> bool {
-    option(descriptor, libc::SO_DOMAIN) == Some(family)
-}
-
-/// An option of a socket, by its number; asking for the error forgets it. `None` of what is no socket.
-fn option(descriptor: RawFd, name: c_int) -> Option<c_int> {
-    let mut value: c_int = 0;
-    let mut length: libc::socklen_t = size_of::<c_int>().try_into().ok()?;
+    let mut found: c_int = 0;
+    let Ok(mut length) = libc::socklen_t::try_from(size_of::<c_int>()) else { return false };
     // SAFETY: the kernel writes at most so many bytes to the number; of what is no socket it fails.
     let status = unsafe {
-        libc::getsockopt(descriptor, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length)
+        libc::getsockopt(
+            descriptor,
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
     };
-    (status == 0).then_some(value)
+    status == 0 && found == family
 }
