@@ -149,3 +149,33 @@ pub fn bytes_sent(connection: &Connection) -> u64 {
     }
     bytes_acked(connection) + in_flight + connection.rare().tally.bytes_again
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::sack::tests::flows_of;
+
+    #[test]
+    fn counts_go_on_where_a_part_is_full() {
+        // Shows the last segment before each of the three parts of a count is full, and the first behind it, of segments that
+        // came and went, with payload and without.
+        let (mut flows, slot) = flows_of(0);
+        let mut connection = flows.connection(slot).unwrap();
+        let figures = |connection: &Connection| {
+            let (hot, cold, tally) = (&*connection.hot, &*connection.cold, &connection.rare().tally);
+            (tally.received(hot, cold), tally.sent(hot, cold))
+        };
+        for (cold, full) in [(0, 0xff), (0xffff, 0xff_ffff)] {
+            let (hot, its) = (&mut *connection.hot, &mut *connection.cold);
+            (hot.segments_in, hot.segments_out, hot.data_in, hot.data_out) = (0xff, 0xff, 0xff, 0xff);
+            (its.segments_in, its.segments_out, its.data_in, its.data_out) = (cold, cold, cold, cold);
+            assert_eq!(figures(&connection), ((full, full), (full, full)));
+            note_received(&mut connection, 0);
+            note_sent(&mut connection, 0);
+            assert_eq!(figures(&connection), ((full + 1, full), (full + 1, full)));
+            note_received(&mut connection, 1);
+            note_sent(&mut connection, 1);
+            assert_eq!(figures(&connection), ((full + 2, full + 1), (full + 2, full + 1)));
+        }
+    }
+}
