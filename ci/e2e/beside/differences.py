@@ -259,7 +259,7 @@ def old_segments(case):
     Ours does: the peer has sent it again, and where all acknowledgements were lost nothing else tells it the round trip,
     so that its timer would stay backed off."""
     f = case.facts
-    # One behind the initial number acknowledges what was never sent.
+    # Before the first byte nothing of ours was sent that could be acknowledged late.
     old = f.flags is not None and f.flags & ACK and f.ack is not None and f.ack < min(f.una, 1)
     later = case.old_before and without_times(case.linux.packets) == without_times(case.ours.packets)
     # What such a segment brought beyond a hole shows when that is filled.

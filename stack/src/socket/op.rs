@@ -416,7 +416,7 @@ pub enum QuickAck {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SocketOption {
-    /// Send short segments at once (Nagle's algorithm off).
+    /// Send short segments at once (Nagle's algorithm off). Each time it is set to true, what waits for more goes.
     NoDelay(bool),
     /// Probe an idle peer after this long; `None` turns probing off.
     KeepAlive(Option<Duration>),

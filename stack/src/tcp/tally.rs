@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn counts_go_on_where_a_part_is_full() {
-        // Shows the last segment before each of the three parts of a count is full, and the first behind it, of segments that
+        // Shows the last segment before each of a count's two lower parts is full, and the first behind it, of segments that
         // came and went, with payload and without.
         let (mut flows, slot) = flows_of(0);
         let mut connection = flows.connection(slot).unwrap();
