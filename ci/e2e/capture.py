@@ -10,6 +10,8 @@ from harness import KIB, MIB, Case, alone, make_file, run, until
 WARNING = 0x0060_0000
 # What is not the sender's fault: it sent all that the receiver's window took.
 NORMAL = ("TCP window specified by the receiver is now completely full",)
+# A probe for loss follows what nothing answered for this long (`tlp_us_min`).
+PROBE_SECONDS = 0.002
 AGAIN = "tcp.analysis.retransmission or tcp.analysis.fast_retransmission or tcp.analysis.spurious_retransmission"
 
 
@@ -72,14 +74,17 @@ class Capture:
         )
         self.assertEqual(bad, [], "frames with a bad checksum")
         self.assertEqual(self.tshark(file, f"eth.src != {network.client_mac} and _ws.malformed"), [], "malformed frames")
-        self.check_retransmissions(server, self.tshark(file, f"{ours} and ({AGAIN})", "tcp.seq"))
+        self.check_retransmissions(server, file)
         # The refusal of the closed port is a reset, which tshark warns of.
         self.check_expert(self.tshark(file, f"{ours} and not tcp.srcport == 81", "_ws.expert.severity", "_ws.expert.message"), server)
         self.note(f"{total} frames of the server read")
         server.settle()
 
-    def check_retransmissions(self, server, frames):
-        """None; but those that a stall of the lane explains are told instead."""
+    def check_retransmissions(self, server, file):
+        """None; but those that a stall of the lane explains, or that of the client, are told instead."""
+        address = server.network.address
+        frames = self.tshark(file, f"ip.src == {address} and ({AGAIN})", "frame.time_epoch", "tcp.stream", "tcp.seq", "tcp.nxtseq")
+        frames = [frame for frame in frames if not self.is_answered_probe(file, address, *frame)]
         if not frames:
             return
         report = server.report()
@@ -87,6 +92,22 @@ class Capture:
         if report.get("stalls", 0) == 0:
             self.fail(f"{words}, and the lane counted no stall")
         self.note(f"{words}; the lane counted {report['stalls']} stalls of up to {report.get('max_stall_us')} us")
+
+    def is_answered_probe(self, file, address, number, at, stream, seq, end):
+        """One segment, the last of all, went again to a client that was silent; and the client says it had that already.
+
+        A client of which the processor was taken away is as silent as one that lost the segment.
+        """
+        same = f"tcp.stream == {stream} and frame.number"
+        before = self.tshark(file, f"{same} < {number}", "frame.time_epoch", "ip.src", "tcp.nxtseq")
+        heard = max((float(time) for _, time, source, _ in before if source != address), default=0)
+        highest = max(int(edge) for _, _, source, edge in before if source == address)
+        after = self.tshark(file, f"{same} > {number} and ip.dst == {address}", "tcp.options.sack.dsack_le", "tcp.options.sack.dsack_re")
+        probed = float(at) - heard >= PROBE_SECONDS and int(end) == highest
+        if not probed or not after or after[0][1:] != [seq, end]:
+            return False
+        self.note(f"frame {number} asks after a client silent for {1000 * (float(at) - heard):.1f} ms, which had it all")
+        return True
 
     def check_expert(self, frames, server):
         """No error and no warning, but what is normal or explained above."""
