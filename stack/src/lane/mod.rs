@@ -126,8 +126,8 @@ impl Lane {
     ///
     /// A send that does not `notify` is copied if it has no more than 64 bytes: its payload goes at once.
     ///
-    /// Cost: of a close or an abort, a look at every completion that waits; of any other send, its entry in the lent
-    /// payloads.
+    /// Cost: of a close or an abort, a look at every completion that waits, unless the stream's end was taken just before
+    /// and there is one queue; of any other send, its entry in the lent payloads.
     ///
     /// Errors: a bound is met; the op comes back, payload and all.
     // What most ops are, and no more than that, for it becomes part of the application's own code.
