@@ -20,7 +20,7 @@ use crate::tcp::state::Hot;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{Checksum, DropReason, Fill, Protocol};
 use heads::{Front, Heads, orders};
-pub(super) use heads::{PathHead, Template};
+pub(super) use heads::{PathHead, Said, Template};
 
 /// Bytes of its headers: Ethernet, IPv4, TCP, and timestamps behind two no-operations.
 pub(super) const HEADERS: usize = LINK + NETWORK + TRANSPORT;
@@ -203,15 +203,15 @@ impl Port {
         (tcp, tcp && self.capabilities.transmit_ipv4_checksum)
     }
 
-    /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: what `plain` says with
-    /// ACK and PSH, by way of a path that begins with `head`. False, and nothing done, if it does not fit.
+    /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: the last that `hot` counts
+    /// as sent, with ACK and PSH, by way of a path that begins with `head`. False, and nothing done, if it does not fit.
     #[inline(never)]
     pub(super) fn send_small(
         &mut self,
         mut frame: Frame,
         head: &PathHead,
         hot: &Hot,
-        said: (&Plain, (u32, u32)),
+        said: Said,
         payload: &[u8],
     ) -> bool {
         if payload.len() > SMALL_MAX {

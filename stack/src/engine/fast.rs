@@ -3,14 +3,13 @@
 
 use drivers::Frame;
 
-use super::common::{OFFSET, Template};
+use super::common::{OFFSET, Said, Template};
 use super::deliver::CompletionQueue;
-use super::flows::Kind;
 use super::paths::Station;
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
-use crate::mode::{Arrival, Done, Key, SmallSend};
+use crate::mode::{Arrival, Done, SmallSend};
 use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::isn::Tuple;
@@ -174,9 +173,11 @@ impl Engine {
             && !hot.is_ipv6()
             && port.vlan.is_none()
             && station != Station::NONE
-            && let (Some(head), Some(stamps)) = (self.paths.head(path), plain.stamps)
+            && plain.stamps.is_some()
+            && let Some(head) = self.paths.head(path)
         {
-            if !port.send_small(frame, head, hot, (&plain, stamps), connection.shared.cells.text(first)) {
+            let said = Said { window: plain.window, millis: connection.shared.now.millis };
+            if !port.send_small(frame, head, hot, said, connection.shared.cells.text(first)) {
                 self.counters.fail(DropReason::NoRoom);
             }
             return true;
@@ -193,13 +194,14 @@ impl Engine {
     #[inline]
     pub(super) fn say_small(&mut self, send: &SmallSend, back: u16) -> bool {
         let SmallSend { stream, text, len, queue, more, .. } = send;
-        let Ok((slot, Kind::Stream)) = self.flows.find(stream.0) else { return false };
-        let Some(path) = self.flows.hot(slot).map(|hot| hot.path) else { return false };
+        let Some(hot) = self.flows.stream(stream.0) else { return false };
+        let (slot, path) = (stream.0.slot(), hot.path);
         let Some(interface) = self.open_way(path) else { return false };
         let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let size = u32::from(*len);
         let common = connection.is(flag::TIMESTAMPS) && !connection.hot.is_ipv6();
-        if *more || size == 0 || !common || !fast::is_alone(&connection, size) {
+        let mss = connection.send_mss();
+        if *more || size == 0 || !common || !fast::is_alone(&connection, size, mss) {
             return false;
         }
         let port = &mut self.ports[interface];
@@ -214,15 +216,12 @@ impl Engine {
             return false;
         }
         let Ok(frame) = port.composer.header() else { return false };
-        let end = connection.hot.snd_nxt;
-        if !connection
-            .queue(|cells, ends, _| cells.push_small(ends, end, (text, *len), Key::SMALL, 0, *queue))
-        {
+        let (end, now) = (connection.hot.snd_nxt, connection.shared.now);
+        if !connection.queue(|cells, ends, _| cells.push_sent(ends, end, (text, *len), *queue, now.micros)) {
             return false;
         }
         connection.hot.held = connection.hot.held.saturating_sub(back);
-        let first = connection.hot.head;
-        let Some(plain) = fast::output(&mut connection, (first, size)) else { return false };
+        let plain = fast::say(&mut connection, size, mss);
         if listed {
             connection.clear(flag::DIRTY);
             self.dirty[self.said_to] = NONE;
@@ -231,7 +230,7 @@ impl Engine {
         self.counters.segments_sent += 1;
         promise(&mut self.wheel, &mut connection, slot);
         let text = text.get(..usize::from(*len)).unwrap_or_default();
-        let said = (&plain, plain.stamps.unwrap_or_default());
+        let said = Said { window: plain.window, millis: now.millis };
         let sent = self
             .paths
             .head(path)

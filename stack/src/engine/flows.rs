@@ -217,17 +217,18 @@ impl Flows {
     /// The slot of a handle, if it names a living socket of this lane.
     #[inline]
     pub fn find(&self, socket: SocketId) -> Result<(u32, Kind), OpError> {
-        let slot = socket.slot();
-        match self.hot.get(slot as usize) {
-            Some(hot)
-                if hot.generation == socket.generation()
-                    && hot.state != State::Closed
-                    && socket.lane() == self.lane =>
-            {
-                Ok((slot, Kind::Stream))
-            }
-            _ => self.find_other(socket),
+        match self.stream(socket) {
+            Some(_) => Ok((socket.slot(), Kind::Stream)),
+            None => self.find_other(socket),
         }
+    }
+
+    /// The hot part of the stream that a handle names, if it is a living one of this lane.
+    #[inline]
+    pub fn stream(&self, socket: SocketId) -> Option<&Hot> {
+        self.hot.get(socket.slot() as usize).filter(|hot| {
+            hot.generation == socket.generation() && hot.state != State::Closed && socket.lane() == self.lane
+        })
     }
 
     /// The same where it names no stream.

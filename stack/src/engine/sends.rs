@@ -11,9 +11,12 @@ impl Engine {
     /// Queue a small payload, and say it at once where it is all that its flow has to say.
     #[inline]
     pub(super) fn apply_small(&mut self, send: &SmallSend, last: bool, returned: &mut &[SocketId]) {
-        let back = returned.iter().take_while(|socket| **socket == send.stream.0).count();
-        *returned = returned.get(back..).unwrap_or_default();
-        let count = u16::try_from(back).unwrap_or(u16::MAX);
+        let mut count = 0u16;
+        while let Some((socket, rest)) = returned.split_first()
+            && *socket == send.stream.0
+        {
+            (*returned, count) = (rest, count.saturating_add(1));
+        }
         if last && self.say_small(send, count) {
             return;
         }

@@ -264,7 +264,9 @@ impl Engine {
         //# If an <RST> is being generated because of a user abort, and
         //# Snd.TS.OK is set, then a Timestamps option SHOULD be included in the
         //# <RST>.
-        segment.options.timestamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(&connection));
+        let millis = connection.shared.now.millis;
+        segment.options.timestamps =
+            connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection.hot, millis));
         let path = hot.path;
         let field = if hot.ecn & ecn::bit::OK != 0 {
             ecn::control_field(connection.cold.congestion)

@@ -157,31 +157,35 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 /// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.
 #[inline(always)]
 pub fn output(connection: &mut Connection, (first, len): (u32, u32)) -> Option<Plain> {
-    let (now, mss) = (connection.shared.now, connection.send_mss());
-    let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
-    validation::note_first(connection, congestion <= window && congestion - len < mss);
+    let now_us = connection.shared.now.micros;
     let cell = connection.shared.cells.get_mut(first)?;
     cell.marks |= mark::SENT | mark::PUSHED;
-    cell.sent_us = now.micros;
+    cell.sent_us = now_us;
+    connection.hot.unsent = NONE;
+    Some(say(connection, len, connection.send_mss()))
+}
+
+/// The same of a payload of which the send queue knows that it is sent. `mss`: what [`Connection::send_mss`] says.
+#[inline(always)]
+pub fn say(connection: &mut Connection, len: u32, mss: u32) -> Plain {
+    let now = connection.shared.now;
+    let (window, congestion) = (connection.hot.snd_wnd, connection.hot.cwnd);
+    validation::note_first(connection, congestion <= window && congestion - len < mss);
     let hot = &mut *connection.hot;
     // What the timer was to do while nothing was in flight it need not do any more.
     hot.retransmit_at = Ticks::OFF;
-    hot.unsent = NONE;
     let seq = hot.snd_nxt;
     hot.snd_nxt = seq + len;
-    connection.hot.sent_us = now.micros;
+    hot.sent_us = now.micros;
     // Where a short one was sent before, it is acknowledged.
-    connection.hot.owed &= !owed::SHORT;
-    if len < mss && !connection.is(flag::NO_DELAY) {
-        connection.hot.owed |= owed::SHORT;
-    }
-    connection.hot.owed |= owed::TIMER;
+    let short = if len < mss && hot.flags & flag::NO_DELAY == 0 { owed::SHORT } else { 0 };
+    hot.owed = hot.owed & !owed::SHORT | short | owed::TIMER;
     let window = window::advertise(connection);
     let ack = connection.hot.rcv_nxt;
-    let stamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection));
+    let stamps = connection.is(flag::TIMESTAMPS).then(|| output::timestamps(connection.hot, now.millis));
     output::note_acknowledged(connection);
     tally::note_sent(connection, len);
-    Some(Plain { seq, ack, window, stamps, len })
+    Plain { seq, ack, window, stamps, len }
 }
 
 /// The payload of a full segment: ranges one behind the other, and what of the last of them.
@@ -267,15 +271,16 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     }
     let cell = connection.shared.cells.get(first)?;
     let single = connection.hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
-    (single && fits(connection, cell.len)).then_some((first, cell.len))
+    (single && fits(connection, cell.len, connection.send_mss())).then_some((first, cell.len))
 }
 
 /// A payload of so many bytes may go by itself as one segment: none is queued, everything before it was acknowledged, no
-/// more than one segment waits for an answer, and nothing else is to be said or thought of. Reads only.
+/// more than one segment waits for an answer, and nothing else is to be said or thought of. `mss`: what
+/// [`Connection::send_mss`] says. Reads only.
 #[inline]
-pub fn is_alone(connection: &Connection, len: u32) -> bool {
+pub fn is_alone(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
-    hot.head == NONE && hot.unacked <= 1 && !is_odd(connection) && fits(connection, len)
+    hot.head == NONE && hot.unacked <= 1 && !is_odd(connection) && fits(connection, len, mss)
 }
 
 /// There is more to think of than a payload.
@@ -289,15 +294,11 @@ fn is_odd(connection: &Connection) -> bool {
 
 /// A segment of so many bytes may go, and everything before it was acknowledged.
 #[inline]
-fn fits(connection: &Connection, len: u32) -> bool {
+fn fits(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
-    let room = len <= connection.send_mss() && len <= hot.snd_wnd && len <= hot.cwnd;
     let since_us = connection.shared.now.micros.wrapping_sub(hot.sent_us);
-    // No RTO is shorter than the least.
-    let config = &connection.shared.config;
-    let least = config.rto_min_us.min(config.rto_initial_us);
-    let idle = since_us > least && config.slow_start_after_idle && since_us > connection.rto_us();
-    room && hot.snd_una == hot.snd_nxt && !idle
+    let idle = since_us > connection.shared.idle_us && since_us > connection.rto_us();
+    len <= mss && len <= hot.snd_wnd && len <= hot.cwnd && hot.snd_una == hot.snd_nxt && !idle
 }
 
 #[cfg(test)]

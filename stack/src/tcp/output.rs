@@ -6,7 +6,7 @@ use super::ecn;
 use super::history::Timer;
 use super::options;
 use super::send::{NONE, mark};
-use super::state::{Connection, State, flag, hint};
+use super::state::{Connection, Hot, State, flag, hint};
 use super::ticks::Ticks;
 use super::undo::Frto;
 use super::{mtu, prr, retransmission, tally, timers, tlp, urgent, window};
@@ -364,10 +364,10 @@ pub(super) fn note_acknowledged(connection: &mut Connection) {
     connection.take_quick_ack();
 }
 
-/// TSval and TSecr of a segment sent now.
+/// TSval and TSecr of a segment sent now, where the clock says `millis`.
 #[inline]
-pub fn timestamps(connection: &Connection) -> (u32, u32) {
-    (connection.shared.now.millis.wrapping_add(connection.hot.ts_offset), connection.hot.ts_recent)
+pub fn timestamps(hot: &Hot, millis: u32) -> (u32, u32) {
+    (millis.wrapping_add(hot.ts_offset), hot.ts_recent)
 }
 
 fn syn_options(connection: &Connection) -> Options {
@@ -383,7 +383,7 @@ fn syn_options(connection: &Connection) -> Options {
         )
         .then(|| options::window_scale(&connection.rare().options, config)),
         sack_permitted: offered(config.sack, connection.is(flag::SACK)),
-        timestamps: stamps.then(|| timestamps(connection)),
+        timestamps: stamps.then(|| timestamps(connection.hot, connection.shared.now.millis)),
         ..Options::NONE
     }
 }
@@ -391,7 +391,7 @@ fn syn_options(connection: &Connection) -> Options {
 fn data_options(connection: &Connection) -> Options {
     let mut options = Options::NONE;
     if connection.is(flag::TIMESTAMPS) {
-        options.timestamps = Some(timestamps(connection));
+        options.timestamps = Some(timestamps(connection.hot, connection.shared.now.millis));
     }
     if connection.is(flag::SACK)
         && let Some(active) = connection.active()

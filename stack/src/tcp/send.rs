@@ -253,6 +253,29 @@ impl Cells {
         queued
     }
 
+    /// The same where nothing else is queued, of a payload that goes as one segment at `now_us`.
+    #[inline(always)]
+    pub fn push_sent(
+        &mut self,
+        queue: &mut SendQueue,
+        end: SeqNum,
+        (bytes, len): (&[u8; SMALL_MAX], u8),
+        completions: u8,
+        now_us: u32,
+    ) -> bool {
+        let len = u32::from(len);
+        let cell = Cell {
+            marks: mark::LAST | mark::SENT | mark::PUSHED,
+            queue: completions,
+            sent_us: now_us,
+            ..Cell::new(Data::Inline, end + len, len, Key::SMALL)
+        };
+        let Some(index) = self.insert(cell) else { return false };
+        (queue.head, queue.tail) = (index, index);
+        self.set_text(index, bytes);
+        true
+    }
+
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
     pub fn push_control(&mut self, queue: &mut SendQueue, end: SeqNum) -> bool {
         self.append(queue, Cell { marks: mark::CONTROL, ..Cell::new(Data::None, end + 1, 1, Key(NONE)) })

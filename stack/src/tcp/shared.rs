@@ -32,6 +32,8 @@ pub struct Shared {
     pub now: Now,
     /// No timer that is armed in this turn for what the fast path sends is due before.
     pub soonest: Ticks,
+    /// Where nothing went for no longer than this, no flow begins anew with a small window. Units: microseconds.
+    pub idle_us: u32,
     /// What the segment at hand tells beside its header.
     pub signals: Signals,
 }
@@ -50,6 +52,7 @@ impl Shared {
             frames_in_order: 0,
             now: Now::new(now),
             soonest: Ticks::at(now),
+            idle_us: u32::MAX,
             signals: Signals::default(),
         }
     }
@@ -58,6 +61,7 @@ impl Shared {
     pub fn set_now(&mut self, now: Instant) {
         self.now = Now::new(now);
         self.soonest = self.now.after(timers::least_us(&self.config).into());
+        self.idle_us = timers::idle_us(&self.config);
     }
 }
 

@@ -220,6 +220,13 @@ pub fn least_us(config: &TcpConfig) -> u32 {
     if config.tlp { timeout.min(probe) } else { timeout }
 }
 
+/// How long nothing has gone at least where a flow begins anew with a small window, if it ever does: no retransmission timeout
+/// is shorter. Units: microseconds.
+pub fn idle_us(config: &TcpConfig) -> u32 {
+    let least = config.rto_min_us.min(config.rto_initial_us);
+    if config.slow_start_after_idle { least } else { u32::MAX }
+}
+
 /// Something was sent again. With the oldest range the timer starts over, lest it runs out on a repair that goes on.
 //= https://www.rfc-editor.org/rfc/rfc6675#section-6
 //# a more careful variant

@@ -8,10 +8,10 @@ use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT, TRANSPORT_LEN};
 use crate::engine::paths::Hop;
 use crate::engine::ports::Port;
 use crate::engine::transmit::Form;
-use crate::tcp::ecn;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
+use crate::tcp::{ecn, output};
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use crate::wire::{Checksum, MacAddress, Protocol};
 
@@ -114,6 +114,15 @@ impl<'f> Heads<'f> {
     }
 }
 
+/// What the headers of a small payload tell that its flow's hot part does not.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Said {
+    /// SEG.WND as it stands in the header.
+    pub window: u16,
+    /// The clock of timestamps.
+    pub millis: u32,
+}
+
 /// What the packets of all flows over one path begin with, for payloads that go whole in the common shape. What differs is
 /// zero in it: IPv4's length and checksum, and the addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,27 +153,23 @@ impl PathHead {
         head
     }
 
-    /// Write all headers of a segment with ACK, PSH and timestamps in front of `payload`. `sums`: the port adds up TCP's
-    /// checksum; and IPv4's.
+    /// Write all headers of a segment with ACK, PSH and timestamps in front of `payload`, the last that `hot` counts as sent.
+    /// `sums`: the port adds up TCP's checksum; and IPv4's.
     #[inline(always)]
-    pub fn write(
-        &self,
-        room: &mut [u8; HEADERS],
-        hot: &Hot,
-        (plain, stamps): (&Plain, (u32, u32)),
-        payload: &[u8],
-        sums: (bool, bool),
-    ) {
-        let len = TRANSPORT_LEN + u16::try_from(payload.len()).unwrap_or(0);
+    pub fn write(&self, room: &mut [u8; HEADERS], hot: &Hot, said: Said, payload: &[u8], sums: (bool, bool)) {
+        let size = u16::try_from(payload.len()).unwrap_or(0);
+        let (seq, ack) = (hot.snd_nxt.0.wrapping_sub(size.into()), hot.rcv_nxt.0);
+        let stamps = output::timestamps(hot, said.millis);
+        let len = TRANSPORT_LEN + size;
         let addresses = hot.key.rotate_left(32);
         let ports = u32::from(hot.local_port) << 16 | u32::from(hot.remote_port);
-        let window = FLAGS << 16 | u32::from(plain.window);
+        let window = FLAGS << 16 | u32::from(said.window);
         room[..32].copy_from_slice(&self.bytes);
         room[16..18].copy_from_slice(&(NETWORK_LEN + len).to_be_bytes());
         room[26..34].copy_from_slice(&addresses.to_be_bytes());
         room[34..38].copy_from_slice(&ports.to_be_bytes());
-        room[38..42].copy_from_slice(&plain.seq.0.to_be_bytes());
-        room[42..46].copy_from_slice(&plain.ack.0.to_be_bytes());
+        room[38..42].copy_from_slice(&seq.to_be_bytes());
+        room[42..46].copy_from_slice(&ack.to_be_bytes());
         room[46..50].copy_from_slice(&window.to_be_bytes());
         room[54..58].copy_from_slice(&OPTIONS.to_be_bytes());
         room[58..62].copy_from_slice(&stamps.0.to_be_bytes());
@@ -181,7 +186,7 @@ impl PathHead {
             pseudo.partial()
         } else {
             let mut sum = pseudo;
-            for word in [ports, plain.seq.0, plain.ack.0, window, OPTIONS, stamps.0, stamps.1] {
+            for word in [ports, seq, ack, window, OPTIONS, stamps.0, stamps.1] {
                 sum.add_u32(word);
             }
             sum.with(payload).finish()

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use drivers::{Capabilities, Checksum as Verdict, Frame, Pool, Pools, Verdicts};
 use proptest::prelude::*;
 
-use super::{HEADERS, LINK, NETWORK, PathHead, TRANSPORT, Template, arrived, plain};
+use super::{HEADERS, LINK, NETWORK, PathHead, Said, TRANSPORT, Template, arrived, plain};
 use crate::config::EngineConfig;
 use crate::engine::paths::Hop;
 use crate::engine::ports::Port;
@@ -184,7 +184,8 @@ proptest! {
     #[test]
     fn what_a_path_begins_with_is_what_the_layers_write(
         numbers: (u32, u32, u16),
-        stamps: (u32, u32),
+        millis: u32,
+        clocks: [u32; 2],
         payload in prop::collection::vec(any::<u8>(), 0..=64),
         ends: [(u32, u16); 2],
         (sums, header_sum, hop_limit) in (any::<bool>(), any::<bool>(), 1u8..),
@@ -199,18 +200,28 @@ proptest! {
         engine.ports[0].hop_limit = hop_limit;
         let [local, remote] = ends.map(|(address, port)| SocketAddr::from((Ipv4Addr::from_bits(address), port)));
         let tuple = Tuple { local, remote };
+        let stamps = (millis.wrapping_add(clocks[0]), clocks[1]);
         let segment = Segment {
             source_port: local.port(),
             destination_port: remote.port(),
             ..segment(numbers, Flags::ACK | Flags::PSH, Some(stamps))
         };
         let key = u64::from(ends[1].0) << 32 | u64::from(ends[0].0);
-        let hot = Hot { key, local_port: local.port(), remote_port: remote.port(), ..Hot::BLANK };
-        let plain = Plain::of(&segment, u32::try_from(payload.len()).unwrap()).unwrap();
+        let hot = Hot {
+            key,
+            local_port: local.port(),
+            remote_port: remote.port(),
+            snd_nxt: segment.seq + u32::try_from(payload.len()).unwrap(),
+            rcv_nxt: segment.ack,
+            ts_offset: clocks[0],
+            ts_recent: clocks[1],
+            ..Hot::BLANK
+        };
+        let said = Said { window: segment.window, millis };
         let port = &mut engine.ports[0];
         let head = PathHead::new(port, MacAddress(THEIRS.1));
         let frame = port.composer.header().unwrap();
-        prop_assert!(port.send_small(frame, &head, &hot, (&plain, stamps), &payload));
+        prop_assert!(port.send_small(frame, &head, &hot, said, &payload));
         let mut frame = port.composer.header().unwrap();
         frame.append(payload.len()).unwrap().copy_from_slice(&payload);
         let hop = Hop { interface: 0, next_hop: remote.ip(), station: Some(MacAddress(THEIRS.1)).into() };
