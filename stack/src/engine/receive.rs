@@ -136,8 +136,8 @@ impl Engine {
     fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Parsed>) {
         let (mut others, mut leader) = (parsed.drain(..), None);
         let count = glances.len().saturating_sub(1);
-        for (frame, pair) in frames.drain(..count).zip(glances.array_windows()) {
-            let [glance, next] = pair;
+        let pairs = glances.iter().zip(glances.get(1..).unwrap_or_default());
+        for (frame, (glance, next)) in frames.drain(..count).zip(pairs) {
             if glance.shape == Shape::Common {
                 let leads = next.slot == glance.slot;
                 leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| leads);

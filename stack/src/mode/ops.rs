@@ -82,10 +82,11 @@ impl Ops {
             return false;
         };
         let send = |text| SmallSend { stream, tag, text, len, queue, more };
-        self.sends.push(match bytes.first_chunk() {
-            Some(whole) => send(*whole),
-            None => send(padded(bytes)),
-        });
+        // Written where it is to lie, and nowhere before.
+        match bytes.first_chunk() {
+            Some(whole) => self.sends.push(send(*whole)),
+            None => self.sends.push(send(padded(bytes))),
+        }
         true
     }
 
@@ -115,13 +116,14 @@ impl Ops {
             let first = other.is_none_or(|(_, before)| large_taken < before);
             let large = self.larges.front().filter(|_| first).map(|(before, _)| *before);
             let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.sends.len());
-            let sends = &self.sends[taken..end];
-            for (small, next) in sends.iter().zip(1..) {
-                let last = match sends.get(next) {
+            let mut sends = &self.sends[taken..end];
+            while let Some((small, behind)) = sends.split_first() {
+                let last = match behind.first() {
                     Some(next) => next.stream != small.stream,
                     None => large.is_none() && other.is_none(),
                 };
                 send(to, small, last);
+                sends = behind;
             }
             taken = end;
             if large.is_some()
