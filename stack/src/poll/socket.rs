@@ -239,9 +239,9 @@ impl Poller {
 
     fn on_connected(&mut self, lane: &mut Lane, descriptor: Descriptor, stream: Stream, local: SocketAddr) {
         let Ok(socket) = self.socket_mut(descriptor) else {
-            // Closed meanwhile: the op to cancel it crossed with its answer.
-            let abort = Op::abort(stream).to(self.queue).tag(descriptor.tag(Asked::Other));
-            return drop(lane.submit(abort));
+            // Closed meanwhile, when it was too late to cancel it: the peer's SYN had come, or the answer crossed with the op.
+            let close = Op::close(stream).to(self.queue).tag(descriptor.tag(Asked::Other));
+            return drop(lane.submit(close));
         };
         socket.phase = Phase::Open;
         socket.stream = Some(stream);

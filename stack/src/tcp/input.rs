@@ -221,7 +221,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     }
     // First, check the sequence number.
     let seq_len = segment.seq_len(len);
-    if !is_acceptable(connection, segment.seq, seq_len) {
+    if !is_acceptable(connection, segment, seq_len) {
         return not_acceptable(connection, segment, len);
     }
     // Second, the RST bit.
@@ -297,10 +297,13 @@ fn without_old_syn(connection: &Connection, segment: &Segment) -> Option<Segment
 //# The first part of this test checks to see if the beginning of the
 //# segment falls in the window, the second part of the test checks to see if
 //# the end of the segment falls in the window
-fn is_acceptable(connection: &Connection, seq: SeqNum, seq_len: u32) -> bool {
-    let (nxt, window) = (connection.hot.rcv_nxt, connection.rcv_wnd());
+fn is_acceptable(connection: &Connection, segment: &Segment, seq_len: u32) -> bool {
+    let (nxt, window, seq) = (connection.hot.rcv_nxt, connection.rcv_wnd(), segment.seq);
     match (seq_len, window) {
         (0, 0) => seq == nxt,
+        // A peer whose text has filled the window says from right behind it what it acknowledges, which the table would not
+        // have until the hole in that text is filled.
+        (0, _) if seq == nxt + window => !segment.flags.contains(Flags::RST),
         (0, _) => seq.in_window(nxt, window),
         (_, 0) => false,
         _ => seq.in_window(nxt, window) || (seq + (seq_len - 1)).in_window(nxt, window),

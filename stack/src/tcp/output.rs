@@ -104,6 +104,11 @@ fn fresh(connection: &mut Connection) -> Option<Emit> {
     let cell = connection.shared.cells.get(connection.hot.unsent)?;
     if cell.is(mark::CONTROL) {
         let open = !connection.hot.state.is_synchronized() || connection.hot.state == State::SynReceived;
+        if open && connection.hot.snd_nxt != connection.cold.iss {
+            //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.4
+            //# otherwise, queue for processing after entering ESTABLISHED state.
+            return None;
+        }
         let window = connection.hot.snd_wnd > connection.flight();
         return if open || window { send_new(connection, 0, true) } else { hold_back(connection) };
     }
