@@ -221,7 +221,7 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     }
     // First, check the sequence number.
     let seq_len = segment.seq_len(len);
-    if !is_acceptable(connection, segment, seq_len) {
+    if !is_acceptable(connection, segment.seq, seq_len) {
         return not_acceptable(connection, segment, len);
     }
     // Second, the RST bit.
@@ -297,13 +297,10 @@ fn without_old_syn(connection: &Connection, segment: &Segment) -> Option<Segment
 //# The first part of this test checks to see if the beginning of the
 //# segment falls in the window, the second part of the test checks to see if
 //# the end of the segment falls in the window
-fn is_acceptable(connection: &Connection, segment: &Segment, seq_len: u32) -> bool {
-    let (nxt, window, seq) = (connection.hot.rcv_nxt, connection.rcv_wnd(), segment.seq);
+fn is_acceptable(connection: &Connection, seq: SeqNum, seq_len: u32) -> bool {
+    let (nxt, window) = (connection.hot.rcv_nxt, connection.rcv_wnd());
     match (seq_len, window) {
         (0, 0) => seq == nxt,
-        // A peer whose text has filled the window says from right behind it what it acknowledges, which the table would not
-        // have until the hole in that text is filled.
-        (0, _) if seq == nxt + window => !segment.flags.contains(Flags::RST),
         (0, _) => seq.in_window(nxt, window),
         (_, 0) => false,
         _ => seq.in_window(nxt, window) || (seq + (seq_len - 1)).in_window(nxt, window),
@@ -317,7 +314,11 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
     //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
     //# If the RCV.WND is zero, no segments will be acceptable, but special
     //# allowance should be made to accept valid ACKs, URGs, and RSTs.
-    let at_edge = connection.rcv_wnd() == 0 && segment.seq == connection.hot.rcv_nxt;
+    // So it is for one from right behind the window: a peer whose text has filled it, but for a hole, has no other number to
+    // say what it acknowledges with.
+    let bare = len == 0 && !segment.flags.contains(Flags::FIN) && connection.hot.state != State::SynReceived;
+    let at_edge =
+        segment.seq == connection.hot.rcv_nxt + connection.rcv_wnd() && (connection.rcv_wnd() == 0 || bare);
     if at_edge && segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::SYN) {
         if let Ok(verdict) = acknowledgement(connection, segment, len)
             && verdict.end.is_some()

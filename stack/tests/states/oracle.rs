@@ -217,6 +217,15 @@ fn other(standing: &Standing, seg: &Seg) -> Due {
     let inside = |number: i64| rcv_nxt <= number && number < rcv_nxt + rcv_wnd;
     let acceptable = inside(seg.seq) || seg.len() > 0 && inside(seg.seq + seg.len() - 1);
     if !acceptable {
+        // What a bare acknowledgement says counts from right behind the window, too.
+        let bare = seg.ack && !seg.rst && !seg.syn && seg.len() == 0;
+        let half_open = matches!(at, At::SynReceivedPassive | At::SynReceivedActive);
+        let says = bare && !half_open && seg.seq == rcv_nxt + rcv_wnd;
+        if says && seg.ack_number >= snd_una - standing.max_snd_wnd && seg.ack_number <= snd_nxt {
+            let due = text_and_fin(standing, &seg);
+            let over = !due.told.is_empty();
+            return if over { due } else { Due { reply: Reply::Ack(rcv_nxt), ..due } };
+        }
         return if seg.rst { silent } else { challenge };
     }
 
