@@ -56,9 +56,9 @@ fn may_be_error(about: &Offender<'_>) -> bool {
         Ok(upper) => {
             let (mut protocol, mut at) = (upper.protocol, upper.range.start);
             if let Some(fragment) = upper.fragment {
-                // What a later piece is of cannot be told.
+                // What kind of message a later piece is of cannot be told, nor what stands behind further headers.
                 if fragment.offset > 0 {
-                    return true;
+                    return !matches!(fragment.next_header, Protocol::TCP | Protocol::UDP);
                 }
                 (protocol, at) = (fragment.next_header, upper.range.start);
             }

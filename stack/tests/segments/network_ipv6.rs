@@ -184,7 +184,15 @@ fn fragments_that_stay_alone_go_in_time() {
     give_fragment(&mut peer, Protocol::UDP, 0, true, &[0; 9]);
     assert_eq!(told(&mut peer), problem(0, 4));
     give_fragment(&mut peer, Protocol::ICMPV6, 65_528, false, &[0; 64]);
-    assert_eq!(told(&mut peer), None, "what a later piece is of cannot be told, so it might be an error");
+    assert_eq!(
+        told(&mut peer),
+        None,
+        "what message a later piece is of cannot be told, so it might be an error"
+    );
+    give_fragment(&mut peer, Protocol::UDP, 65_528, false, &[0; 64]);
+    assert_eq!(told(&mut peer), problem(0, 42));
+    give_fragment(&mut peer, Protocol::TCP, 800, true, &[0; 9]);
+    assert_eq!(told(&mut peer), problem(0, 4));
     //= https://www.rfc-editor.org/rfc/rfc8200#section-4.5
     //= type=test
     //# o  If the first fragment does not include all headers through an
