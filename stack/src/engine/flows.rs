@@ -254,6 +254,7 @@ impl Flows {
         *cold = Cold {
             iss: birth.iss,
             limited_end: birth.iss,
+            short_end: birth.iss,
             data_ms: now.millis,
             listener: birth.listener,
             adv_mss: birth.mss,

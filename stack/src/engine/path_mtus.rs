@@ -213,8 +213,7 @@ impl Engine {
     pub(super) fn lower_mtu(&mut self, slot: u32, mtu: u16) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let headers = if connection.hot.is_ipv6() { 60 } else { 40 };
-        if mtu::asked(&mut connection, mtu.saturating_sub(headers)) {
-            loss::on_too_big(&mut connection);
+        if mtu::asked(&mut connection, mtu.saturating_sub(headers)) && loss::on_too_big(&mut connection) {
             connection.set(flag::PROBE);
             self.mark_dirty(slot);
         }

@@ -107,7 +107,9 @@ pub fn stamp(connection: &mut Connection, emit: &mut Emit, nxt: SeqNum) {
         emit.segment.flags |= Flags::ECE;
     }
     let end = emit.segment.seq + emit.len;
-    let fresh = emit.len > 0 && emit.segment.seq.ge(nxt);
+    // Of what begins with a byte that a window was probed with, that is sent again.
+    let again = connection.shared.cells.get(emit.first).is_some_and(|cell| cell.retransmits > 0);
+    let fresh = emit.len > 0 && emit.segment.seq.ge(nxt) && !again;
     // Beyond the peer's window: a probe of it.
     let probes = end.gt(connection.hot.snd_una + connection.hot.snd_wnd);
     //= https://www.rfc-editor.org/rfc/rfc3168#section-6.1.6

@@ -10,7 +10,7 @@ use super::send::{NONE, mark};
 use super::state::{Connection, flag};
 use super::tlp::{self, Probe};
 use super::undo::{self, Frto, Undo};
-use super::{history::Timer, mtu, timers};
+use super::{history::Timer, mtu, retransmission, timers};
 use crate::wire::tcp::SeqNum;
 
 /// What is being repaired.
@@ -112,10 +112,11 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
     tlp::on_ack(connection, news);
     rack::take_news(connection, news);
     let before = connection.loss().phase;
+    let mut opens = false;
     match before {
         Phase::Open => reconsider(connection, news),
         Phase::Recovery => go_on(connection, news),
-        Phase::Loss => after_timeout(connection, news, duplicate),
+        Phase::Loss => opens = !after_timeout(connection, news, duplicate) && news.acked > 0,
     }
     let found =
         if connection.is(flag::SACK) { rack::detect(connection) } else { count(connection, news, duplicate) };
@@ -132,7 +133,8 @@ pub fn on_ack(connection: &mut Connection, news: &News, duplicate: bool) -> u32 
             let delivered = news.delivered(connection.loss().sacked);
             prr::regulate(connection, delivered, news.acked > 0 && found.lost == 0);
         }
-        Phase::Loss if news.acked > 0 => {
+        // That which ends a timeout's repair too.
+        _ if opens => {
             // One acknowledgement may cover much that was not sent again: it opens the window by one segment (RFC 3465).
             let acked = news.acked.min(connection.send_mss());
             connection.congestion(|algorithm, window| algorithm.on_ack(window, acked));
@@ -202,14 +204,17 @@ fn go_on(connection: &mut Connection, news: &News) {
     }
 }
 
-/// The repair after a timeout goes on, or ends.
-fn after_timeout(connection: &mut Connection, news: &News, duplicate: bool) {
+/// The repair after a timeout goes on, or ends. True: it was for nothing.
+fn after_timeout(connection: &mut Connection, news: &News, duplicate: bool) -> bool {
     let spurious = news.acked > 0 && undo::is_spurious(connection, news);
     if spurious || undo::judge(connection, news, duplicate) {
         undo::revert(connection, news);
-    } else if connection.hot.snd_una.ge(connection.recover()) {
+        return true;
+    }
+    if connection.hot.snd_una.ge(connection.recover()) {
         finish(connection);
     }
+    false
 }
 
 //= https://www.rfc-editor.org/rfc/rfc6582#section-3.2
@@ -327,23 +332,57 @@ fn reduce(connection: &mut Connection, anew: bool) {
 }
 
 /// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so no window falls.
-pub fn on_too_big(connection: &mut Connection) {
-    let (mut index, unsent, mut lost) = (connection.hot.head, connection.hot.unsent, 0);
-    while index != unsent
-        && let Some(cell) = connection.shared.cells.get_mut(index)
-    {
-        if !cell.is(mark::SACKED) {
-            cell.marks = cell.marks & !mark::AGAIN | mark::LOST;
-            lost += cell.len;
+//= https://www.rfc-editor.org/rfc/rfc1191#section-6.2
+//# Retransmission should be done for only for those packets that are
+//# known to be dropped, as indicated by a Datagram Too Big message.
+pub fn on_too_big(connection: &mut Connection) -> bool {
+    let (mss, unsent) = (connection.send_mss(), connection.hot.unsent);
+    let (mut index, mut big, mut lost, mut again) = (connection.hot.head, false, 0, 0);
+    while index != unsent {
+        let (len, behind) = left_together(connection, index);
+        if behind == index {
+            break;
         }
-        index = cell.next;
+        while index != behind
+            && let Some(cell) = connection.shared.cells.get_mut(index)
+        {
+            if len > mss && !cell.is(mark::SACKED) {
+                cell.marks = cell.marks & !mark::AGAIN | mark::LOST;
+                big = true;
+            }
+            lost += if cell.is(mark::LOST) { cell.len } else { 0 };
+            again += if cell.is(mark::AGAIN) { cell.len } else { 0 };
+            index = cell.next;
+        }
+    }
+    if !big {
+        return false;
     }
     connection.rare_mut().recover = connection.hot.snd_nxt;
     let Active { loss, skips, .. } = connection.active_mut();
     skips.forget_losses();
-    (loss.lost, loss.again) = (lost, 0);
+    (loss.lost, loss.again) = (lost, again);
     (loss.phase, loss.frto, loss.undo) = (Phase::Loss, Frto::Off, None);
     connection.refresh_decline();
+    true
+}
+
+/// Bytes of the ranges from `first` on that left at the same time, up to where a PSH was set: of one segment, or of several, all of
+/// which but the last were full. And the range behind them.
+fn left_together(connection: &Connection, first: u32) -> (u32, u32) {
+    let unsent = connection.hot.unsent;
+    let (mut len, mut index, mut sent_us) = (0, first, None);
+    while index != unsent
+        && let Some(cell) = connection.shared.cells.get(index)
+        && *sent_us.get_or_insert(cell.sent_us) == cell.sent_us
+    {
+        len += cell.payload_len();
+        index = cell.next;
+        if cell.is(mark::PUSHED) {
+            break;
+        }
+    }
+    (len, index)
 }
 
 /// Without SACK: each duplicate says that one segment has left the network, three that the oldest is lost, and a partial
@@ -380,14 +419,26 @@ fn count(connection: &mut Connection, news: &News, duplicate: bool) -> Found {
     Found { lost: if third || partial { lose_oldest(connection) } else { 0 }, wait_us: 0 }
 }
 
-/// The oldest range is lost. Returns its sequence numbers if that is news.
+/// The oldest segment is lost. Returns its sequence numbers if that is news.
+//= https://www.rfc-editor.org/rfc/rfc5681#section-3.2
+//# The lost segment starting at SND.UNA MUST be retransmitted and
+//# cwnd set to ssthresh plus 3*SMSS.
 fn lose_oldest(connection: &mut Connection) -> u32 {
-    let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) else { return 0 };
-    if !cell.is(mark::SENT) || cell.any(mark::LOST | mark::SACKED) {
+    let head = connection.shared.cells.get(connection.hot.head);
+    if head.is_none_or(|cell| !cell.is(mark::SENT) || cell.any(mark::LOST | mark::SACKED)) {
         return 0;
     }
-    cell.marks |= mark::LOST;
-    let len = cell.len;
+    let (mut index, mut left, mut len) = (connection.hot.head, retransmission::first_segment(connection), 0);
+    while left > 0
+        && let Some(cell) = connection.shared.cells.get_mut(index)
+    {
+        if !cell.any(mark::LOST | mark::SACKED) {
+            cell.marks |= mark::LOST;
+            len += cell.len;
+        }
+        left = left.saturating_sub(cell.len);
+        index = cell.next;
+    }
     let Active { loss, skips, .. } = connection.active_mut();
     skips.forget_losses();
     loss.lost += len;

@@ -423,3 +423,23 @@ pub(super) fn payload_max(connection: &Connection) -> u32 {
     let options = u32::try_from(data_options(connection).len()).unwrap_or(40);
     u32::from(connection.hot.mss).saturating_sub(options).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::sack::tests::{flows_of, queue_bytes};
+
+    #[test]
+    fn no_short_segment_waits_for_one_that_was_not_sent() {
+        // Shows of sequence numbers that pass the end of their circle that the end of a write goes behind its full segments.
+        let (mut flows, slot) = flows_of(0);
+        let mut connection = flows.connection(slot).unwrap();
+        connection.enter(State::Established);
+        (connection.hot.cwnd, connection.hot.snd_wnd, connection.cold.snd_wnd_max) = (5_000, 5_000, 5_000);
+        let first = connection.hot.snd_nxt;
+        queue_bytes(&mut connection, 1_250);
+        let sent: Vec<u32> = core::iter::from_fn(|| next(&mut connection)).map(|emit| emit.len).collect();
+        assert_eq!((sent.len(), sent.last()), (13, Some(&50)));
+        assert!(connection.hot.snd_nxt.0 < first.0, "the numbers have not passed the end");
+    }
+}

@@ -1,7 +1,7 @@
 //! What a connection says again: ranges that are taken for lost, as segments. What is taken for lost is `loss`'s to say,
 //! and when a segment goes again `output`'s.
 
-use super::loss::LossState;
+use super::loss::{LossState, Phase};
 use super::output::{Emit, control_flag, payload_max, speak};
 use super::send::mark;
 use super::state::Connection;
@@ -12,12 +12,21 @@ use crate::wire::tcp::Flags;
 /// Something taken for lost, sent again.
 #[inline]
 pub(super) fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
-    let LossState { lost, again, frto, .. } = *connection.loss();
+    let LossState { lost, again, frto, phase, .. } = *connection.loss();
     if lost <= again {
         return None;
     }
     // F-RTO's second step tries new data first: repairs wait for what they tell.
     if !forced && (frto == Frto::New || connection.pipe() >= connection.hot.cwnd) {
+        return None;
+    }
+    //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
+    //# Furthermore, upon a timeout (as specified in [RFC2988]) cwnd MUST be
+    //# set to no more than the loss window, LW, which equals 1 full-sized
+    //# segment (regardless of the value of IW).
+    let pipe = connection.pipe();
+    let room = connection.hot.cwnd.saturating_sub(pipe);
+    if !forced && phase == Phase::Loss && pipe > 0 && room < payload_max(connection) {
         return None;
     }
     let first = first_lost(connection)?;
@@ -47,6 +56,24 @@ pub(super) fn first_lost(connection: &mut Connection) -> Option<u32> {
     }
     connection.keep_skips(skips);
     found
+}
+
+/// Sequence numbers of the oldest segment in flight: of the ranges from the first on that left together and fit in one.
+pub(super) fn first_segment(connection: &Connection) -> u32 {
+    let (mss, unsent) = (payload_max(connection), connection.hot.unsent);
+    let cells = connection.shared.cells.from(connection.hot.head).take_while(|(index, _)| *index != unsent);
+    let (mut len, mut before) = (0, None);
+    for (_, cell) in cells {
+        // Behind a PSH a FIN alone may ride.
+        let rides =
+            |(sent_us, pushed): (u32, bool)| cell.sent_us == sent_us && (!pushed || cell.is(mark::CONTROL));
+        if before.is_some_and(|before| !rides(before)) || len > 0 && len + cell.payload_len() > mss {
+            break;
+        }
+        len += cell.len;
+        before = Some((cell.sent_us, cell.is(mark::PUSHED)));
+    }
+    len
 }
 
 /// Send the ranges from `first` on again, as many as fit a segment: those that are lost, or with `tail` any. A range is

@@ -57,7 +57,8 @@ pub fn timeout_us(connection: &Connection) -> u32 {
         return UNMEASURED_US;
     }
     // A receiver need not acknowledge less than two full segments at once.
-    let single = connection.flight() <= connection.send_mss();
+    let flight = connection.flight();
+    let single = flight <= connection.send_mss() && retransmission::first_segment(connection) == flight;
     let delay_us = if single { connection.shared.config.tlp_ack_delay_us } else { 0 };
     srtt_us.saturating_mul(2).max(connection.shared.config.tlp_us_min).saturating_add(delay_us)
 }

@@ -195,7 +195,10 @@ pub fn judge(connection: &mut Connection, news: &News, duplicate: bool) -> bool 
             //# set the congestion window to
             //# no more than 3 * MSS and proceed with the conventional RTO
             //# recovery, retransmitting unacknowledged segments.
-            connection.hot.cwnd = connection.hot.cwnd.min(3 * connection.send_mss());
+            // Without SACK nothing tells that the new segments have left the network: with less than this, none but them could
+            // be in it until the timer runs out again.
+            let most = 3 * connection.send_mss();
+            connection.hot.cwnd = if sack { connection.hot.cwnd.min(most) } else { most };
             Frto::Off
         }
         Frto::New => Frto::New,
