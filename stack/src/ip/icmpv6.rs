@@ -196,8 +196,11 @@ mod tests {
         assert!(!may(B, Protocol::UDP, &udp, Class::Local, true, false));
         assert!(may(B, Protocol::UDP, &udp, Class::Multicast, true, true));
         assert!(!may(Ipv6Addr::UNSPECIFIED, Protocol::UDP, &udp, Class::Local, false, true));
-        let later = [17, 0, 1, 0, 0, 0, 0, 9, 1, 2];
-        assert!(!may(B, Protocol::IPV6_FRAGMENT, &later, Class::Local, false, false));
+        // A later piece of what may be a message, or behind further headers; and one that cannot be.
+        for (next, told) in [(58, false), (60, false), (17, true), (6, true)] {
+            let later = [next, 0, 1, 0, 0, 0, 0, 9, 1, 2];
+            assert_eq!(may(B, Protocol::IPV6_FRAGMENT, &later, Class::Local, false, false), told, "{next}");
+        }
         let first = [17, 0, 0, 1, 0, 0, 0, 9, 1, 2];
         assert!(may(B, Protocol::IPV6_FRAGMENT, &first, Class::Local, false, false));
     }
