@@ -12,6 +12,7 @@ use crate::socket::{
     Action, Event, ListenOptions, OpError, Reason, SocketId, SocketOption, Stream, Tag, TcpInfo,
 };
 use crate::tcp::options;
+use crate::tcp::send::NONE;
 use crate::tcp::source_port::PORTS;
 use crate::tcp::state::{State, flag};
 use crate::tcp::{timers, urgent};
@@ -107,7 +108,7 @@ impl Engine {
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
             Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
             Action::Close { socket, within } => self.close(socket, Manner { within, unread }, queue, tag),
-            Action::Abort { socket } => self.abort(socket, queue, tag),
+            Action::Abort { socket, unread: _ } => self.abort(socket, unread, queue, tag),
             Action::Cancel { of } => self.cancel(of, queue),
         }
     }
@@ -334,12 +335,15 @@ impl Engine {
         self.arm(slot);
     }
 
-    fn abort(&mut self, socket: SocketId, queue: u8, tag: Tag) {
+    fn abort(&mut self, socket: SocketId, unread: bool, queue: u8, tag: Tag) {
         match self.flows.find(socket) {
             Ok((slot, Kind::Stream)) => {
                 let dead = self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::DEAD != 0);
                 if !dead {
-                    self.send_abort(slot);
+                    let unread = unread || !self.flows.waiting(slot).is_empty();
+                    if unread || !self.is_all_said(slot) {
+                        self.send_abort(slot);
+                    }
                     return self.bring_down(slot, Reason::Aborted);
                 }
                 self.drop_waiting(slot);
@@ -352,6 +356,17 @@ impl Engine {
             Ok((slot, _)) => self.close_udp_socket(slot, Reason::Aborted),
             Err(error) => self.fail(Some(socket), error, queue, tag),
         }
+    }
+
+    /// Both ends have said that they are done: nobody need hear of an abort. A FIN that was not sent yet is not said, though
+    /// the state is that of one that was.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.5
+    //# Respond with "ok" and delete the TCB, enter CLOSED state, and
+    //# return.
+    // That is of CLOSING and LAST-ACK. TIME-WAIT has no stream any more, and stays for what it waits for (RFC 1337).
+    fn is_all_said(&self, slot: u32) -> bool {
+        let over = |state| matches!(state, State::Closing | State::LastAck);
+        self.flows.hot(slot).is_some_and(|hot| over(hot.state) && hot.unsent == NONE)
     }
 
     /// End what was asked under a tag: timers, listeners, connects, receives, bound sockets.

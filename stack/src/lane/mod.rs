@@ -174,7 +174,8 @@ impl Lane {
     #[inline(never)]
     fn submit_other(&mut self, op: Op, queue: u8) {
         let unread = match &op.action {
-            Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
+            Action::Close { socket, .. } => self.queues.discard(*socket),
+            Action::Abort { socket, unread } => self.queues.discard(*socket) || *unread,
             _ => false,
         };
         let lowered = lower(&mut self.lent, op.action, op.tag);
@@ -379,7 +380,7 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
         Action::Inspect { stream } => Action::Inspect { stream },
         Action::Shutdown { stream } => Action::Shutdown { stream },
         Action::Close { socket, within } => Action::Close { socket, within },
-        Action::Abort { socket } => Action::Abort { socket },
+        Action::Abort { socket, unread } => Action::Abort { socket, unread },
         Action::Cancel { of } => Action::Cancel { of },
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::socket::{Phase, Socket};
 use super::{Asked, Descriptor, Errno, Kind, Poller};
 use crate::lane::Lane;
-use crate::socket::{Op, SocketId, TcpState};
+use crate::socket::{Op, TcpState};
 
 /// What becomes of a socket that is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,14 +122,14 @@ impl Poller {
             let cancel = Op::cancel(descriptor.tag(Asked::Main));
             let _ = self.submit(lane, descriptor, Asked::Other, cancel);
         }
-        let id: Option<SocketId> = socket.stream.map(Into::into).or(socket.udp.map(Into::into));
-        let Some(id) = id else { return };
-        // Once both ends have said that they are done there is nothing to abort: in CLOSING and LAST-ACK the connection goes
-        // quietly, but for bytes that nobody has read.
-        let done = socket.ended && socket.write_shut;
         let hasty = socket.options.linger.is_some_and(|linger| linger.is_zero());
-        let at_once = socket.received_bytes > 0 || hasty && !done;
-        let op = if at_once { Op::abort(id) } else { Op::close(id) };
+        let op = match (socket.stream, socket.udp) {
+            (Some(stream), _) if socket.received_bytes > 0 => Op::abort_unread(stream),
+            (Some(stream), _) if hasty => Op::abort(stream),
+            (Some(stream), _) => Op::close(stream),
+            (None, Some(udp)) => Op::close(udp),
+            (None, None) => return,
+        };
         let _ = self.submit(lane, descriptor, Asked::Other, op);
     }
 

@@ -123,9 +123,13 @@ pub enum Action<P = Payload> {
         within: Option<Duration>,
     },
     /// RST now; what is queued comes back or is dropped, and so do untaken `Received` and `End`. → `Closed`.
+    ///
+    /// Once both ends have sent their FINs nothing is sent, unless bytes are lost with it that were received.
     Abort {
         /// The socket.
         socket: SocketId,
+        /// The application has taken bytes of it that it has not read.
+        unread: bool,
     },
     /// End each unfinished listen, connect, receive, bind or timer of this queue and tag `of`.
     Cancel {
@@ -252,7 +256,12 @@ impl Op {
 
     /// Reset a connection, or end any other socket at once.
     pub fn abort(socket: impl Into<SocketId>) -> Op {
-        Op::new(Action::Abort { socket: socket.into() })
+        Op::new(Action::Abort { socket: socket.into(), unread: false })
+    }
+
+    /// The same of a stream of which the application took bytes that it has not read.
+    pub fn abort_unread(stream: Stream) -> Op {
+        Op::new(Action::Abort { socket: stream.into(), unread: true })
     }
 
     /// End the unfinished ops of a tag.
