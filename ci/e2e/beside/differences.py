@@ -42,7 +42,6 @@ class Case:
         opens = [place for place, step in enumerate(self.script) if "S" in step.get("flags", "")]
         closes = [place for place, (step, _) in enumerate(pairs) if step["do"] == "close"]
         self.reopened = bool(opens and closes and opens[-1] > closes[-1])
-        self.shut = any(step.get("how") in ("rdwr", "wr") and outcome.facts.state for step, outcome in pairs)
 
     @property
     def is_segment(self):
@@ -278,7 +277,10 @@ def bad_timestamps(case):
     believes it where it may have been overtaken."""
     f = case.facts
     missing = case.is_segment and f.stamps and not f.has_stamps and not case.ours.packets
-    return missing or case.is_segment and f.has_stamps and f.len == 0 and case.we_alone_acknowledge
+    # One that ended a closed connection shows by the next alone.
+    ended = any(o.flags is not None and o.stamps and not o.has_stamps for o in case.history[:-1])
+    ended = ended and case.closed and case.is_segment and case.linux_sends("R") and not case.we_send("R")
+    return missing or ended or case.is_segment and f.has_stamps and f.len == 0 and case.we_alone_acknowledge
 
 
 @difference(*opened(["mss", 1460]), segment("F.", 1, ALL), segment("R", 1))
@@ -301,19 +303,21 @@ def text_behind_the_end(case):
     return case.has(FIN) and any(other.len and other.end >= f.end for other in case.history[:-1])
 
 
-@difference(*opened(["mss", 1460]), {"do": "shutdown", "how": "rdwr"}, segment("P.", 1, ALL, len=10))
+@difference(*opened(["mss", 1460]), {"do": "close"}, segment(".", 1, ALL), segment("R", 50))
 def nobody_reads(case):
-    """After shutdown in both directions Linux resets when text comes, as after close; and of a closed connection in
-    FIN_WAIT_2, and of any in TIME_WAIT, it keeps a stub, which resets at a SYN, has its own mind about resets, and in
-    TIME_WAIT looks at no acknowledgement. We reset after close alone (RFC 9293 SHLD-3), for a socket that is still there
-    can be read, and in every state alike challenge SYN and RST (RFC 5961 sections 3.2 and 4.2) and answer what
-    acknowledges too much (RFC 9293 section 3.10.7.4)."""
+    """Where nobody reads any more Linux resets also at a FIN that lies beyond what has come, before the text between them
+    has, and sends its FIN first where the opening itself was shut down. We reset when there is text (RFC 9293 SHLD-3). And
+    of a closed connection in FIN_WAIT_2, and of any in TIME_WAIT, Linux keeps a stub, which resets at a SYN, has its own
+    mind about resets, and in TIME_WAIT looks at no acknowledgement; in every state alike we challenge SYN and RST (RFC 5961
+    sections 3.2 and 4.2) and answer what acknowledges too much (RFC 9293 section 3.10.7.4)."""
+    f = case.facts
     if not case.is_segment:
         return False
     stub = case.closed and case.state is None and (case.has(RST) or case.has(SYN))
-    waits = case.state == "CLOSED" and case.facts.ack is not None and case.facts.ack > case.facts.sent
-    stub = stub or waits and case.we_alone_acknowledge
-    return stub or (case.shut or case.closed) and case.linux_sends("R") and not case.we_send("R")
+    waits = case.state == "CLOSED" and f.ack is not None and f.ack > f.sent
+    ahead = case.has(FIN) and f.len == 0 and f.expected is not None and f.seq > f.expected
+    early = (ahead or case.state == "SYN_RECEIVED") and case.linux_sends("R") and not case.we_send("R")
+    return stub or early or waits and case.we_alone_acknowledge
 
 
 # ---- what answers say, and when text goes ---------------------------------------------------------

@@ -14,7 +14,7 @@ use crate::socket::{
 use crate::tcp::options;
 use crate::tcp::send::NONE;
 use crate::tcp::source_port::PORTS;
-use crate::tcp::state::{State, flag};
+use crate::tcp::state::{State, decline, flag};
 use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
@@ -106,7 +106,7 @@ impl Engine {
             Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
-            Action::Shutdown { stream } => self.shutdown(stream, queue, tag),
+            Action::Shutdown { stream, both } => self.shutdown(stream, both, queue, tag),
             Action::Close { socket, within } => self.close(socket, Manner { within, unread }, queue, tag),
             Action::Abort { socket, unread: _ } => self.abort(socket, unread, queue, tag),
             Action::Cancel { of } => self.cancel(of, queue),
@@ -245,12 +245,16 @@ impl Engine {
         Some(Box::new(TcpInfo { path_mtu, ..crate::tcp::info::info(&connection) }))
     }
 
-    fn shutdown(&mut self, stream: Stream, queue: u8, tag: Tag) {
+    fn shutdown(&mut self, stream: Stream, both: bool, queue: u8, tag: Tag) {
         let slot = match self.slot_of(stream.0, Kind::Stream) {
             Ok(slot) => slot,
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
-        if !self.queue_fin(slot) {
+        let queued = self.queue_fin(slot);
+        let hot = self.flows.hot_mut(slot).filter(|hot| both && hot.flags & flag::FIN_QUEUED != 0);
+        if let Some(hot) = hot {
+            hot.decline |= decline::SHUT;
+        } else if !queued {
             self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
         }
     }

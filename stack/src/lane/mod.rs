@@ -378,7 +378,7 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
         Action::Configure { change } => Action::Configure { change },
         Action::Set { socket, option } => Action::Set { socket, option },
         Action::Inspect { stream } => Action::Inspect { stream },
-        Action::Shutdown { stream } => Action::Shutdown { stream },
+        Action::Shutdown { stream, both } => Action::Shutdown { stream, both },
         Action::Close { socket, within } => Action::Close { socket, within },
         Action::Abort { socket, unread } => Action::Abort { socket, unread },
         Action::Cancel { of } => Action::Cancel { of },

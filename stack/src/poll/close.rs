@@ -67,13 +67,17 @@ impl Poller {
         write: bool,
     ) -> Result<(), Errno> {
         let socket = self.socket_mut(descriptor)?;
+        let before = (socket.read_shut, socket.write_shut);
         socket.read_shut |= read;
-        if !write || core::mem::replace(&mut socket.write_shut, true) {
-            return Ok(());
-        }
+        socket.write_shut |= write;
+        let (read, write) = (socket.read_shut, socket.write_shut);
         match socket.stream {
-            Some(stream) => self.submit(lane, descriptor, Asked::Other, Op::shutdown(stream)),
-            None => Ok(()),
+            // Reading alone is not ended before the peer: what it sends is taken, and can be read.
+            Some(stream) if write && (read, write) != before => {
+                let op = if read { Op::shutdown_both(stream) } else { Op::shutdown(stream) };
+                self.submit(lane, descriptor, Asked::Other, op)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -247,13 +247,14 @@ impl Poller {
         socket.stream = Some(stream);
         socket.local = Some(local);
         socket.connect_unreported = true;
-        let ends = socket.write_shut;
+        let (ends, both) = (socket.write_shut, socket.read_shut);
         if self.submit(lane, descriptor, Asked::Main, Op::receive(stream)).is_ok() {
             self.notify(descriptor, Readiness::OUT);
         }
         if ends {
             // It was shut down during the handshake. Without room for the op it ends when it is closed.
-            let _ = self.submit(lane, descriptor, Asked::Other, Op::shutdown(stream));
+            let op = if both { Op::shutdown_both(stream) } else { Op::shutdown(stream) };
+            let _ = self.submit(lane, descriptor, Asked::Other, op);
         }
     }
 

@@ -111,6 +111,9 @@ pub enum Action<P = Payload> {
     Shutdown {
         /// The connection.
         stream: Stream,
+        /// Receiving is over too, also where the FIN went before: what was received stays, and new text is answered with a
+        /// reset.
+        both: bool,
     },
     /// Close in order: deliver no more, send what is queued, FIN. → `Closed`.
     ///
@@ -241,7 +244,12 @@ impl Op {
 
     /// Half-close a stream.
     pub fn shutdown(stream: Stream) -> Op {
-        Op::new(Action::Shutdown { stream })
+        Op::new(Action::Shutdown { stream, both: false })
+    }
+
+    /// End both directions of a stream, and keep it.
+    pub fn shutdown_both(stream: Stream) -> Op {
+        Op::new(Action::Shutdown { stream, both: true })
     }
 
     /// Close a socket in order; a stream with received bytes that nobody took is reset.

@@ -8,7 +8,7 @@ use super::ecn;
 use super::listen::Offer;
 use super::options;
 use super::send::{NONE, mark};
-use super::state::{Connection, State, flag};
+use super::state::{Connection, State, decline, flag};
 use super::tally;
 use super::text::{note_duplicate, note_fin, text};
 use super::ticks::Ticks;
@@ -36,7 +36,7 @@ pub enum End {
     Refused,
     /// The peer reset the connection.
     Reset,
-    /// Data came after the application had closed: we reset it.
+    /// Data came after the application had closed, or shut both directions down: we reset it.
     DataAfterClose,
     /// Our FIN in LAST_ACK is acknowledged.
     Done,
@@ -261,7 +261,8 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
     // Seventh, the segment text.
     let start = segment.seq;
     if len > 0 && connection.hot.state.receives() {
-        if connection.is(flag::DEAF) && (start + len).gt(connection.hot.rcv_nxt) {
+        let over = connection.is(flag::DEAF) || connection.hot.decline & decline::SHUT != 0;
+        if over && (start + len).gt(connection.hot.rcv_nxt) {
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1
             //# If such a host issues a CLOSE call while received data is still pending in
             //# the TCP connection, or if new data is received after CLOSE is called, its

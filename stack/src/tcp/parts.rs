@@ -62,6 +62,8 @@ pub mod decline {
     pub const FIN: u8 = 1 << 5;
     /// SND.WL1 lies beyond RCV.NXT: what the next segment in order says of the window is old.
     pub const WINDOW: u8 = 1 << 6;
+    /// The application has shut both directions down: new text is answered with a reset.
+    pub const SHUT: u8 = 1 << 7;
 }
 
 /// Bits of [`Hot::hints`]: whether the cold part has something to say, so that it need not be asked.

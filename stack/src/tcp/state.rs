@@ -165,7 +165,7 @@ impl Connection<'_> {
         {
             reasons |= decline::OPTIONS;
         }
-        self.hot.decline = reasons | self.hot.decline & (decline::FIN | decline::WINDOW);
+        self.hot.decline = reasons | self.hot.decline & (decline::FIN | decline::WINDOW | decline::SHUT);
         self.hot.hints &= !hint::AMISS;
         if self.is_amiss() {
             self.hot.hints |= hint::AMISS;
