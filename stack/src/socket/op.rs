@@ -403,7 +403,7 @@ pub struct StreamOptions {
     pub traffic_class: u8,
     /// The IPv4 header's time to live, or the IPv6 header's hop limit.
     pub hop_limit: u8,
-    /// Give the connection up once data stay unacknowledged this long (RFC 5482). Units: milliseconds.
+    /// Give the connection up once a SYN, data or keepalive probes stay unanswered this long (RFC 5482). Units: milliseconds.
     pub user_timeout_ms: u32,
     /// Bytes that may wait for the application: what the window is advertised from. Units: bytes.
     pub receive_bytes: u32,
@@ -437,7 +437,7 @@ pub enum SocketOption {
     NoDelay(bool),
     /// Probe an idle peer after this long; `None` turns probing off.
     KeepAlive(Option<Duration>),
-    /// Give a connection up whose data stay unacknowledged this long (RFC 5482). Zero: by retransmission count.
+    /// Give a connection up whose SYN, data or keepalive probes stay unanswered this long (RFC 5482). Zero: by their counts.
     UserTimeout(Duration),
     /// Most frames the stream may hold for the application.
     ReceiveFrames(u32),

@@ -138,8 +138,16 @@ pub fn syn_retries(connection: &Connection) -> u8 {
     }
 }
 
-/// As many keepalive probes were sent as may stay unanswered.
+/// As many keepalive probes were sent as may stay unanswered; with a user timeout, for as long as that allows, as on Linux.
+//= https://www.rfc-editor.org/rfc/rfc5482#section-1
+//# a sender will receive no
+//# acknowledgments for any transmission attempt, including keep-alives,
+//# and it will close the TCP connection when the user timeout occurs.
 pub fn is_probed_in_vain(connection: &Connection) -> bool {
+    if let Some(ms) = user_timeout_ms(connection) {
+        let silent_ms = connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms);
+        return connection.rare().probes > 0 && silent_ms >= ms;
+    }
     let most = match connection.rare().options.keepalive_probes {
         0 => connection.shared.config.keepalive_probes,
         probes => probes,
@@ -163,7 +171,7 @@ pub fn fin_timeout_us(connection: &Connection) -> u64 {
     }
 }
 
-/// Give the connection up once data stay unacknowledged so long; zero: only where the retransmissions do.
+/// Give the connection up once a SYN, data or keepalive probes stay unanswered so long; zero: only where their counts say.
 pub fn set_user_timeout(connection: &mut Connection, ms: u32) {
     connection.hot.hints &= !hint::USER_TIMEOUT;
     if ms > 0 {

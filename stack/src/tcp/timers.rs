@@ -96,16 +96,17 @@ fn is_given_up(connection: &mut Connection) -> bool {
         connection.rare_mut().unanswered_since = Ticks::at(crate::time::Instant(since));
         connection.note_amiss();
     }
-    let retries = match connection.hot.state {
-        State::SynSent | State::SynReceived => options::syn_retries(connection),
-        _ => connection.shared.config.retries,
-    };
-    match options::user_timeout_ms(connection) {
-        Some(ms) if connection.hot.state.is_synchronized() => {
-            waited.saturating_add(TICK_US) >= ms.saturating_mul(1_000)
-        }
-        _ => connection.cold.timeouts >= retries,
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.8
+    //# For any state if the user timeout expires, flush all queues,
+    //# signal the user "error: connection aborted due to user timeout"
+    let over = options::user_timeout_ms(connection)
+        .map(|ms| waited.saturating_add(TICK_US) >= ms.saturating_mul(1_000));
+    let (timeouts, state) = (connection.cold.timeouts, connection.hot.state);
+    // It stands in place of R2, but not of the count that the application may have set for SYNs.
+    if matches!(state, State::SynSent | State::SynReceived) {
+        return over == Some(true) || timeouts >= options::syn_retries(connection);
     }
+    over.unwrap_or(timeouts >= connection.shared.config.retries)
 }
 
 /// A tick of the wheel, rounded up. Units: microseconds.
@@ -144,15 +145,11 @@ pub fn arm_timeout(connection: &mut Connection) {
 /// A timeout within the user's.
 #[cold]
 fn within_user_timeout(connection: &Connection, us: u32, ms: u32) -> u32 {
-    if connection.hot.state.is_synchronized() {
-        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
-        //# If a timeout is specified, the current user timeout for this
-        //# connection is changed to the new one.
-        let limit = ms.saturating_mul(1_000);
-        us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US))
-    } else {
-        us
-    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.1.2
+    //# If a timeout is specified, the current user timeout for this
+    //# connection is changed to the new one.
+    let limit = ms.saturating_mul(1_000);
+    us.min(limit.saturating_sub(waited_us(connection)).max(TICK_US))
 }
 
 /// Arm the one timer.
@@ -323,12 +320,13 @@ fn keepalive(connection: &mut Connection) -> Option<Expiry> {
     if !connection.is(flag::KEEPALIVE) || !connection.hot.state.is_synchronized() {
         return None;
     }
-    if options::is_probed_in_vain(connection) {
-        return Some(Expiry::TimedOut);
-    }
     let interval = options::keepalive_interval_us(connection);
     if connection.flight() == 0 {
-        connection.rare_mut().probes += 1;
+        if options::is_probed_in_vain(connection) {
+            return Some(Expiry::TimedOut);
+        }
+        let rare = connection.rare_mut();
+        rare.probes = rare.probes.saturating_add(1);
         connection.set(flag::KEEPALIVE_PROBE);
     }
     let at = connection.shared.now.after(interval);
