@@ -93,7 +93,7 @@ impl From<OpError> for ErrorKind {
             OpError::Refused => ErrorKind::Refused,
             OpError::Reset => ErrorKind::Reset,
             OpError::TimedOut => ErrorKind::TimedOut,
-            OpError::Unreachable => ErrorKind::Unreachable,
+            OpError::Unreachable | OpError::NetworkUnreachable => ErrorKind::Unreachable,
             OpError::NoPorts => ErrorKind::NoPorts,
             OpError::NoRoom => ErrorKind::NoRoom,
             _ => ErrorKind::Other,

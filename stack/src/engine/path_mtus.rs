@@ -101,15 +101,19 @@ impl Engine {
             //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
             // RFC 9293 section 3.9.2.2 would have hard errors abort (SHLD-26), but anyone can forge one.
             ErrorKind::Unreachable { code } if connecting => {
-                let error = if code == Unreachable::PORT { OpError::Refused } else { OpError::Unreachable };
-                self.fail_connect(slot, error);
+                self.fail_connect(slot, error_of(code));
             }
             _ if connecting => {}
             //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
             //# a TCP implementation MUST NOT abort the connection
             //# (MUST-56), and it SHOULD make the information available to the
             //# application (SHLD-25).
-            _ => self.tell_of_trouble(slot, Trouble::Undelivered),
+            ErrorKind::Unreachable { code } => {
+                self.tell_of_trouble(slot, Trouble::Undelivered(error_of(code)));
+            }
+            ErrorKind::TimeExceeded | ErrorKind::ParameterProblem => {
+                self.tell_of_trouble(slot, Trouble::Undelivered(OpError::Unreachable));
+            }
         }
         Ok(None)
     }
@@ -128,8 +132,8 @@ impl Engine {
                 self.path_mtus.rumoured.learn(quoted.remote, mtu, self.flows.shared.now.instant);
                 OpError::TooLong
             }
-            ErrorKind::Unreachable { code } if code == Unreachable::PORT => OpError::Refused,
-            ErrorKind::Unreachable { .. } | ErrorKind::TimeExceeded => OpError::Unreachable,
+            ErrorKind::Unreachable { code } => error_of(code),
+            ErrorKind::TimeExceeded => OpError::Unreachable,
             ErrorKind::ParameterProblem => return Ok(None),
         };
         self.tell_of_datagram_error(slot, tuple.remote, told);
@@ -232,5 +236,17 @@ impl Engine {
         if self.path_mtus.believed.find(tuple.remote.ip(), mtu, self.flows.shared.now.instant) {
             self.path_mtu_changed(tuple.remote.ip(), mtu, true, sure);
         }
+    }
+}
+
+/// What an application is told of a destination that is said not to be reached.
+fn error_of(code: Unreachable) -> OpError {
+    match code {
+        Unreachable::PORT => OpError::Refused,
+        Unreachable::NET
+        | Unreachable::NET_UNKNOWN
+        | Unreachable::NET_PROHIBITED
+        | Unreachable::NET_FOR_SERVICE => OpError::NetworkUnreachable,
+        _ => OpError::Unreachable,
     }
 }

@@ -133,7 +133,10 @@ impl Engine {
     //# application
     pub(super) fn tell_of_trouble(&mut self, slot: u32, trouble: Trouble) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
-        let bit = 1 << trouble as u8;
+        let bit = match trouble {
+            Trouble::Unanswered => 1,
+            Trouble::Undelivered(_) => 2,
+        };
         if connection.is(flag::DEAF) || connection.rare().troubles & bit != 0 {
             return;
         }

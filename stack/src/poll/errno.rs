@@ -124,6 +124,7 @@ impl From<OpError> for Errno {
             OpError::Reset => Errno::Reset,
             OpError::TimedOut => Errno::TimedOut,
             OpError::Unreachable => Errno::HostUnreachable,
+            OpError::NetworkUnreachable => Errno::NetworkUnreachable,
             OpError::NotOpen => Errno::BrokenPipe,
             OpError::TooLong => Errno::TooLong,
             OpError::Cancelled => Errno::Aborted,

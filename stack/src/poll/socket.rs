@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::options::Options;
 use super::{Asked, Descriptor, Errno, Poller, Readiness};
 use crate::lane::Lane;
-use crate::socket::{Event, Listener, Op, OpError, Reason, Received, Stream, Udp};
+use crate::socket::{Event, Listener, Op, OpError, Reason, Received, Stream, Trouble, Udp};
 
 /// What a socket carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,9 @@ pub(super) struct Socket {
     pub options: Options,
     /// What the next call reports: SO_ERROR.
     pub error: Option<Errno>,
+    /// What a stream was told by ICMP and still hopes to outlive: SO_ERROR once where there is no other, and what giving up
+    /// is called.
+    pub soft_error: Option<Errno>,
 
     pub stream: Option<Stream>,
     pub listener: Option<Listener>,
@@ -100,6 +103,7 @@ impl Socket {
             remote: None,
             options,
             error: None,
+            soft_error: None,
             stream: None,
             listener: None,
             udp: None,
@@ -194,6 +198,7 @@ impl Socket {
         self.phase = Phase::Closed;
         self.stream = None;
         self.error = self.error.or(error);
+        self.soft_error = None;
         self.read_shut = true;
         self.write_shut = true;
         self.queued_bytes = 0;
@@ -367,6 +372,7 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
         Event::Sent { payload, .. } => {
             socket.queued_bytes = socket.queued_bytes.saturating_sub(payload.len());
             socket.waits_for_sending = false;
+            socket.soft_error = None;
             if socket.wants_room && socket.is_writable() {
                 socket.wants_room = false;
                 Readiness::OUT
@@ -375,6 +381,7 @@ fn on_own_event(socket: &mut Socket, asked: Asked, event: Event) -> Readiness {
             }
         }
         Event::Writable { .. } => Readiness::OUT,
+        Event::Trouble { trouble: Trouble::Undelivered(error), .. } => on_soft_error(socket, error.into()),
         Event::Closed { reason, .. } => on_closed(socket, reason),
         Event::Failed { error, payload, .. } => {
             socket.queued_bytes =
@@ -410,12 +417,26 @@ fn on_datagram_error(socket: &mut Socket, to: SocketAddr, error: OpError) -> Rea
     Readiness::IN | Readiness::OUT | Readiness::ERR
 }
 
+/// What was sent is said not to have arrived, and goes on being sent. One that asked for errors hears of it at once, as on
+/// Linux, others when they ask.
+//= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.2
+//# it SHOULD make the information available to the
+//# application (SHLD-25).
+fn on_soft_error(socket: &mut Socket, error: Errno) -> Readiness {
+    if socket.options.receive_errors {
+        socket.error = Some(error);
+        return Readiness::ERR;
+    }
+    socket.soft_error = Some(error);
+    Readiness::NONE
+}
+
 fn on_closed(socket: &mut Socket, reason: Reason) -> Readiness {
     let error = match reason {
         // Linux tells of a reset after the peer's FIN as of a pipe that nobody reads.
         Reason::Reset if socket.ended && !socket.write_shut => Some(Errno::BrokenPipe),
         Reason::Reset => Some(Errno::Reset),
-        Reason::TimedOut => Some(Errno::TimedOut),
+        Reason::TimedOut => socket.soft_error.or(Some(Errno::TimedOut)),
         _ => None,
     };
     socket.listener = None;

@@ -117,7 +117,8 @@ pub enum Event<D = Received, P = Payload> {
         socket: Udp,
         /// To whom.
         to: SocketAddr,
-        /// `Refused` if nobody has the port, `Unreachable`, or `TooLong` for the way; later ones go in fragments.
+        /// `Refused` if nobody has the port, `NetworkUnreachable`, `Unreachable`, or `TooLong` for the way; later ones go in
+        /// fragments.
         error: OpError,
     },
     /// A datagram was handed to the port.
@@ -166,8 +167,9 @@ pub enum Event<D = Received, P = Payload> {
 pub enum Trouble {
     /// The peer has answered none of three retransmissions in a row.
     Unanswered,
-    /// A router, or the peer's host, says by ICMP that it could not deliver a packet.
-    Undelivered,
+    /// A router, or the peer's host, says by ICMP that it could not deliver a packet: `Refused` if nobody has the port,
+    /// `NetworkUnreachable`, or `Unreachable`.
+    Undelivered(OpError),
 }
 
 /// Why an op failed: the application's to handle.
@@ -196,6 +198,8 @@ pub enum OpError {
     TimedOut,
     /// No way to the peer.
     Unreachable,
+    /// A router on the way knows none to the peer's network.
+    NetworkUnreachable,
     /// The direction is closed, or not open yet; or a UDP socket has no peer to send to.
     NotOpen,
     /// A datagram larger than the address family carries.
@@ -220,6 +224,7 @@ impl fmt::Display for OpError {
             OpError::Reset => "connection reset by the peer",
             OpError::TimedOut => "timed out",
             OpError::Unreachable => "no way to the peer",
+            OpError::NetworkUnreachable => "no way to the peer's network",
             OpError::NotOpen => "that direction is not open, or nobody is named to send to",
             OpError::TooLong => "the datagram is too long",
             OpError::Cancelled => "cancelled",

@@ -24,6 +24,12 @@ impl Unreachable {
     pub const FRAGMENTATION_NEEDED: Self = Self(4);
     /// The source route failed.
     pub const SOURCE_ROUTE_FAILED: Self = Self(5);
+    /// The network is not known.
+    pub const NET_UNKNOWN: Self = Self(6);
+    /// An administrator lets nobody to the network.
+    pub const NET_PROHIBITED: Self = Self(9);
+    /// No way to the network for this type of service.
+    pub const NET_FOR_SERVICE: Self = Self(11);
     /// Forbidden by an administrator.
     pub const PROHIBITED: Self = Self(13);
 }

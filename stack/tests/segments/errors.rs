@@ -115,7 +115,8 @@ fn errors_about_what_is_not_in_flight_are_nobody_s() {
             assert_eq!(tell(&mut peer, told, &about), None, "{told:?} {seq}");
             let expected = match told {
                 Told::TooBig(_) => ("-".to_owned(), true),
-                _ => ("trouble Undelivered".to_owned(), false),
+                Told::Port => ("trouble Undelivered(Refused)".to_owned(), false),
+                _ => ("trouble Undelivered(Unreachable)".to_owned(), false),
             };
             assert_eq!((peer.event(), peer.tx() != "-"), expected, "{told:?} {seq}");
         }
@@ -158,7 +159,7 @@ fn what_an_error_quotes_must_be_ours_and_enough() {
     assert_eq!(peer.report().counters.drops[DropReason::IcmpChecksum as usize], before + 1);
     assert_eq!((peer.event(), peer.tx()), ("-".to_owned(), "-".to_owned()));
     assert_eq!(tell(&mut peer, Told::Host, &about), None);
-    assert_eq!(peer.event(), "trouble Undelivered");
+    assert_eq!(peer.event(), "trouble Undelivered(Unreachable)");
 }
 
 #[test]

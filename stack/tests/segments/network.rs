@@ -159,7 +159,11 @@ fn errors_end_a_connect_and_no_connection() {
     //# most popular TCP implementations treat all ICMP "hard errors" received for
     //# connections in any of the synchronized states (ESTABLISHED, FIN-WAIT-1,
     //# FIN-WAIT-2, CLOSE-WAIT, CLOSING, LAST-ACK, or TIME-WAIT) as "soft errors".
-    for (code, due) in [(Unreachable::PORT, "failed Refused"), (Unreachable(1), "failed Unreachable")] {
+    for (code, due) in [
+        (Unreachable::PORT, "failed Refused"),
+        (Unreachable::HOST, "failed Unreachable"),
+        (Unreachable::NET, "failed NetworkUnreachable"),
+    ] {
         let mut peer = Peer::new();
         peer.op(Op::connect(SocketAddr::new(PEER.into(), PEER_PORT)));
         let frames = peer.frames();
@@ -179,7 +183,7 @@ fn errors_end_a_connect_and_no_connection() {
     for code in 0..=13 {
         error(&mut peer, unreachable(Unreachable(code)), &frames[0].1);
     }
-    assert_eq!(peer.event(), "trouble Undelivered");
+    assert_eq!(peer.event(), "trouble Undelivered(NetworkUnreachable)");
     assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
 }
 

@@ -392,7 +392,7 @@ fn errors_end_a_connect_and_no_connection() {
     peer.op(Op::send(stream, vec![1u8; 1460]));
     let frames = peer.frames();
     complain(&mut peer, unreachable, &frames[0].1);
-    assert_eq!(peer.event(), "trouble Undelivered");
+    assert_eq!(peer.event(), "trouble Undelivered(Refused)");
     assert_eq!((peer.event(), peer.report().flows), ("-".to_owned(), 1));
     // RFC 8201: what was too big goes again in smaller segments, and less than the least MTU is not believed.
     complain(&mut peer, Message::PacketTooBig { mtu: 1279 }, &frames[0].1);

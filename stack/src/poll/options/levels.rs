@@ -74,7 +74,7 @@ impl Socket {
             }
             name::SO_RCVTIMEO => return Ok(time_bytes(options.receive_timeout)),
             name::SO_SNDTIMEO => return Ok(time_bytes(options.send_timeout)),
-            name::SO_ERROR => self.error.take().map_or(0, Errno::number),
+            name::SO_ERROR => self.error.take().or_else(|| self.soft_error.take()).map_or(0, Errno::number),
             name::SO_TYPE => {
                 if self.kind == Kind::Stream {
                     1
