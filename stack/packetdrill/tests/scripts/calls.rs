@@ -9,6 +9,7 @@ use libc::{epoll_event, pollfd};
 use crate::constants::{constant, error_name, number};
 use crate::interface::{Answer, Interface};
 use crate::language::{Call, Value};
+use crate::options::{Expected, bytes_of};
 
 /// What a call needs to know of the script's state.
 #[derive(Clone, Debug)]
@@ -320,56 +321,22 @@ fn ioctl(api: &Interface, args: &Args) -> Checked<Answer> {
     Ok(answer)
 }
 
-/// An option's value as bytes.
+/// The value of an option that is set: as long as the script says.
 fn option_value(args: &Args) -> Checked<Vec<u8>> {
-    let int = |value: &Value| {
-        let number = number(value)?;
-        let int = i32::try_from(number).or_else(|_| u32::try_from(number).map(u32::cast_signed));
-        int.map(|int| int.to_ne_bytes().to_vec()).map_err(|error| error.to_string())
-    };
-    let mut bytes = match args.value(3) {
-        Value::List(list) => list.iter().map(int).collect::<Checked<Vec<_>>>()?.concat(),
-        Value::Struct(fields) => {
-            fields.iter().map(|(_, value)| int(value)).collect::<Checked<Vec<_>>>()?.concat()
-        }
-        Value::Text(text) => text.as_bytes().to_vec(),
-        other => int(other)?,
-    };
-    let len = match args.value(4) {
-        Value::Any => bytes.len(),
-        _ => args.len(4)?,
-    };
-    bytes.resize(len, 0);
+    let mut bytes = bytes_of(args.value(3))?;
+    if *args.value(4) != Value::Any {
+        bytes.resize(args.len(4)?, 0);
+    }
     Ok(bytes)
 }
 
 fn getsockopt(api: &Interface, args: &Args) -> Checked<Answer> {
-    let mut room = match args.value(4) {
-        Value::List(list) if list.len() == 1 => usize::try_from(number(&list[0])?).unwrap_or(0),
-        _ => 256,
-    };
-    let mut expected = option_value(args).unwrap_or_default();
-    if let Value::Any = args.value(3) {
-        expected.clear();
-    } else {
-        room = room.max(expected.len());
-    }
-    let mut value = vec![0; room];
+    let expected = Expected::of(args.value(3), args.value(4))?;
+    let mut value = vec![0; expected.room()];
     let (answer, len) = api.getsockopt(args.fd(0)?, args.int(1)?, args.int(2)?, &mut value);
-    if answer.is_err() || expected.is_empty() {
-        return Ok(answer);
-    }
-    value.truncate(len);
-    // A text may be followed by the zeroes of its buffer.
-    if let Value::Text(_) = args.value(3) {
-        value.retain(|byte| *byte != 0);
-    }
-    if value != expected {
-        let words = |bytes: &[u8]| match <[u8; 4]>::try_from(bytes) {
-            Ok(word) => i32::from_ne_bytes(word).to_string(),
-            Err(_) => format!("{bytes:?}"),
-        };
-        return Err(format!("getsockopt told {}, not {}", words(&value), words(&expected)));
+    if answer.is_ok() {
+        value.truncate(len);
+        expected.check(&value)?;
     }
     Ok(answer)
 }

@@ -9,6 +9,7 @@ mod compare;
 mod constants;
 mod interface;
 mod language;
+mod options;
 mod parse;
 mod run;
 mod wire;
