@@ -106,9 +106,11 @@ impl Engine {
             Action::Configure { change } => self.configure_op(change, queue, tag),
             Action::Set { socket, option } => self.set_option(socket, option, queue, tag),
             Action::Inspect { stream } => self.inspect(stream, queue, tag),
-            Action::Shutdown { stream, both } => self.shutdown(stream, both, queue, tag),
+            Action::Shutdown { stream } => self.shutdown(stream, false, queue, tag),
+            Action::ShutdownBoth { stream } => self.shutdown(stream, true, queue, tag),
             Action::Close { socket, within } => self.close(socket, Manner { within, unread }, queue, tag),
-            Action::Abort { socket, unread: _ } => self.abort(socket, unread, queue, tag),
+            Action::Abort { socket } => self.abort(socket, unread, queue, tag),
+            Action::AbortUnread { stream } => self.abort(stream.0, true, queue, tag),
             Action::Cancel { of } => self.cancel(of, queue),
         }
     }

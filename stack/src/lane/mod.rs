@@ -174,8 +174,8 @@ impl Lane {
     #[inline(never)]
     fn submit_other(&mut self, op: Op, queue: u8) {
         let unread = match &op.action {
-            Action::Close { socket, .. } => self.queues.discard(*socket),
-            Action::Abort { socket, unread } => self.queues.discard(*socket) || *unread,
+            Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
+            Action::AbortUnread { stream } => self.queues.discard(stream.0),
             _ => false,
         };
         let lowered = lower(&mut self.lent, op.action, op.tag);
@@ -378,9 +378,11 @@ fn lower(lent: &mut LentTable, action: Action, tag: Tag) -> Action<View> {
         Action::Configure { change } => Action::Configure { change },
         Action::Set { socket, option } => Action::Set { socket, option },
         Action::Inspect { stream } => Action::Inspect { stream },
-        Action::Shutdown { stream, both } => Action::Shutdown { stream, both },
+        Action::Shutdown { stream } => Action::Shutdown { stream },
+        Action::ShutdownBoth { stream } => Action::ShutdownBoth { stream },
         Action::Close { socket, within } => Action::Close { socket, within },
-        Action::Abort { socket, unread } => Action::Abort { socket, unread },
+        Action::Abort { socket } => Action::Abort { socket },
+        Action::AbortUnread { stream } => Action::AbortUnread { stream },
         Action::Cancel { of } => Action::Cancel { of },
     }
 }

@@ -111,9 +111,12 @@ pub enum Action<P = Payload> {
     Shutdown {
         /// The connection.
         stream: Stream,
-        /// Receiving is over too, also where the FIN went before: what was received stays, and new text is answered with a
-        /// reset.
-        both: bool,
+    },
+    /// The same, and receiving is over too, also where the FIN went before: what was received stays, and new text is answered
+    /// with a reset.
+    ShutdownBoth {
+        /// The connection.
+        stream: Stream,
     },
     /// Close in order: deliver no more, send what is queued, FIN. → `Closed`.
     ///
@@ -131,8 +134,11 @@ pub enum Action<P = Payload> {
     Abort {
         /// The socket.
         socket: SocketId,
-        /// The application has taken bytes of it that it has not read.
-        unread: bool,
+    },
+    /// The same of a stream of which the application has taken bytes that it has not read: RST goes whatever both ends have said.
+    AbortUnread {
+        /// The connection.
+        stream: Stream,
     },
     /// End each unfinished listen, connect, receive, bind or timer of this queue and tag `of`.
     Cancel {
@@ -244,12 +250,12 @@ impl Op {
 
     /// Half-close a stream.
     pub fn shutdown(stream: Stream) -> Op {
-        Op::new(Action::Shutdown { stream, both: false })
+        Op::new(Action::Shutdown { stream })
     }
 
     /// End both directions of a stream, and keep it.
     pub fn shutdown_both(stream: Stream) -> Op {
-        Op::new(Action::Shutdown { stream, both: true })
+        Op::new(Action::ShutdownBoth { stream })
     }
 
     /// Close a socket in order; a stream with received bytes that nobody took is reset.
@@ -264,12 +270,12 @@ impl Op {
 
     /// Reset a connection, or end any other socket at once.
     pub fn abort(socket: impl Into<SocketId>) -> Op {
-        Op::new(Action::Abort { socket: socket.into(), unread: false })
+        Op::new(Action::Abort { socket: socket.into() })
     }
 
     /// The same of a stream of which the application took bytes that it has not read.
     pub fn abort_unread(stream: Stream) -> Op {
-        Op::new(Action::Abort { socket: stream.into(), unread: true })
+        Op::new(Action::AbortUnread { stream })
     }
 
     /// End the unfinished ops of a tag.
