@@ -2,7 +2,6 @@
 //! Whether it is acceptable is decided in `input`.
 
 use super::ecn;
-use super::loss::LossState;
 use super::sack::{self, News};
 use super::send::{Cell, Finished, mark};
 use super::state::{Connection, State, decline, flag, owed};
@@ -232,35 +231,11 @@ fn echoed(connection: &Connection, echo: Option<u32>, since_us: u32) -> Option<(
 fn reopen(connection: &mut Connection) {
     connection.cold.backoff = 0;
     connection.hot.retransmit_at = Ticks::OFF;
-    if connection.flight() > 0 && !take_probe_back(connection) {
+    if connection.flight() > 0 {
         // What was in flight was refused while the window was closed.
         connection.set(flag::PROBE);
         timers::arm_retransmit(connection);
     }
-}
-
-/// Where a window probe's byte is all that is in flight, it was refused: it goes again with what is queued behind it, as if it
-/// had not been sent, instead of by itself. False, and nothing done, if more is.
-fn take_probe_back(connection: &mut Connection) -> bool {
-    let head = connection.hot.head;
-    let Some(cell) = connection.shared.cells.get(head) else { return false };
-    let probe = connection.flight() == 1 && cell.payload_len() == 1 && cell.next == connection.hot.unsent;
-    if !probe || connection.loss().is_repairing() {
-        return false;
-    }
-    if let Some(cell) = connection.shared.cells.get_mut(head) {
-        cell.marks &= !(mark::SENT | mark::PUSHED | mark::LOST | mark::AGAIN);
-        // Which of its copies is acknowledged nobody can tell.
-        cell.retransmits = cell.retransmits.saturating_add(1);
-    }
-    connection.hot.unsent = head;
-    connection.hot.snd_nxt = connection.hot.snd_una;
-    connection.rare_mut().tally.bytes_again += 1;
-    if connection.has_active() {
-        connection.active_mut().loss = LossState::NONE;
-        connection.settle();
-    }
-    true
 }
 
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4

@@ -4,6 +4,7 @@
 use super::congestion::validation;
 use super::ecn;
 use super::history::Timer;
+use super::loss::LossState;
 use super::options;
 use super::send::{NONE, mark};
 use super::state::{Connection, Hot, State, flag, hint};
@@ -87,6 +88,10 @@ pub(super) fn control_flag(state: State) -> Flags {
 fn probe(connection: &mut Connection) -> Option<Emit> {
     if connection.flight() > 0 {
         let head = connection.hot.head;
+        if take_probe_back(connection) {
+            // At least the byte, where something else holds the rest back.
+            return fresh(connection).or_else(|| send_new(connection, 1, true));
+        }
         return (head != NONE && head != connection.hot.unsent)
             .then(|| retransmission::again_from(connection, head, false));
     }
@@ -97,6 +102,30 @@ fn probe(connection: &mut Connection) -> Option<Emit> {
     let usable = connection.hot.snd_wnd.max(1);
     let len = unsent_bytes(connection, usable).min(payload_max(connection)).min(usable);
     send_new(connection, len, true)
+}
+
+/// Where the window has opened, and the byte that it was probed with is all that is in flight: it was refused, and goes again
+/// with what is queued behind it, as if it had not gone before. False, and nothing done, if it is not so.
+fn take_probe_back(connection: &mut Connection) -> bool {
+    let head = connection.hot.head;
+    let Some(cell) = connection.shared.cells.get(head) else { return false };
+    let single = connection.flight() == 1 && cell.payload_len() == 1 && cell.next == connection.hot.unsent;
+    if !single || connection.hot.snd_wnd == 0 || connection.loss().is_repairing() {
+        return false;
+    }
+    if let Some(cell) = connection.shared.cells.get_mut(head) {
+        cell.marks &= !(mark::SENT | mark::PUSHED | mark::LOST | mark::AGAIN);
+        // Which of its copies is acknowledged nobody can tell.
+        cell.retransmits = cell.retransmits.saturating_add(1);
+    }
+    connection.hot.unsent = head;
+    connection.hot.snd_nxt = connection.hot.snd_una;
+    connection.rare_mut().tally.bytes_again += 1;
+    if connection.has_active() {
+        connection.active_mut().loss = LossState::NONE;
+    }
+    connection.note_amiss();
+    true
 }
 
 /// New data, and SYN and FIN.
