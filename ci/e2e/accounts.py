@@ -98,18 +98,18 @@ class SmallPool(Case):
         self.assertEqual(faults, [])
         taken = time.monotonic() - began
         server.settle(seconds=30)
-        # Eight megabytes take some forty milliseconds, of which others of the machine may take any part: what stays slow is
-        # slow each time.
-        after = 0
+        # Eight megabytes take ten to forty milliseconds, of which others of the machine may take any part, and the machine is
+        # at times half as fast as at others: what stays slow is slow each time beside one that was never dry.
+        beside, fresh, after = self.echo(*self.options), 0, 0
         for _ in range(8):
-            after = max(after, self.speed(server, data))
-            if after > before / 2:
+            fresh, after = max(fresh, self.speed(beside, data)), max(after, self.speed(server, data))
+            if after > fresh / 2:
                 break
         self.note(
             f"alone {before / MIB:.0f} MiB/s, then {sum(sent) // MIB} MiB stuck and {taken:.1f} s for"
-            f" {len(part) * len(connections) // MIB} MiB, alone again {after / MIB:.0f} MiB/s"
+            f" {len(part) * len(connections) // MIB} MiB, alone again {after / MIB:.0f} MiB/s beside {fresh / MIB:.0f} of another"
         )
-        self.assertGreater(after, before / 2, "bytes per second afterwards")
+        self.assertGreater(after, fresh / 2, "bytes per second afterwards")
         server.settle(seconds=30)
 
     def test_httpd(self):
