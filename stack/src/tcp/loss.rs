@@ -331,7 +331,8 @@ fn reduce(connection: &mut Connection, anew: bool) {
     });
 }
 
-/// The path takes smaller packets than those in flight: they are lost, but not for congestion's sake, so no window falls.
+/// The path takes smaller packets than those in flight may be: those that are too big are lost, but not for congestion's sake,
+/// so no window falls. True: there are such.
 //= https://www.rfc-editor.org/rfc/rfc1191#section-6.2
 //# Retransmission should be done for only for those packets that are
 //# known to be dropped, as indicated by a Datagram Too Big message.

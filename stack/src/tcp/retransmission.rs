@@ -17,14 +17,14 @@ pub(super) fn lost(connection: &mut Connection, forced: bool) -> Option<Emit> {
         return None;
     }
     // F-RTO's second step tries new data first: repairs wait for what they tell.
-    if !forced && (frto == Frto::New || connection.pipe() >= connection.hot.cwnd) {
+    let pipe = connection.pipe();
+    if !forced && (frto == Frto::New || pipe >= connection.hot.cwnd) {
         return None;
     }
     //= https://www.rfc-editor.org/rfc/rfc5681#section-3.1
     //# Furthermore, upon a timeout (as specified in [RFC2988]) cwnd MUST be
     //# set to no more than the loss window, LW, which equals 1 full-sized
     //# segment (regardless of the value of IW).
-    let pipe = connection.pipe();
     let room = connection.hot.cwnd.saturating_sub(pipe);
     if !forced && phase == Phase::Loss && pipe > 0 && room < payload_max(connection) {
         return None;
