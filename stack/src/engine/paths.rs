@@ -23,6 +23,8 @@ struct Path {
     /// What is sent there begins with, once the station was known; and the hop limit in it.
     head: PathHead,
     hop_limit: u8,
+    /// The turn in which both were last found good for the common shape.
+    open: u64,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
     flows: u32,
@@ -104,6 +106,7 @@ impl Paths {
             turn: 0,
             head: PathHead::NONE,
             hop_limit: 0,
+            open: 0,
             confirmed: Instant::ZERO,
             flows: 1,
         };
@@ -136,17 +139,12 @@ impl Paths {
         self.paths.get(usize::from(index)).map_or(0, |path| path.interface)
     }
 
-    /// The interface and the station of a path in use, as far as it was asked for in this turn.
+    /// The interface of a path in use, and what packets of the common shape begin with over it: if it was asked for in this
+    /// turn, its station is known, and such packets go there.
     #[inline]
-    pub fn station(&self, index: u16, turn: u64) -> Option<(u8, Station)> {
-        let path = self.paths.get(usize::from(index))?;
-        Some((path.interface, if path.turn == turn { path.station } else { Station::NONE }))
-    }
-
-    /// What packets over a path in use begin with, if its station was known when it was last asked for.
-    #[inline]
-    pub fn head(&self, index: u16) -> Option<&PathHead> {
-        Some(&self.paths.get(usize::from(index))?.head)
+    pub fn open(&self, index: u16, turn: u64) -> Option<(u8, &PathHead)> {
+        let path = self.paths.get(usize::from(index)).filter(|path| path.open == turn)?;
+        Some((path.interface, &path.head))
     }
 
     /// A flow that used the path has ended.
@@ -179,6 +177,9 @@ impl Engine {
             (path.station, path.hop_limit, path.turn) = (mac.into(), port.hop_limit, turn);
             if let Some(mac) = mac.filter(|_| known != (path.station, path.hop_limit)) {
                 path.head = PathHead::new(port, mac);
+            }
+            if mac.is_some() && port.vlan.is_none() {
+                path.open = turn;
             }
         }
         Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
