@@ -75,6 +75,8 @@ pub struct Paths {
     by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
     /// The path that was taken last: mostly the next one is the same.
     last: u16,
+    /// The path whose next hop was last said to be there, as of this turn.
+    confirmed: u16,
 }
 
 /// In place of a path's number: look the way up.
@@ -85,7 +87,13 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Paths {
     pub fn new(hash: KeyedHash) -> Paths {
-        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash), last: NO_PATH }
+        Paths {
+            paths: Vec::new(),
+            free: Vec::new(),
+            by_hop: HashMap::with_hasher(hash),
+            last: NO_PATH,
+            confirmed: NO_PATH,
+        }
     }
 
     /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
@@ -147,6 +155,11 @@ impl Paths {
         Some((path.interface, &path.head))
     }
 
+    /// Another turn: another time at which next hops are said to be there.
+    pub fn begin_turn(&mut self) {
+        self.confirmed = NO_PATH;
+    }
+
     /// A flow that used the path has ended.
     pub fn release(&mut self, index: u16) {
         let Some(path) = self.paths.get_mut(usize::from(index)) else { return };
@@ -204,6 +217,14 @@ impl Engine {
     //# previously sent data reached the peer.
     #[inline]
     pub(super) fn confirm(&mut self, path: u16) {
+        if self.paths.confirmed != path {
+            self.confirm_anew(path);
+        }
+    }
+
+    #[inline(never)]
+    fn confirm_anew(&mut self, path: u16) {
+        self.paths.confirmed = path;
         let now = self.flows.shared.now.instant;
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
         if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {
