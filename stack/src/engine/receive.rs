@@ -93,16 +93,28 @@ impl Engine {
     /// The first pass: parse, and prefetch buckets. Each pass is a function, for it has the registers to itself.
     #[inline(never)]
     fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
-        for (at, glance) in glances.iter_mut().enumerate() {
-            if let Some(ahead) = frames.get(at + AHEAD) {
-                ahead.prefetch();
+        let this = &*self;
+        let (mut ahead, mut common) = (frames.get(AHEAD..).unwrap_or_default().iter(), 0);
+        for (glance, frame) in glances.iter_mut().zip(frames.iter()) {
+            if let Some(frame) = ahead.next() {
+                frame.prefetch();
             }
-            let Some(frame) = frames.get_mut(at) else { break };
-            if let Some(hash) = self.glance(frame) {
+            if let Some(hash) = this.glance(frame) {
                 *glance = Glance::of(hash, Shape::Common);
-                self.table.prefetch(hash);
-                continue;
+                this.table.prefetch(hash);
+                common += 1;
             }
+        }
+        if common < glances.len() {
+            self.parse_others(frames, glances, parsed);
+        }
+    }
+
+    /// The same of the frames of another shape.
+    #[inline(never)]
+    fn parse_others(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
+        let others = glances.iter_mut().zip(frames).filter(|(glance, _)| glance.shape != Shape::Common);
+        for (glance, frame) in others {
             let result = self.parse(frame);
             if let Parsed::Tcp { key, .. } = &result {
                 *glance = Glance::of(key.hash, Shape::Tcp);
