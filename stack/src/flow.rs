@@ -112,13 +112,12 @@ impl FlowTable {
         }
     }
 
-    /// The first of the slots that may be the flow's, of those in its own bucket.
+    /// The first of the slots that may be the flow's, of those in its own bucket; or what is no slot.
     #[inline]
     pub fn first(&self, hash: u32) -> Option<u32> {
         let (home, tag) = self.home(hash);
         let bucket = self.buckets.get(home)?;
-        let ways = bucket.tags.iter().zip(&bucket.slots);
-        ways.filter(|(its, slot)| **its == tag && **slot != EMPTY).map(|(_, slot)| *slot).next()
+        bucket.tags.iter().zip(&bucket.slots).find(|(its, _)| **its == tag).map(|(_, slot)| *slot)
     }
 
     /// Slots that may be the flow's, in a fixed order.
@@ -171,12 +170,13 @@ impl FlowTable {
 
     /// Remove a flow. False if it is not there.
     pub fn remove(&mut self, hash: u32, slot: u32) -> bool {
-        let (home, _) = self.home(hash);
+        let (home, tag) = self.home(hash);
         for step in 0..self.buckets.len() {
             let index = self.behind(home, step);
             let Some(bucket) = self.buckets.get_mut(index) else { return false };
             if let Some(at) = bucket.slots.iter().position(|&other| other == slot) {
-                bucket.slots[at] = EMPTY;
+                // A way that is empty has another tag than whoever was there: mostly the first that is found is the right one.
+                (bucket.tags[at], bucket.slots[at]) = (!tag, EMPTY);
                 for passed in 0..step {
                     let passed = self.behind(home, passed);
                     self.buckets[passed].overflow -= 1;
