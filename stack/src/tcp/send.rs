@@ -128,6 +128,14 @@ impl Cells {
         slot.and_then(|slot| slot.text.get(..slot.cell.len as usize)).unwrap_or(&[])
     }
 
+    /// The same with how many they are, and zeros behind them; `None` if it is no small payload's.
+    #[inline]
+    pub fn small(&self, index: u32) -> Option<(&[u8; SMALL_MAX], u8)> {
+        let Slot { cell, text } = self.slots.get(index as usize)?;
+        let len = u8::try_from(cell.len).ok()?;
+        matches!(cell.data, Data::Inline).then_some((text, len))
+    }
+
     /// Forget the first `n` bytes of a small payload's range.
     fn shift_text(&mut self, index: u32, n: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {

@@ -8,6 +8,7 @@ use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT, TRANSPORT_LEN};
 use crate::engine::paths::Hop;
 use crate::engine::ports::Port;
 use crate::engine::transmit::Form;
+use crate::mode::SMALL_MAX;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
@@ -156,8 +157,15 @@ impl PathHead {
     /// Write all headers of a segment with ACK, PSH and timestamps in front of `payload`, the last that `hot` counts as sent.
     /// `sums`: the port adds up TCP's checksum; and IPv4's.
     #[inline(always)]
-    pub fn write(&self, room: &mut [u8; HEADERS], hot: &Hot, said: Said, payload: &[u8], sums: (bool, bool)) {
-        let size = u16::try_from(payload.len()).unwrap_or(0);
+    pub fn write(
+        &self,
+        room: &mut [u8; HEADERS],
+        hot: &Hot,
+        said: Said,
+        (text, len): (&[u8; SMALL_MAX], u8),
+        sums: (bool, bool),
+    ) {
+        let size = u16::from(len);
         let (seq, ack) = (hot.snd_nxt.0.wrapping_sub(size.into()), hot.rcv_nxt.0);
         let stamps = output::timestamps(hot, said.millis);
         let len = TRANSPORT_LEN + size;
@@ -189,7 +197,7 @@ impl PathHead {
             for word in [ports, seq, ack, window, OPTIONS, stamps.0, stamps.1] {
                 sum.add_u32(word);
             }
-            sum.with(payload).finish()
+            sum.with(text.get(..usize::from(size)).unwrap_or(text)).finish()
         };
         // Nothing is urgent.
         room[50..54].copy_from_slice(&(u32::from(sum) << 16).to_be_bytes());
