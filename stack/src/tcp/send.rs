@@ -250,8 +250,8 @@ impl Cells {
         self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell }, Some(bytes))
     }
 
-    /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if the
-    /// slab is full.
+    /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if no
+    /// place that was used before is free.
     #[inline(always)]
     pub fn push_sent(
         &mut self,
@@ -267,7 +267,11 @@ impl Cells {
             sent_us: now_us,
             ..Cell::new(Data::Inline, end + len, len, Key::SMALL)
         };
-        self.insert(cell, Some(bytes))
+        let slot = self.slots.get_mut(self.free as usize)?;
+        let index = core::mem::replace(&mut self.free, slot.cell.next);
+        (slot.cell, slot.text) = (cell, *bytes);
+        self.live += 1;
+        Some(index)
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
