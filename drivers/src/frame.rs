@@ -226,7 +226,8 @@ impl Frame {
     pub fn narrow(&mut self, start: u16, len: u16) -> bool {
         let fits = u32::from(start) + u32::from(len) <= u32::from(self.length());
         if fits {
-            self.set_window(self.offset() + start, len);
+            let length = u64::from(u16::MAX) << LENGTH_SHIFT;
+            self.packed = (self.packed & !length) + pack(start, len, 0);
         }
         fits
     }

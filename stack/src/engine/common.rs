@@ -83,7 +83,7 @@ impl Engine {
         let is_plain = Flags(head[47]).without(Flags::PSH) == Flags::ACK;
         let frame = match leader {
             Some(leader) if is_plain && leader.slot == slot && leader.is_alike(ends, &plain, field) => {
-                match self.follow(slot, &plain, frame) {
+                match self.follow(slot, plain, frame) {
                     Some(back) => back,
                     None => return Some(leader),
                 }
@@ -315,7 +315,8 @@ fn plain(head: &[u8; HEADERS]) -> Plain {
         ack: SeqNum(word(head, 42)),
         window: half(head, 48),
         stamps: Some((word(head, 58), word(head, 62))),
-        len: u32::from(half(head, 16).saturating_sub(NETWORK_LEN + TRANSPORT_LEN)),
+        // Its glance has seen that it is no less.
+        len: u32::from(half(head, 16).wrapping_sub(NETWORK_LEN + TRANSPORT_LEN)),
     }
 }
 

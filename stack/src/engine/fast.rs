@@ -135,7 +135,7 @@ impl Engine {
 
     /// Take a segment in that says what the one before did, but for its own data, which is the next: `None` if it was.
     #[inline]
-    pub(super) fn follow(&mut self, slot: u32, plain: &Plain, mut frame: Frame) -> Option<Frame> {
+    pub(super) fn follow(&mut self, slot: u32, plain: Plain, mut frame: Frame) -> Option<Frame> {
         if self.flows.shared.frames_left as usize <= SPILL_FRAMES || self.mesh.came.is_some() {
             return Some(frame);
         }
@@ -143,12 +143,12 @@ impl Engine {
         let Some((hot, cold)) = self.flows.hot_and_cold(slot) else { return Some(frame) };
         let takes = hot.flags & (flag::DEAF | flag::RECEIVING) == flag::RECEIVING
             && hot.hints & hint::WAITS == 0
-            && fast::follows(hot, plain);
+            && fast::follows(hot, &plain);
         let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes);
         if !queue.is_some_and(CompletionQueue::take_credit) {
             return Some(frame);
         }
-        fast::follow(hot, cold, plain);
+        fast::follow(hot, cold, &plain);
         text::tune(hot, cold, limit);
         frame.trim_front(usize::from(OFFSET));
         frame.truncate(plain.len as usize);
@@ -191,7 +191,7 @@ impl Engine {
             }
             return true;
         }
-        let segment = plain.segment(hot.local_port, hot.remote_port, Flags::ACK | Flags::PSH);
+        let segment = plain.segment(hot.local_port(), hot.remote_port(), Flags::ACK | Flags::PSH);
         let field = ecn::codepoint::NOT_ECT;
         let emit = Emit { segment, first, len, field, hop_limit: 0, fragment: false };
         self.send_whole(frame, slot, path, &emit);

@@ -262,8 +262,7 @@ impl Flows {
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         *hot = Hot {
             key: self.secret.addresses(&birth.tuple),
-            remote_port: birth.tuple.remote.port(),
-            local_port: birth.tuple.local.port(),
+            ports: birth.tuple.ports(),
             snd_una: birth.iss,
             snd_nxt: birth.iss,
             cwnd: u32::from(birth.mss),
@@ -410,8 +409,8 @@ impl Flows {
             (IpAddr::V4(local.into()), IpAddr::V4(remote.into()))
         };
         Some(Tuple {
-            local: SocketAddr::new(local, hot.local_port),
-            remote: SocketAddr::new(remote, hot.remote_port),
+            local: SocketAddr::new(local, hot.local_port()),
+            remote: SocketAddr::new(remote, hot.remote_port()),
         })
     }
 
@@ -420,7 +419,7 @@ impl Flows {
     pub fn is_tuple(&self, slot: u32, key: &FlowKey, tuple: &Tuple) -> bool {
         self.hot.get(slot as usize).is_some_and(|hot| {
             hot.key == key.addresses
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == key.ports
+                && hot.ports == key.ports
                 && hot.state != State::Closed
                 // A word of IPv4 is the addresses; one of IPv6 is as good as unique, and yet.
                 && (!hot.is_ipv6() || self.tuple(slot).as_ref() == Some(tuple))
@@ -432,7 +431,7 @@ impl Flows {
     pub fn is_ends_ipv4(&self, slot: u32, addresses: u64, ports: u32) -> bool {
         self.hot.get(slot as usize).is_some_and(|hot| {
             hot.key == addresses
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
+                && hot.ports == ports
                 && hot.state != State::Closed
         })
     }

@@ -52,6 +52,8 @@ pub struct Mesh {
     pub(super) came: Option<(LaneId, u8)>,
     /// Frames whose hash has been compared with the computed one.
     compared: u32,
+    /// Those of this burst are.
+    compares: bool,
 }
 
 /// Frames that may wait for room in the ring to one lane. What comes beyond is dropped; what is no frame waits.
@@ -114,6 +116,7 @@ impl Mesh {
             pairs: HashMap::with_hasher(hash),
             came: None,
             compared: 0,
+            compares: false,
         }
     }
 
@@ -414,9 +417,15 @@ impl Engine {
     /// As traffic starts, see whether the port's hash is the one its key gives.
     #[inline]
     pub(super) fn compare_hash(&mut self, frame: &Frame, slot: u32) {
-        if self.mesh.compared < COMPARED_MAX && self.mesh.homes.table(self.arriving).is_some() {
+        if self.mesh.compares {
             self.compare_hash_of(frame, slot);
         }
+    }
+
+    /// Frames come by another interface.
+    pub(super) fn begin_comparing(&mut self) {
+        self.mesh.compares =
+            self.mesh.compared < COMPARED_MAX && self.mesh.homes.table(self.arriving).is_some();
     }
 
     #[cold]
@@ -428,6 +437,7 @@ impl Engine {
             && self.mesh.came.is_none()
         {
             self.mesh.compared += 1;
+            self.mesh.compares = self.mesh.compared < COMPARED_MAX;
             self.counters.rss_compared += 1;
             self.counters.rss_differed += u64::from(given != computed);
         }

@@ -74,6 +74,7 @@ impl Engine {
     /// Take a burst of frames in that came by an interface. At most [`BURST_MAX`] at a time are in the passes.
     pub fn receive(&mut self, interface: u8, frames: &mut Vec<Frame>) {
         self.arriving = interface;
+        self.begin_comparing();
         while !frames.is_empty() {
             self.receive_burst(frames);
         }

@@ -259,7 +259,7 @@ impl Engine {
         // A window probe has gone beyond the window, where RFC 5961's receivers believe no reset.
         let edge = hot.snd_una + hot.snd_wnd;
         let seq = if hot.snd_nxt.lt(edge) { hot.snd_nxt } else { edge };
-        let mut segment = Segment::new(hot.local_port, hot.remote_port, seq, hot.rcv_nxt, flags);
+        let mut segment = Segment::new(hot.local_port(), hot.remote_port(), seq, hot.rcv_nxt, flags);
         //= https://www.rfc-editor.org/rfc/rfc7323#section-5.2
         //# If an <RST> is being generated because of a user abort, and
         //# Snd.TS.OK is set, then a Timestamps option SHOULD be included in the

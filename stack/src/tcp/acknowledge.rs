@@ -312,7 +312,7 @@ mod tests {
                     let mut connection = flows.connection(slot).unwrap();
                     let hot = &*connection.hot;
                     let ack = hot.snd_una + connection.flight() / 4 * quarters;
-                    let mut segment = Segment::new(hot.remote_port, hot.local_port, hot.rcv_nxt, ack, Flags::ACK);
+                    let mut segment = Segment::new(hot.remote_port(), hot.local_port(), hot.rcv_nxt, ack, Flags::ACK);
                     segment.window = *window;
                     acknowledge(&mut connection, &segment, 1);
                     told.append(&mut connection.shared.finished);

@@ -254,7 +254,7 @@ pub fn early_ack(connection: &mut Connection) -> Option<Segment> {
 /// An acknowledgement of what came before `ack`, as it was then.
 fn bare(connection: &Connection, ack: SeqNum) -> Segment {
     let hot = &*connection.hot;
-    let mut segment = Segment::new(hot.local_port, hot.remote_port, hot.snd_nxt, ack, Flags::ACK);
+    let mut segment = Segment::new(hot.local_port(), hot.remote_port(), hot.snd_nxt, ack, Flags::ACK);
     let window = hot.rcv_adv.since(ack) >> hot.rcv_scale;
     segment.window = u16::try_from(window).unwrap_or(u16::MAX);
     if hot.flags & flag::TIMESTAMPS != 0 {

@@ -93,7 +93,7 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
 #[inline(never)]
 fn acknowledge_loudly(connection: &mut Connection, plain: Plain) {
     connection.pay();
-    let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
+    let (source, destination) = (connection.hot.remote_port(), connection.hot.local_port());
     acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);
 }
 

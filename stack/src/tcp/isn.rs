@@ -20,7 +20,6 @@ pub struct Tuple {
 /// In as few words as there are: each costs a keyed hash a round.
 impl Hash for Tuple {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let ports = u64::from(self.remote.port()) << 16 | u64::from(self.local.port());
         match (self.remote.ip(), self.local.ip()) {
             (IpAddr::V4(remote), IpAddr::V4(local)) => {
                 state.write_u64(u64::from(remote.to_bits()) << 32 | u64::from(local.to_bits()));
@@ -34,7 +33,7 @@ impl Hash for Tuple {
                 }
             }
         }
-        state.write_u64(ports);
+        state.write_u64(self.ports().into());
     }
 }
 
@@ -44,6 +43,12 @@ impl Tuple {
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Tuple {
         let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         Tuple { local: plain(local), remote: plain(remote) }
+    }
+
+    /// The peer's port and ours in one word.
+    #[must_use]
+    pub const fn ports(&self) -> u32 {
+        (self.remote.port() as u32) << 16 | self.local.port() as u32
     }
 
     fn without_ports(&self) -> Tuple {
@@ -218,7 +223,7 @@ impl Secret {
     #[inline]
     pub fn flow_key(&self, tuple: &Tuple) -> FlowKey {
         let addresses = self.addresses(tuple);
-        let ports = u32::from(tuple.remote.port()) << 16 | u32::from(tuple.local.port());
+        let ports = tuple.ports();
         let word = self.flow_word(addresses, ports);
         FlowKey { addresses, ports, hash: (word >> 32) as u32, word }
     }

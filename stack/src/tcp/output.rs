@@ -368,8 +368,8 @@ pub(super) fn speak(connection: &mut Connection, seq: SeqNum, flags: Flags, firs
     // Only in SYN_SENT is there nothing to acknowledge yet.
     let flags = if connection.hot.state == State::SynSent { flags.without(Flags::ACK) } else { flags };
     let mut segment = Segment::new(
-        connection.hot.local_port,
-        connection.hot.remote_port,
+        connection.hot.local_port(),
+        connection.hot.remote_port(),
         seq,
         if flags.contains(Flags::ACK) { connection.hot.rcv_nxt } else { SeqNum(0) },
         flags,

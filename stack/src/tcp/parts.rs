@@ -106,10 +106,8 @@ pub mod owed {
 pub struct Hot {
     /// Remote and local address in one word: see `Secret::addresses`.
     pub key: u64,
-    /// The peer's port.
-    pub remote_port: u16,
-    /// Our port.
-    pub local_port: u16,
+    /// The peer's port and ours in one word, as the flow table has them.
+    pub ports: u32,
     /// How often the slot was used.
     pub generation: u32,
     /// RCV.NXT.
@@ -203,8 +201,7 @@ impl Hot {
     /// Of a slot that nothing is in.
     pub const BLANK: Hot = Hot {
         key: 0,
-        remote_port: 0,
-        local_port: 0,
+        ports: 0,
         generation: 0,
         rcv_nxt: SeqNum(0),
         rcv_adv: SeqNum(0),
@@ -248,6 +245,19 @@ impl Hot {
         data_in: 0,
         data_out: 0,
     };
+
+    /// The peer's port.
+    #[inline]
+    pub const fn remote_port(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    /// Our port.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "it is the lower half")]
+    pub const fn local_port(&self) -> u16 {
+        self.ports as u16
+    }
 
     /// The connection is over IPv6.
     #[inline]

@@ -170,7 +170,7 @@ impl PathHead {
         let stamps = output::timestamps(hot, said.millis);
         let len = TRANSPORT_LEN + size;
         let addresses = hot.key.rotate_left(32);
-        let ports = u32::from(hot.local_port) << 16 | u32::from(hot.remote_port);
+        let ports = hot.ports.rotate_left(16);
         let window = FLAGS << 16 | u32::from(said.window);
         room[..32].copy_from_slice(&self.bytes);
         room[16..18].copy_from_slice(&(NETWORK_LEN + len).to_be_bytes());

@@ -210,8 +210,7 @@ proptest! {
         let key = u64::from(ends[1].0) << 32 | u64::from(ends[0].0);
         let hot = Hot {
             key,
-            local_port: local.port(),
-            remote_port: remote.port(),
+            ports: tuple.ports(),
             snd_nxt: segment.seq + u32::try_from(payload.len()).unwrap(),
             rcv_nxt: segment.ack,
             ts_offset: clocks[0],
