@@ -90,29 +90,56 @@ impl Engine {
             }
             _ => frame,
         };
-        let is_its = |slot: u32| self.flows.is_ends_ipv4(slot, ends.0, ends.1);
-        let found =
-            if is_its(slot) { Some(slot) } else { self.table.candidates(hash).find(|&slot| is_its(slot)) };
-        let Some(slot) = found else {
-            self.take_astray(frame);
-            return None;
-        };
-        self.compare_hash(&frame, slot);
+        // Mostly it is the flow that the hash names first, and all is well.
         let fast = match is_plain {
-            true if plain.len > 0 => self.take_plain(slot, &plain, field, OFFSET, frame),
-            true if !self.flows.declines(slot) => self.take_bare(slot, plain, field, frame),
+            true if plain.len > 0 && !self.mesh.compares => {
+                self.take_plain(slot, Some(ends), &plain, field, OFFSET, frame)
+            }
             _ => Fast::Declined(frame),
         };
         match fast {
             Fast::Delivered => Some(Leader { slot, ends, plain, field }),
             Fast::Taken => None,
             Fast::Declined(frame) => {
-                if let Some(arrived) = arrived(&frame) {
-                    self.on_segment(slot, &arrived, frame);
+                let is_its = |slot: u32| self.flows.is_ends_ipv4(slot, ends.0, ends.1);
+                let found = match is_its(slot) {
+                    true => Some(slot),
+                    false => self.table.candidates(hash).find(|&slot| is_its(slot)),
+                };
+                match found {
+                    Some(its) => {
+                        let anew = its != slot || self.mesh.compares;
+                        self.take_uncommon(its, (is_plain, anew), &plain, field, frame);
+                    }
+                    None => self.take_astray(frame),
                 }
-                self.arm(slot);
                 None
             }
+        }
+    }
+
+    /// Take a frame of the common shape in that is not the next bytes of the flow that its hash names first. It is plain; and it
+    /// was not asked yet whether it is the next bytes of this one.
+    #[inline(always)]
+    fn take_uncommon(
+        &mut self,
+        slot: u32,
+        (is_plain, anew): (bool, bool),
+        plain: &Plain,
+        field: u8,
+        frame: Frame,
+    ) {
+        self.compare_hash(&frame, slot);
+        let fast = match is_plain && !self.flows.declines(slot) {
+            true if plain.len == 0 => self.take_bare(slot, *plain, field, frame),
+            true if anew => self.take_next(slot, *plain, field, OFFSET, frame),
+            _ => Fast::Declined(frame),
+        };
+        if let Fast::Declined(frame) = fast {
+            if let Some(arrived) = arrived(&frame) {
+                self.on_segment(slot, &arrived, frame);
+            }
+            self.arm(slot);
         }
     }
 

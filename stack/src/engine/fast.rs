@@ -41,7 +41,7 @@ impl Engine {
         let Some(plain) = Plain::of(&arrived.segment, u32::from(arrived.len)) else { return Some(frame) };
         let fast = match plain.len {
             0 => self.take_bare(slot, plain, arrived.field, frame),
-            _ => self.take_plain(slot, &plain, arrived.field, arrived.offset, frame),
+            _ => self.take_next(slot, plain, arrived.field, arrived.offset, frame),
         };
         match fast {
             Fast::Declined(frame) => Some(frame),
@@ -55,20 +55,39 @@ impl Engine {
         if plain.len > 0 {
             return Fast::Declined(frame);
         }
-        self.take_plain(slot, &plain, field, 0, frame)
+        self.take_plain(slot, None, &plain, field, 0, frame)
     }
 
-    /// The fast path for a segment whose payload lies at `offset`.
+    /// The fast path for a segment with payload, which lies at `offset`.
+    #[inline(never)]
+    pub(super) fn take_next(
+        &mut self,
+        slot: u32,
+        plain: Plain,
+        field: u8,
+        offset: u16,
+        frame: Frame,
+    ) -> Fast {
+        self.take_plain(slot, None, &plain, field, offset, frame)
+    }
+
+    /// The fast path for a segment whose payload lies at `offset`, of the flow in a slot: if it is one over IPv4 between these
+    /// `ends`, or known to be the segment's.
     #[inline(always)]
     pub(super) fn take_plain(
         &mut self,
         slot: u32,
+        ends: Option<(u64, u32)>,
         plain: &Plain,
         field: u8,
         offset: u16,
         mut frame: Frame,
     ) -> Fast {
-        let Some(mut connection) = self.flows.connection_owing(slot) else { return Fast::Declined(frame) };
+        let found = match ends {
+            Some((addresses, ports)) => self.flows.between_owing(slot, addresses, ports),
+            None => self.flows.connection_owing(slot),
+        };
+        let Some(mut connection) = found else { return Fast::Declined(frame) };
         connection.shared.signals.field = field;
         let Some(taken) = fast::input(&mut connection, plain) else { return Fast::Declined(frame) };
         self.counters.fast_segments += 1;

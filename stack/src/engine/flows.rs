@@ -384,6 +384,18 @@ impl Flows {
         Some(Connection { hot, cold, shared: &mut self.shared })
     }
 
+    /// The same of a stream over IPv4 with these addresses and ports, as the table has them, if it is in the slot.
+    #[inline]
+    pub fn between_owing(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<Connection<'_>> {
+        let hot = self.hot.get_mut(slot as usize)?;
+        let cold = self.cold.get_mut(slot as usize)?;
+        if hot.key != addresses || hot.ports != ports || hot.state == State::Closed {
+            return None;
+        }
+        self.shared.signals = Signals::default();
+        Some(Connection { hot, cold, shared: &mut self.shared })
+    }
+
     /// The same of the stream that a handle names, if it is a living one of this lane.
     #[inline]
     pub fn stream_owing(&mut self, socket: SocketId) -> Option<Connection<'_>> {
@@ -429,11 +441,9 @@ impl Flows {
     /// The slot is the stream over IPv4 with these addresses and ports, as the table has them.
     #[inline]
     pub fn is_ends_ipv4(&self, slot: u32, addresses: u64, ports: u32) -> bool {
-        self.hot.get(slot as usize).is_some_and(|hot| {
-            hot.key == addresses
-                && hot.ports == ports
-                && hot.state != State::Closed
-        })
+        self.hot
+            .get(slot as usize)
+            .is_some_and(|hot| hot.key == addresses && hot.ports == ports && hot.state != State::Closed)
     }
 
     /// Note that a stream is on the dirty list; false if it was already, or is no stream.

@@ -53,7 +53,7 @@ pub struct Mesh {
     /// Frames whose hash has been compared with the computed one.
     compared: u32,
     /// Those of this burst are.
-    compares: bool,
+    pub compares: bool,
 }
 
 /// Frames that may wait for room in the ring to one lane. What comes beyond is dropped; what is no frame waits.

@@ -4,7 +4,7 @@
 use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd};
 use super::congestion::validation;
 use super::output;
-use super::send::{NONE, mark};
+use super::send::{Cells, NONE, mark};
 use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers, window};
@@ -165,9 +165,27 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 #[inline(always)]
 pub fn queue_sent(connection: &mut Connection, text: (&[u8; SMALL_MAX], u8), completions: u8) -> bool {
     let (end, now_us) = (connection.hot.snd_nxt, connection.shared.now.micros);
-    let Some(index) = connection.shared.cells.push_sent(end, text, completions, now_us) else { return false };
+    let index = match connection.shared.cells.push_sent(end, text, completions, now_us) {
+        Some(index) => index,
+        None => match push_behind(&mut connection.shared.cells, end, text, completions, now_us) {
+            Some(index) => index,
+            None => return false,
+        },
+    };
     (connection.hot.head, connection.hot.tail) = (index, index);
     true
+}
+
+/// The same of the slab, where no place is free.
+#[inline(never)]
+fn push_behind(
+    cells: &mut Cells,
+    end: SeqNum,
+    text: (&[u8; SMALL_MAX], u8),
+    completions: u8,
+    now_us: u32,
+) -> Option<u32> {
+    cells.grow().then(|| cells.push_sent(end, text, completions, now_us)).flatten()
 }
 
 /// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.

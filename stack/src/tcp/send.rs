@@ -251,7 +251,7 @@ impl Cells {
     }
 
     /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if no
-    /// place that was used before is free.
+    /// place is free: see [`Cells::grow`].
     #[inline(always)]
     pub fn push_sent(
         &mut self,
@@ -272,6 +272,16 @@ impl Cells {
         (slot.cell, slot.text) = (cell, *bytes);
         self.live += 1;
         Some(index)
+    }
+
+    /// Have another free place. False if the slab is full.
+    pub fn grow(&mut self) -> bool {
+        let index = u32::try_from(self.slots.len()).ok().filter(|index| (*index as usize) < self.max);
+        let Some(index) = index else { return false };
+        let cell = Cell { next: self.free, ..Cell::new(Data::None, SeqNum(0), 0, Key(NONE)) };
+        self.slots.push(Slot { cell, text: [0; SMALL_MAX] });
+        self.free = index;
+        true
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
