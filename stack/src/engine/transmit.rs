@@ -49,7 +49,9 @@ impl Engine {
         let mut dirty = core::mem::replace(&mut self.dirty, core::mem::take(&mut self.said));
         let (asked, sent) = (dirty.len(), self.counters.segments_sent);
         let mut ahead = FRAMES_AHEAD;
-        for at in 0..asked {
+        // Mostly those in front have answered already.
+        let first = dirty.iter().position(|slot| *slot != NONE).unwrap_or(asked);
+        for at in first..asked {
             self.look_ahead(&dirty[at..]);
             let slot = dirty[at];
             if slot == NONE {

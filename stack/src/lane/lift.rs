@@ -7,9 +7,11 @@ use crate::socket::{Completion, Event, Received, SocketId, Stream, Tag};
 impl Lane {
     /// Turn what the engine answered into what applications see.
     pub(super) fn lift(&mut self) {
-        for done in &self.batch.done {
-            if let Done::Small(stream) = done {
-                self.sends.prefetch(*stream);
+        if self.sends.is_far() {
+            for done in &self.batch.done {
+                if let Done::Small(stream) = done {
+                    self.sends.prefetch(*stream);
+                }
             }
         }
         for done in self.batch.done.drain(..) {

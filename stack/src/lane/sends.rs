@@ -16,6 +16,9 @@ struct Count {
 /// Somebody was refused, and is to be told when there is room.
 const REFUSED: u32 = 1 << 31;
 
+/// Streams whose counts a core keeps near: a quarter of a megabyte of them.
+const STREAMS_NEAR: usize = 32_768;
+
 impl Count {
     fn unfinished(self) -> u32 {
         self.unfinished & !REFUSED
@@ -82,6 +85,12 @@ impl Sends {
             count.unfinished |= REFUSED;
             self.refused.insert(stream, (queue, tag));
         }
+    }
+
+    /// There are so many streams that their counts are not near by themselves.
+    #[inline]
+    pub fn is_far(&self) -> bool {
+        self.streams.len() > STREAMS_NEAR
     }
 
     /// Bring a stream's count near.
