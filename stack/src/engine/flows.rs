@@ -80,8 +80,8 @@ pub struct Birth {
     pub tag: u64,
     /// Slot of the listener it came by, or `NONE`.
     pub listener: u32,
-    /// What it does otherwise than the configuration says.
-    pub options: StreamOptions,
+    /// What it does otherwise than the configuration says, if anything.
+    pub options: Option<StreamOptions>,
     /// The state it begins in.
     pub state: State,
 }
@@ -247,10 +247,10 @@ impl Flows {
     }
 
     /// Fill a slot with a new connection.
-    pub fn begin(&mut self, slot: u32, birth: &Birth) {
-        let (config, now) = (self.shared.config, self.shared.now);
+    pub fn begin(&mut self, slot: u32, birth: &Birth) -> Option<Connection<'_>> {
         self.note_ends(slot, &birth.tuple);
-        let Some(cold) = self.cold.get_mut(slot as usize) else { return };
+        let (config, now) = (&self.shared.config, self.shared.now);
+        let cold = self.cold.get_mut(slot as usize)?;
         *cold = Cold {
             iss: birth.iss,
             limited_end: birth.iss,
@@ -261,7 +261,7 @@ impl Flows {
             congestion: config.congestion,
             ..Cold::BLANK
         };
-        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        let hot = self.hot.get_mut(slot as usize)?;
         *hot = Hot {
             key: self.secret.addresses(&birth.tuple),
             remote_port: birth.tuple.remote.port(),
@@ -283,12 +283,14 @@ impl Flows {
             armed_at: hot.armed_at,
             ..Hot::BLANK
         };
-        if let Some(mut connection) = self.connection(slot) {
-            connection.set_quick_acks(config.quick_acks);
+        let quick_acks = config.quick_acks;
+        self.shared.signals = Signals::default();
+        let mut connection = Connection { hot, cold, shared: &mut self.shared };
+        connection.set_quick_acks(quick_acks);
+        if let Some(options) = birth.options {
+            options::begin(&mut connection, options);
         }
-        if let Some(mut connection) = self.connection(slot) {
-            options::begin(&mut connection, birth.options);
-        }
+        Some(connection)
     }
 
     fn note_ends(&mut self, slot: u32, tuple: &Tuple) {
@@ -403,7 +405,7 @@ impl Flows {
     pub fn is_tuple(&self, slot: u32, key: &FlowKey, tuple: &Tuple) -> bool {
         self.hot.get(slot as usize).is_some_and(|hot| {
             hot.key == key.addresses
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == key.ports
+                && hot.ports() == key.ports
                 && hot.state != State::Closed
                 // A word of IPv4 is the addresses; one of IPv6 is as good as unique, and yet.
                 && (!hot.is_ipv6() || self.tuple(slot).as_ref() == Some(tuple))
@@ -413,11 +415,9 @@ impl Flows {
     /// The slot is the stream over IPv4 with these addresses and ports, as the table has them.
     #[inline]
     pub fn is_ends_ipv4(&self, slot: u32, addresses: u64, ports: u32) -> bool {
-        self.hot.get(slot as usize).is_some_and(|hot| {
-            hot.key == addresses
-                && u32::from(hot.remote_port) << 16 | u32::from(hot.local_port) == ports
-                && hot.state != State::Closed
-        })
+        self.hot
+            .get(slot as usize)
+            .is_some_and(|hot| hot.key == addresses && hot.ports() == ports && hot.state != State::Closed)
     }
 
     /// Note that a stream is on the dirty list; false if it was already, or is no stream.

@@ -2,7 +2,7 @@
 //! `fast` is a shortcut. What an acknowledgement does is in `acknowledge`, what becomes of payload in `text`; what goes
 //! out in answer is decided in `output`.
 
-use super::acknowledge::{acknowledge, hear_late, note_window, set_snd_wnd};
+use super::acknowledge::{acknowledge, acknowledge_syn_ack, hear_late, note_window, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
 use super::listen::Offer;
@@ -433,7 +433,11 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         }
         note_window(connection, segment.seq, segment.ack);
         set_snd_wnd(connection, segment.window);
-        acknowledge(connection, segment, len);
+        if connection.send_queue().is_empty() {
+            acknowledge_syn_ack(connection, segment.ack);
+        } else {
+            acknowledge(connection, segment, len);
+        }
         establish(connection);
         let fin = connection.is(flag::FIN_QUEUED);
         if fin {

@@ -119,6 +119,13 @@ pub enum Half {
 }
 
 impl HalfOpen {
+    /// Its SYN-ACK was sent once, at a time that is known, and did not grant ECN: what acknowledges it tells no more than the
+    /// round trip.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.retries == 0 && !self.unmeasured && !self.ecn
+    }
+
     /// The SYN-ACK.
     pub fn syn_ack(&self, config: &TcpConfig, now: &Now) -> Segment {
         let (ours, theirs) = (self.tuple.local.port(), self.tuple.remote.port());

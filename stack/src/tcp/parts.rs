@@ -249,6 +249,12 @@ impl Hot {
         data_out: 0,
     };
 
+    /// Both ports, as the flow table has them.
+    #[inline]
+    pub fn ports(&self) -> u32 {
+        u32::from(self.remote_port) << 16 | u32::from(self.local_port)
+    }
+
     /// The connection is over IPv6.
     #[inline]
     pub fn is_ipv6(&self) -> bool {
