@@ -386,6 +386,15 @@ impl Engine {
         self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
     }
 
+    /// The same of a stream that ends.
+    pub(super) fn disclaim(&mut self, slot: u32) {
+        if !self.mesh.is_alone()
+            && let Some(tuple) = self.flows.tuple(slot)
+        {
+            self.claim(&tuple, false);
+        }
+    }
+
     /// Replies to a connection come to this lane by themselves.
     pub(super) fn is_home(&self, tuple: &Tuple) -> bool {
         self.mesh.is_alone() || self.home(Transport::Tcp, tuple) == self.mesh.homes.me

@@ -336,8 +336,9 @@ impl Engine {
             return self.bury(slot);
         }
         connection.decline_by_state();
-        self.queue_fin(slot);
-        self.mark_dirty(slot);
+        if !self.queue_fin(slot) {
+            self.mark_dirty(slot);
+        }
         self.arm(slot);
     }
 

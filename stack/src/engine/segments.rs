@@ -43,7 +43,8 @@ impl Engine {
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
         let len = u32::from(arrived.len);
-        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return };
+        connection.pay_cold();
         let una = connection.hot.snd_una;
         connection.shared.signals.field = arrived.field;
         let verdict = input::input(&mut connection, &arrived.segment, len);
@@ -87,19 +88,24 @@ impl Engine {
         if let Some(accept) = verdict.accept {
             self.accept(slot, arrived, frame, accept);
         }
-        if self.flows.connection(slot).is_some_and(|connection| connection.hot.decline & decline::FIN != 0)
-            && let Some(mut connection) = self.flows.connection(slot)
-        {
-            let end = text::finish(&mut connection);
-            if connection.is(flag::FIN_RECEIVED) {
-                self.drain(slot);
-            }
-            if let Some(end) = end {
-                self.end(slot, end);
-                return;
-            }
+        let Some(hot) = self.flows.hot_mut(slot) else { return };
+        if hot.decline & decline::FIN != 0 {
+            return self.on_fin(slot);
         }
         self.mark_dirty(slot);
+    }
+
+    /// A FIN has come: its turn has, once nothing is missing before it.
+    fn on_fin(&mut self, slot: u32) {
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let end = text::finish(&mut connection);
+        if connection.is(flag::FIN_RECEIVED) {
+            self.drain(slot);
+        }
+        match end {
+            Some(end) => self.end(slot, end),
+            None => self.mark_dirty(slot),
+        }
     }
 
     /// The application begins to receive: tell it of urgent data that came before.
@@ -356,18 +362,19 @@ impl Engine {
     /// What a stream that ends tells of itself, if it is to.
     fn last_figures(&mut self, slot: u32) -> Option<(u8, Tag, Event<Frame, Back>)> {
         let stream = Stream(self.flows.id(slot));
-        let connection = self.flows.connection(slot).filter(|connection| connection.rare().options.report)?;
+        let mut connection = self.flows.connection(slot)?;
+        connection.rare_if().filter(|rare| rare.options.report)?;
         let (queue, tag) = (connection.hot.queue, Tag(connection.hot.tag));
         self.figures(slot).map(|info| (queue, tag, Event::Info { stream, info }))
     }
 
     /// Take a stream out of every table, and answer for its unfinished sends. Returns bytes never acknowledged.
     fn detach(&mut self, slot: u32) -> u64 {
-        let Some(tuple) = self.flows.tuple(slot) else { return 0 };
-        self.table.remove(self.secret.flow_key(&tuple).hash, slot);
-        self.claim(&tuple, false);
+        self.disclaim(slot);
         let socket = self.flows.id(slot);
         let Some(mut connection) = self.flows.connection(slot) else { return 0 };
+        let hash = self.secret.flow_hash(connection.hot.key, connection.hot.ports());
+        self.table.remove(hash, slot);
         connection.hot.retransmit_at = Ticks::OFF;
         connection.set_delack(Ticks::OFF);
         connection.set_life(Ticks::OFF);
@@ -382,21 +389,9 @@ impl Engine {
                 answers.push((finished, bytes));
             });
         });
-        let mut freed = core::mem::take(&mut self.flows.freed);
-        if let Some(mut connection) = self.flows.connection(slot)
-            && connection.cold.active != NONE
-        {
-            connection.active_mut().reassembly.clear(&mut freed);
-            let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
-            connection.hot.held = connection.hot.held.saturating_sub(gone);
-            connection.active_mut().loss = crate::tcp::loss::LossState::NONE;
-            connection.active_mut().dsack = None;
-            connection.settle();
+        if connection.cold.active != NONE {
+            self.drop_missing(slot);
         }
-        for held in freed.drain(..) {
-            self.frames.remove(held);
-        }
-        self.flows.freed = freed;
         self.paths.release(path);
         for (finished, left) in answers {
             if finished.notify {
@@ -408,6 +403,23 @@ impl Engine {
             }
         }
         unacked
+    }
+
+    /// Forget what arrived out of order of a stream, and what is known of its losses.
+    fn drop_missing(&mut self, slot: u32) {
+        let mut freed = core::mem::take(&mut self.flows.freed);
+        if let Some(mut connection) = self.flows.connection(slot) {
+            connection.active_mut().reassembly.clear(&mut freed);
+            let gone = u16::try_from(freed.len()).unwrap_or(u16::MAX);
+            connection.hot.held = connection.hot.held.saturating_sub(gone);
+            connection.active_mut().loss = crate::tcp::loss::LossState::NONE;
+            connection.active_mut().dsack = None;
+            connection.settle();
+        }
+        for held in freed.drain(..) {
+            self.frames.remove(held);
+        }
+        self.flows.freed = freed;
     }
 
     /// Drop frames that the application will not get.
