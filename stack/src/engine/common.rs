@@ -98,8 +98,9 @@ impl Engine {
         };
         self.compare_hash(&frame, slot);
         let fast = match is_plain {
-            true => self.take_plain(slot, &plain, field, OFFSET, frame),
-            false => Fast::Declined(frame),
+            true if plain.len > 0 => self.take_plain(slot, &plain, field, OFFSET, frame),
+            true if !self.flows.declines(slot) => self.take_bare(slot, &plain, field, frame),
+            _ => Fast::Declined(frame),
         };
         match fast {
             Fast::Delivered => Some(Leader { slot, ends, plain, field }),

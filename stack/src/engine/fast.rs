@@ -5,7 +5,6 @@ use drivers::Frame;
 
 use super::common::{OFFSET, Said, Template};
 use super::deliver::CompletionQueue;
-use super::paths::Station;
 use super::segments::Arrived;
 use super::transmit::Form;
 use super::{Engine, SPILL_FRAMES};
@@ -40,14 +39,27 @@ impl Engine {
     /// changed.
     pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
         let Some(plain) = Plain::of(&arrived.segment, u32::from(arrived.len)) else { return Some(frame) };
-        match self.take_plain(slot, &plain, arrived.field, arrived.offset, frame) {
+        let fast = match plain.len {
+            0 => self.take_bare(slot, &plain, arrived.field, frame),
+            _ => self.take_plain(slot, &plain, arrived.field, arrived.offset, frame),
+        };
+        match fast {
             Fast::Declined(frame) => Some(frame),
             Fast::Taken | Fast::Delivered => None,
         }
     }
 
+    /// The fast path for a segment without payload. By itself, so that neither kind is asked for what the other has.
+    #[inline(never)]
+    pub(super) fn take_bare(&mut self, slot: u32, plain: &Plain, field: u8, frame: Frame) -> Fast {
+        if plain.len > 0 {
+            return Fast::Declined(frame);
+        }
+        self.take_plain(slot, plain, field, 0, frame)
+    }
+
     /// The fast path for a segment whose payload lies at `offset`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_plain(
         &mut self,
         slot: u32,
@@ -65,7 +77,7 @@ impl Engine {
         let (path, timed) = (hot.path, hot.retransmit_at.is_on());
         let stream = Stream(SocketId::new(self.lane, slot, hot.generation));
         let tells = hot.mtu & mtu::bit::TELL != 0;
-        let quiet = connection.shared.finished.is_empty() && !tells;
+        let quiet = taken.done || connection.shared.finished.is_empty() && !tells;
         if taken.done {
             self.done.push(Done::Small(stream));
         }
@@ -157,7 +169,7 @@ impl Engine {
         let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
         let Some((first, len)) = fast::whole(&connection) else { return false };
         let path = connection.hot.path;
-        let Some((interface, station)) = self.paths.station(path, self.turn) else { return false };
+        let interface = self.paths.interface(path);
         let port = &mut self.ports[interface];
         if port.backlog() >= self.config.transmit_backlog_max {
             return false;
@@ -171,10 +183,8 @@ impl Engine {
         let small = connection.shared.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
         if small
             && !hot.is_ipv6()
-            && port.vlan.is_none()
-            && station != Station::NONE
             && plain.stamps.is_some()
-            && let Some(head) = self.paths.head(path)
+            && let Some((_, head)) = self.paths.open(path, self.turn)
         {
             let said = Said { window: plain.window, millis: connection.shared.now.millis };
             if !port.send_small(frame, head, hot, said, connection.shared.cells.text(first)) {
@@ -194,18 +204,23 @@ impl Engine {
     #[inline]
     pub(super) fn say_small(&mut self, send: &SmallSend, back: u16) -> bool {
         let SmallSend { stream, text, len, queue, more, .. } = send;
-        let Some(hot) = self.flows.stream(stream.0) else { return false };
-        let (slot, path) = (stream.0.slot(), hot.path);
-        let Some(interface) = self.open_way(path) else { return false };
-        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
-        let size = u32::from(*len);
-        let common = connection.is(flag::TIMESTAMPS) && !connection.hot.is_ipv6();
+        let (mut connection, interface, head) = loop {
+            let Some(connection) = self.flows.stream_owing(stream.0) else { return false };
+            let path = connection.hot.path;
+            if let Some((interface, head)) = self.paths.open(path, self.turn) {
+                break (connection, interface, head);
+            }
+            if !self.open_way(path) {
+                return false;
+            }
+        };
+        let (slot, size) = (stream.0.slot(), u32::from(*len));
         let mss = connection.send_mss();
-        if *more || size == 0 || !common || !fast::is_alone(&connection, size, mss) {
+        if *more || size == 0 || !fast::is_alone(&connection, size, mss) {
             return false;
         }
         let port = &mut self.ports[interface];
-        if port.vlan.is_some() || port.backlog() >= self.config.transmit_backlog_max {
+        if port.backlog() >= self.config.transmit_backlog_max {
             return false;
         }
         let listed = connection.is(flag::DIRTY);
@@ -216,8 +231,7 @@ impl Engine {
             return false;
         }
         let Ok(frame) = port.composer.header() else { return false };
-        let (end, now) = (connection.hot.snd_nxt, connection.shared.now);
-        if !connection.queue(|cells, ends, _| cells.push_sent(ends, end, (text, *len), *queue, now.micros)) {
+        if !fast::queue_sent(&mut connection, (text, *len), *queue) {
             return false;
         }
         connection.hot.held = connection.hot.held.saturating_sub(back);
@@ -230,12 +244,8 @@ impl Engine {
         self.counters.segments_sent += 1;
         promise(&mut self.wheel, &mut connection, slot);
         let text = text.get(..usize::from(*len)).unwrap_or_default();
-        let said = Said { window: plain.window, millis: now.millis };
-        let sent = self
-            .paths
-            .head(path)
-            .is_some_and(|head| port.send_small(frame, head, connection.hot, said, text));
-        if !sent {
+        let said = Said { window: plain.window, millis: connection.shared.now.millis };
+        if !port.send_small(frame, head, connection.hot, said, text) {
             self.counters.fail(DropReason::NoRoom);
         }
         true
@@ -289,15 +299,11 @@ impl Engine {
         most
     }
 
-    /// The interface of a path whose station is known: it is asked for once a turn.
-    #[inline]
-    fn open_way(&mut self, path: u16) -> Option<u8> {
-        let (interface, station) = self.paths.station(path, self.turn)?;
-        if station != Station::NONE {
-            return Some(interface);
-        }
-        let hop = self.hop_by_path(path)?;
-        (hop.station != Station::NONE).then_some(hop.interface)
+    /// See that a path is open, if it can be: that is found out once a turn.
+    #[inline(never)]
+    fn open_way(&mut self, path: u16) -> bool {
+        self.hop_by_path(path);
+        self.paths.open(path, self.turn).is_some()
     }
 
     fn send_whole(&mut self, mut frame: Frame, slot: u32, path: u16, emit: &Emit) {

@@ -309,6 +309,12 @@ impl Flows {
         self.hot.get(slot as usize)
     }
 
+    /// The fast path declines whatever comes for a slot.
+    #[inline]
+    pub fn declines(&self, slot: u32) -> bool {
+        self.hot(slot).is_none_or(|hot| hot.decline != 0)
+    }
+
     /// Bring near what a stream's hot part leads to: its oldest range.
     #[inline]
     pub fn prefetch_rest(&self, slot: u32) {
@@ -379,6 +385,19 @@ impl Flows {
     pub fn connection_owing(&mut self, slot: u32) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(slot as usize)?;
+        self.shared.signals = Signals::default();
+        Some(Connection { hot, cold, shared: &mut self.shared })
+    }
+
+    /// The same of the stream that a handle names, if it is a living one of this lane.
+    #[inline]
+    pub fn stream_owing(&mut self, socket: SocketId) -> Option<Connection<'_>> {
+        let lane = self.lane;
+        let hot = self.hot.get_mut(socket.slot() as usize)?;
+        let cold = self.cold.get_mut(socket.slot() as usize)?;
+        if hot.generation != socket.generation() || hot.state == State::Closed || socket.lane() != lane {
+            return None;
+        }
         self.shared.signals = Signals::default();
         Some(Connection { hot, cold, shared: &mut self.shared })
     }

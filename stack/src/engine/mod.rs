@@ -198,6 +198,7 @@ impl Engine {
         let before = self.flows.shared.now.instant;
         self.flows.shared.set_now(now);
         self.turn += 1;
+        self.paths.begin_turn();
         let pause_us = now.0.saturating_sub(before.0) / 1_000;
         if self.turn > 1 {
             self.counters.stall_us_max = self.counters.stall_us_max.max(pause_us);

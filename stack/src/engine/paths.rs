@@ -23,6 +23,8 @@ struct Path {
     /// What is sent there begins with, once the station was known; and the hop limit in it.
     head: PathHead,
     hop_limit: u8,
+    /// The turn in which both were last found good for the common shape.
+    open: u64,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
     flows: u32,
@@ -73,6 +75,8 @@ pub struct Paths {
     by_hop: HashMap<(u8, IpAddr), u16, KeyedHash>,
     /// The path that was taken last: mostly the next one is the same.
     last: u16,
+    /// The path whose next hop was last said to be there, as of this turn.
+    confirmed: u16,
 }
 
 /// In place of a path's number: look the way up.
@@ -83,7 +87,13 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Paths {
     pub fn new(hash: KeyedHash) -> Paths {
-        Paths { paths: Vec::new(), free: Vec::new(), by_hop: HashMap::with_hasher(hash), last: NO_PATH }
+        Paths {
+            paths: Vec::new(),
+            free: Vec::new(),
+            by_hop: HashMap::with_hasher(hash),
+            last: NO_PATH,
+            confirmed: NO_PATH,
+        }
     }
 
     /// The path of a connection, counted until `release`. `None` without a route, or with 65,535 paths in use.
@@ -104,6 +114,7 @@ impl Paths {
             turn: 0,
             head: PathHead::NONE,
             hop_limit: 0,
+            open: 0,
             confirmed: Instant::ZERO,
             flows: 1,
         };
@@ -136,17 +147,17 @@ impl Paths {
         self.paths.get(usize::from(index)).map_or(0, |path| path.interface)
     }
 
-    /// The interface and the station of a path in use, as far as it was asked for in this turn.
+    /// The interface of a path in use, and what packets of the common shape begin with over it: if it was asked for in this
+    /// turn, its station is known, and such packets go there.
     #[inline]
-    pub fn station(&self, index: u16, turn: u64) -> Option<(u8, Station)> {
-        let path = self.paths.get(usize::from(index))?;
-        Some((path.interface, if path.turn == turn { path.station } else { Station::NONE }))
+    pub fn open(&self, index: u16, turn: u64) -> Option<(u8, &PathHead)> {
+        let path = self.paths.get(usize::from(index)).filter(|path| path.open == turn)?;
+        Some((path.interface, &path.head))
     }
 
-    /// What packets over a path in use begin with, if its station was known when it was last asked for.
-    #[inline]
-    pub fn head(&self, index: u16) -> Option<&PathHead> {
-        Some(&self.paths.get(usize::from(index))?.head)
+    /// Another turn: another time at which next hops are said to be there.
+    pub fn begin_turn(&mut self) {
+        self.confirmed = NO_PATH;
     }
 
     /// A flow that used the path has ended.
@@ -180,6 +191,9 @@ impl Engine {
             if let Some(mac) = mac.filter(|_| known != (path.station, path.hop_limit)) {
                 path.head = PathHead::new(port, mac);
             }
+            if mac.is_some() && port.vlan.is_none() {
+                path.open = turn;
+            }
         }
         Some(Hop { interface: path.interface, next_hop: path.next_hop, station: path.station })
     }
@@ -203,6 +217,14 @@ impl Engine {
     //# previously sent data reached the peer.
     #[inline]
     pub(super) fn confirm(&mut self, path: u16) {
+        if self.paths.confirmed != path {
+            self.confirm_anew(path);
+        }
+    }
+
+    #[inline(never)]
+    fn confirm_anew(&mut self, path: u16) {
+        self.paths.confirmed = path;
         let now = self.flows.shared.now.instant;
         let Some(path) = self.paths.paths.get_mut(usize::from(path)) else { return };
         if now.saturating_since(path.confirmed) >= CONFIRM_INTERVAL {

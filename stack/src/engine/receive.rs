@@ -45,6 +45,8 @@ struct Glance {
     /// The first flow it names, or `NONE`.
     slot: u32,
     shape: Shape,
+    /// The frame behind it may be of the same flow.
+    leads: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +63,11 @@ enum Shape {
 const AHEAD: usize = 4;
 
 impl Glance {
-    const NONE: Glance = Glance { hash: 0, slot: NONE, shape: Shape::Other };
+    const NONE: Glance = Glance::of(0, Shape::Other);
+
+    const fn of(hash: u32, shape: Shape) -> Glance {
+        Glance { hash, slot: NONE, shape, leads: false }
+    }
 }
 
 impl Engine {
@@ -77,29 +83,41 @@ impl Engine {
         let count = frames.len().min(BURST_MAX);
         self.counters.received_frames += count as u64;
         let mut parsed = core::mem::take(&mut self.parsed);
-        let mut glances = [Glance::NONE; BURST_MAX + 1];
+        let mut glances = [Glance::NONE; BURST_MAX];
         self.parse_all(&mut frames[..], &mut glances[..count], &mut parsed);
         self.find_all(&mut glances[..count]);
-        self.take_all(frames, &glances[..=count], &mut parsed);
+        self.take_all(frames, &glances[..count], &mut parsed);
         self.parsed = parsed;
     }
 
     /// The first pass: parse, and prefetch buckets. Each pass is a function, for it has the registers to itself.
     #[inline(never)]
     fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
-        for (at, glance) in glances.iter_mut().enumerate() {
-            if let Some(ahead) = frames.get(at + AHEAD) {
-                ahead.prefetch();
+        let this = &*self;
+        let (mut ahead, mut common) = (frames.get(AHEAD..).unwrap_or_default().iter(), 0);
+        for (glance, frame) in glances.iter_mut().zip(frames.iter()) {
+            if let Some(frame) = ahead.next() {
+                frame.prefetch();
             }
-            let Some(frame) = frames.get_mut(at) else { break };
-            if let Some(hash) = self.glance(frame) {
-                *glance = Glance { hash, slot: NONE, shape: Shape::Common };
-                self.table.prefetch(hash);
-                continue;
+            if let Some(hash) = this.glance(frame) {
+                *glance = Glance::of(hash, Shape::Common);
+                this.table.prefetch(hash);
+                common += 1;
             }
+        }
+        if common < glances.len() {
+            self.parse_others(frames, glances, parsed);
+        }
+    }
+
+    /// The same of the frames of another shape.
+    #[inline(never)]
+    fn parse_others(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
+        let others = glances.iter_mut().zip(frames).filter(|(glance, _)| glance.shape != Shape::Common);
+        for (glance, frame) in others {
             let result = self.parse(frame);
             if let Parsed::Tcp { key, .. } = &result {
-                *glance = Glance { hash: key.hash, slot: NONE, shape: Shape::Tcp };
+                *glance = Glance::of(key.hash, Shape::Tcp);
                 self.table.prefetch(key.hash);
             }
             parsed.push(result);
@@ -122,25 +140,23 @@ impl Engine {
             }
             glance.slot = if glance.hash == before.hash { before.slot } else { NONE };
         }
-        let mut before = NONE;
+        let mut before = &mut { Glance::NONE };
         for glance in glances {
-            if glance.slot != before {
-                before = glance.slot;
-                self.flows.prefetch_rest(before);
+            before.leads = glance.slot == before.slot;
+            if !before.leads {
+                self.flows.prefetch_rest(glance.slot);
             }
+            before = glance;
         }
     }
 
-    /// The last: process in order. Behind the last glance there is one of no frame.
+    /// The last: process in order.
     #[inline(never)]
     fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Parsed>) {
         let (mut others, mut leader) = (parsed.drain(..), None);
-        let count = glances.len().saturating_sub(1);
-        let pairs = glances.iter().zip(glances.get(1..).unwrap_or_default());
-        for (frame, (glance, next)) in frames.drain(..count).zip(pairs) {
+        for (glance, frame) in glances.iter().zip(frames.drain(..glances.len())) {
             if glance.shape == Shape::Common {
-                let leads = next.slot == glance.slot;
-                leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| leads);
+                leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| glance.leads);
             } else if let Some(parsed) = others.next() {
                 leader = None;
                 self.process(frame, parsed);

@@ -3,7 +3,7 @@
 
 use super::ecn;
 use super::sack::{self, News};
-use super::send::{Cell, Finished, mark};
+use super::send::{Cell, Finished, NONE, mark};
 use super::state::{Connection, State, decline, flag, owed};
 use super::ticks::Ticks;
 use super::{loss, mtu, tally, timers};
@@ -137,35 +137,42 @@ pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> b
         timers::on_ack(connection, false, 0);
         return false;
     }
-    if connection.hot.owed & (owed::OUT | owed::TIMER) != 0 && ack != connection.hot.snd_nxt {
+    let all = ack == connection.hot.snd_nxt;
+    if connection.hot.owed & (owed::OUT | owed::TIMER) != 0 && !all {
         // Not all that is in flight: what was the most of it is to be remembered, and a timer to be restarted.
         connection.pay();
     }
     connection.hot.snd_una = ack;
     tally::note_una(connection, before);
-    let now = connection.shared.now.micros;
-    let only = connection.queue(|cells, queue, finished| cells.acknowledge_only(queue, ack, finished));
-    match only {
-        Some((sent_us, _)) => connection.measure_exactly(now.wrapping_sub(sent_us)),
+    let only = connection.shared.cells.acknowledge_only(connection.hot.head, ack);
+    let sent_us = match only {
+        Some((sent_us, _)) => {
+            (connection.hot.head, connection.hot.tail) = (NONE, NONE);
+            Some(sent_us)
+        }
         None => take_quietly(connection, ack),
+    };
+    if let Some(sent_us) = sent_us {
+        connection.measure_exactly(connection.shared.now.micros.wrapping_sub(sent_us));
     }
     loss::grow(connection, acked);
     connection.hot.owed &= !owed::TIMER;
-    timers::on_ack(connection, true, 0);
+    if all {
+        connection.hot.retransmit_at = Ticks::OFF;
+    } else {
+        timers::on_ack(connection, true, 0);
+    }
     only.is_some_and(|(_, small)| small)
 }
 
-/// Drop acknowledged ranges that were sent once, and measure the round trip that the last of them tells.
+/// Drop acknowledged ranges that were sent once. Returns when the last of them was.
 #[inline(never)]
-fn take_quietly(connection: &mut Connection, una: SeqNum) {
-    let (now, mut sample) = (connection.shared.now.micros, None);
+fn take_quietly(connection: &mut Connection, una: SeqNum) -> Option<u32> {
+    let mut sent_us = None;
     connection.queue(|cells, queue, finished| {
-        let measure = |cell: &Cell, _| sample = Some(now.wrapping_sub(cell.sent_us));
-        cells.acknowledge(queue, una, finished, measure);
+        cells.acknowledge(queue, una, finished, |cell: &Cell, _| sent_us = Some(cell.sent_us));
     });
-    if let Some(us) = sample {
-        connection.measure_exactly(us);
-    }
+    sent_us
 }
 
 /// Drop acknowledged ranges.

@@ -3,12 +3,12 @@
 
 use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd};
 use super::congestion::validation;
-use super::input;
 use super::output;
 use super::send::{NONE, mark};
 use super::state::{Cold, Connection, Hot, flag, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers, window};
+use crate::mode::SMALL_MAX;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 
 /// What a segment says that says nothing out of the ordinary: ACK, perhaps PSH, and no option but timestamps.
@@ -53,8 +53,8 @@ pub struct Taken {
     pub done: bool,
 }
 
-/// Take a segment in; `None`: let [`input::input`] do it. All its payload is the next in order.
-#[inline]
+/// Take a segment in; `None`: let [`input::input`](super::input::input) do it. All its payload is the next in order.
+#[inline(always)]
 pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
     if declines(connection, plain) {
         return None;
@@ -72,15 +72,21 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         connection.hot.owed &= !owed::DATA;
         connection.cold.data_ms = connection.hot.heard_ms;
     }
-    input::heard_in_order(connection, plain.seq, plain.stamps);
+    // An older value was declined.
+    if let (Some((value, _)), true) = (plain.stamps, connection.is(flag::TIMESTAMPS))
+        && plain.seq.le(connection.hot.last_ack_sent)
+    {
+        connection.hot.ts_recent = value;
+    }
+    timers::heard(connection);
     if plain.len > 0 {
         text::note_bytes(connection.hot, plain.len);
         connection.hot.owed |= owed::DATA;
-        text::advance(connection, plain.len);
+        text::advance_within(connection, plain.len);
     }
     owe_window(connection.hot, connection.cold, plain);
     tally::note_received(connection, plain.len);
-    Some(Taken { progress: connection.hot.snd_una != una, done })
+    Some(Taken { progress: done || connection.hot.snd_una != una, done })
 }
 
 /// What is acknowledged must be searched for.
@@ -110,7 +116,7 @@ fn declines(connection: &Connection, plain: &Plain) -> bool {
     if hot.decline != 0 || connection.shared.frames_left == 0 || plain.seq != hot.rcv_nxt {
         return true;
     }
-    if ecn::declines(connection, plain.len) {
+    if hot.ecn != 0 && ecn::declines(connection, plain.len) {
         return true;
     }
     let acks = plain.ack.ge(hot.snd_una) && plain.ack.le(hot.snd_nxt);
@@ -152,6 +158,16 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
     hot.held = hot.held.saturating_add(1);
     hot.segments_in += 1;
     hot.data_in += 1;
+}
+
+/// Queue a small payload that goes at once as one segment, where [`is_alone`] said that it may. False if there is no room for
+/// it.
+#[inline(always)]
+pub fn queue_sent(connection: &mut Connection, text: (&[u8; SMALL_MAX], u8), completions: u8) -> bool {
+    let (end, now_us) = (connection.hot.snd_nxt, connection.shared.now.micros);
+    let Some(index) = connection.shared.cells.push_sent(end, text, completions, now_us) else { return false };
+    (connection.hot.head, connection.hot.tail) = (index, index);
+    true
 }
 
 /// Send the payload that [`whole`] has found: what [`output::next`] would say with ACK and PSH, and all that it would.
@@ -274,13 +290,14 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     (single && fits(connection, cell.len, connection.send_mss())).then_some((first, cell.len))
 }
 
-/// A payload of so many bytes may go by itself as one segment: none is queued, everything before it was acknowledged, no
-/// more than one segment waits for an answer, and nothing else is to be said or thought of. `mss`: what
+/// A payload of so many bytes may go by itself as one segment of the common shape: none is queued, everything before it was
+/// acknowledged, no more than one segment waits for an answer, and nothing else is to be said or thought of. `mss`: what
 /// [`Connection::send_mss`] says. Reads only.
 #[inline]
 pub fn is_alone(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
-    hot.head == NONE && hot.unacked <= 1 && !is_odd(connection) && fits(connection, len, mss)
+    let common = hot.flags & flag::TIMESTAMPS != 0 && !hot.is_ipv6();
+    hot.head == NONE && hot.unacked <= 1 && common && !is_odd(connection) && fits(connection, len, mss)
 }
 
 /// There is more to think of than a payload.

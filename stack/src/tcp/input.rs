@@ -478,8 +478,7 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
 }
 
 /// An acceptable segment says that the peer is there, and what time it has.
-#[inline]
-pub(super) fn heard_in_order(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
+fn heard_in_order(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
     update_timestamp(connection, seq, stamps);
     timers::heard(connection);
 }

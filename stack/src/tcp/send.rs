@@ -253,16 +253,16 @@ impl Cells {
         queued
     }
 
-    /// The same where nothing else is queued, of a payload that goes as one segment at `now_us`.
+    /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if the
+    /// slab is full.
     #[inline(always)]
     pub fn push_sent(
         &mut self,
-        queue: &mut SendQueue,
         end: SeqNum,
         (bytes, len): (&[u8; SMALL_MAX], u8),
         completions: u8,
         now_us: u32,
-    ) -> bool {
+    ) -> Option<u32> {
         let len = u32::from(len);
         let cell = Cell {
             marks: mark::LAST | mark::SENT | mark::PUSHED,
@@ -270,10 +270,9 @@ impl Cells {
             sent_us: now_us,
             ..Cell::new(Data::Inline, end + len, len, Key::SMALL)
         };
-        let Some(index) = self.insert(cell) else { return false };
-        (queue.head, queue.tail) = (index, index);
+        let index = self.insert(cell)?;
         self.set_text(index, bytes);
-        true
+        Some(index)
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
@@ -363,30 +362,22 @@ impl Cells {
         }
     }
 
-    /// The same where `una` acknowledges just the one range that is queued: when that was sent, and whether it is a small
-    /// payload of which nobody is told; any other is on the list. `None`, and nothing done, if it is not so.
+    /// Drop a range that `una` acknowledges just so, if it is all that is queued, and a small payload of which nobody is told, or
+    /// a SYN or FIN. Returns when it was sent, and whether it is a payload; `None`, and nothing done, if it is not so.
     #[inline(always)]
-    pub fn acknowledge_only(
-        &mut self,
-        queue: &mut SendQueue,
-        una: SeqNum,
-        finished: &mut Vec<Finished>,
-    ) -> Option<(u32, bool)> {
-        let index = queue.head;
+    pub fn acknowledge_only(&mut self, index: u32, una: SeqNum) -> Option<(u32, bool)> {
         let cell = self.cells.get_mut(index as usize).filter(|cell| cell.end == una && cell.next == NONE)?;
-        let (sent_us, marks) = (cell.sent_us, cell.marks & (mark::LAST | mark::NOTIFY));
-        let small = cell.key == Key::SMALL && marks == mark::LAST && matches!(cell.data, Data::Inline);
-        if !small {
-            self.pop(queue, finished);
-            return Some((sent_us, false));
-        }
+        let small = match cell.marks & (mark::LAST | mark::NOTIFY | mark::CONTROL) {
+            mark::LAST if cell.key == Key::SMALL && matches!(cell.data, Data::Inline) => true,
+            mark::CONTROL => false,
+            _ => return None,
+        };
         // Nothing of it is to be dropped.
         cell.marks = 0;
         cell.next = self.free;
         self.free = index;
         self.live -= 1;
-        *queue = SendQueue::EMPTY;
-        Some((sent_us, true))
+        Some((cell.sent_us, small))
     }
 
     #[inline(never)]

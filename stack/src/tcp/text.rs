@@ -74,8 +74,9 @@ pub(super) fn note_size(connection: &mut Connection, len: u32) {
 
 #[inline]
 pub(super) fn note_bytes(hot: &mut Hot, len: u32) {
-    let seen = u16::try_from(len).unwrap_or(u16::MAX);
-    hot.rcv_mss = hot.rcv_mss.max(seen.min(MSS_SEEN_MAX));
+    if len > u32::from(hot.rcv_mss) {
+        hot.rcv_mss = u16::try_from(len).map_or(MSS_SEEN_MAX, |seen| seen.min(MSS_SEEN_MAX));
+    }
 }
 
 /// Segments with data between looks at how much the receive buffer should hold.
@@ -104,13 +105,19 @@ pub fn tune(hot: &mut Hot, cold: &mut Cold, limit: u16) {
 /// RCV.NXT moves over accepted bytes.
 #[inline]
 pub(super) fn advance(connection: &mut Connection, len: u32) {
-    let before = connection.hot.rcv_nxt;
-    connection.hot.rcv_nxt += len;
-    tally::note_nxt(connection, before);
+    advance_within(connection, len);
     if connection.hot.rcv_nxt.gt(connection.hot.rcv_adv) {
         connection.hot.rcv_adv = connection.hot.rcv_nxt;
     }
-    connection.hot.unacked = connection.hot.unacked.saturating_add(1);
+}
+
+/// The same of bytes within the window that was advertised.
+#[inline]
+pub(super) fn advance_within(connection: &mut Connection, len: u32) {
+    let before = connection.hot.rcv_nxt;
+    connection.hot.rcv_nxt += len;
+    tally::note_nxt(connection, before);
+    connection.hot.unacked += u8::from(connection.hot.unacked < u8::MAX);
 }
 
 /// The next range of reassembly that has become deliverable, and how many of its bytes were delivered before.

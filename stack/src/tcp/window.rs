@@ -37,7 +37,8 @@ pub(super) fn advertise(connection: &mut Connection) -> u16 {
     let edge = window_edge(connection);
     let scale = connection.hot.rcv_scale;
     let window = edge.since(connection.hot.rcv_nxt);
-    let field = u16::try_from(window.div_ceil(1 << scale)).unwrap_or(u16::MAX);
+    // In units, rounded up: a window has no more than 30 bits.
+    let field = u16::try_from((window + ((1 << scale) - 1)) >> scale).unwrap_or(u16::MAX);
     let advertised = connection.hot.rcv_nxt + (u32::from(field) << scale);
     connection.hot.rcv_adv = connection.hot.rcv_adv.max(advertised);
     field
