@@ -222,11 +222,32 @@ impl Port {
         let Some((room, behind)) = room.split_first_chunk_mut::<HEADERS>() else { return false };
         behind.copy_from_slice(payload);
         let (offload, by_port) = self.sums();
-        head.write(room, hot, said, payload, (offload, by_port));
+        head.write(room, hot, said, Flags::ACK | Flags::PSH, payload, (offload, by_port));
         if offload {
             frame.set_offload(orders(by_port, TRANSPORT, 0));
         }
         self.data.push(frame);
+        true
+    }
+
+    /// The same of a segment without payload, with these flags.
+    pub(super) fn send_bare(
+        &mut self,
+        mut frame: Frame,
+        head: &PathHead,
+        hot: &Hot,
+        said: Said,
+        flags: Flags,
+    ) -> bool {
+        let room = frame.append(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>());
+        let Some(room) = room else { return false };
+        let (offload, by_port) = self.sums();
+        head.write(room, hot, said, flags, &[], (offload, by_port));
+        if offload {
+            frame.set_offload(orders(by_port, TRANSPORT, 0));
+        }
+        let urgent = !flags.contains(Flags::FIN);
+        if urgent { &mut self.urgent } else { &mut self.data }.push(frame);
         true
     }
 }
