@@ -122,11 +122,11 @@ impl Engine {
         if let Some(arrived) = arrived(&frame) {
             let key = self.secret.flow_key(&arrived.tuple);
             if let Some(stray) = self.find_stray(&arrived.tuple, &key) {
-                return self.on_known_stray(&stray, &arrived, &key, frame);
+                return self.on_known_stray(stray, &arrived, &key, frame);
             }
         }
         let parsed = self.parse(&mut frame);
-        self.process(frame, parsed);
+        self.process(frame, &parsed);
     }
 
     /// Put all headers in front of a payload at once, and leave the frame for the port. `Some`: they are not IPv4's without

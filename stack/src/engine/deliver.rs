@@ -253,12 +253,12 @@ impl Engine {
     }
 
     fn report_all(&mut self, slot: u32) {
-        let mut finished = core::mem::take(&mut self.flows.shared.finished);
-        let stream = Stream(self.flows.id(slot));
-        for done in finished.drain(..) {
+        let (stream, mut at) = (Stream(self.flows.id(slot)), 0);
+        while let Some(done) = self.flows.shared.finished.get(at).copied() {
             self.report_done(stream, done);
+            at += 1;
         }
-        self.flows.shared.finished = finished;
+        self.flows.shared.finished.clear();
     }
 
     /// A stream that has ended and has nothing left to hand over says `Closed`, and its slot is free.

@@ -19,19 +19,10 @@ use crate::tcp::options::{mss_bound, window_scale};
 use crate::tcp::send::{NONE, mark};
 use crate::tcp::state::{Connection, State, flag};
 use crate::tcp::tally;
-use crate::tcp::time_wait::Rest;
 use crate::tcp::timers;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use drivers::Frame;
-
-/// What a segment without a flow belongs to.
-pub(super) enum Stray {
-    /// A connection in TIME_WAIT: its number, and what is left.
-    Rest(u32, Rest),
-    /// A half-open one, at its place.
-    HalfOpen(u32, HalfOpen),
-}
 
 /// What is done with a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +95,7 @@ impl Engine {
     /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
     pub(super) fn on_stray(&mut self, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match self.find_stray(&arrived.tuple, key) {
-            Some(stray) => self.on_known_stray(&stray, arrived, key, frame),
+            Some(stray) => self.on_known_stray(stray, arrived, key, frame),
             None => {
                 if let Some(lane) = self.elsewhere(&arrived.tuple) {
                     return self.steer(lane, frame, usize::from(arrived.link));
@@ -114,24 +105,29 @@ impl Engine {
         }
     }
 
-    /// A segment for what is no flow yet, or no longer.
-    pub(super) fn on_known_stray(&mut self, stray: &Stray, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+    /// A segment for what is no flow yet, or no longer, and has this place.
+    pub(super) fn on_known_stray(&mut self, stray: Place, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match stray {
-            Stray::Rest(number, rest) => self.on_rest(*number, rest, arrived, key, frame),
-            Stray::HalfOpen(place, half) => self.on_half_open(*place, half, arrived, key, frame),
+            Place::Flow(_) => {}
+            Place::HalfOpen(place) => {
+                if let Some(half) = self.half_opens.of(place).copied() {
+                    self.on_half_open(place, &half, arrived, key, frame);
+                }
+            }
+            Place::Rest(number) => {
+                if let Some(rest) = self.time_waits.get(number, key.word) {
+                    self.on_rest(number, &rest, arrived, key, frame);
+                }
+            }
         }
     }
 
-    /// What a tuple that is no flow's is known for.
-    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Stray> {
-        self.table.candidates(key.hash).find_map(|number| match Place::of(number) {
-            Place::Flow(_) => None,
-            Place::HalfOpen(place) => {
-                self.half_opens.get(place, tuple).map(|half| Stray::HalfOpen(place, *half))
-            }
-            Place::Rest(number) => {
-                self.time_waits.get(number, key.word).map(|rest| Stray::Rest(number, rest))
-            }
+    /// Where that is which a tuple is known for that is no flow's.
+    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Place> {
+        self.table.candidates(key.hash).map(Place::of).find(|stray| match *stray {
+            Place::Flow(_) => false,
+            Place::HalfOpen(place) => self.half_opens.get(place, tuple).is_some(),
+            Place::Rest(number) => self.time_waits.has(number, key.word),
         })
     }
 

@@ -182,7 +182,7 @@ impl Engine {
                 self.arriving = interface;
                 self.mesh.came = Some((from, hops));
                 let parsed = self.parse(&mut frame);
-                self.process(frame, parsed);
+                self.process(frame, &parsed);
                 self.mesh.came = None;
             }
             Message::Datagram { frame, interface, hops } => {
@@ -194,7 +194,7 @@ impl Engine {
                     _ => self.parse_network(&frame, 0, false),
                 };
                 let parsed = parsed.unwrap_or_else(Parsed::Drop);
-                self.process(frame, parsed);
+                self.process(frame, &parsed);
                 self.mesh.came = None;
             }
             Message::Neighbour { packet, interface, good } => {

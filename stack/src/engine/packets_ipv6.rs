@@ -277,7 +277,7 @@ impl Engine {
         let Some(frame) = whole else { return self.counters.drop(DropReason::NoRoom) };
         self.mesh.note_joined();
         let parsed = self.parse_ipv6(&frame, 0, group).unwrap_or_else(Parsed::Drop);
-        self.process(frame, parsed);
+        self.process(frame, &parsed);
     }
 
     /// One frame with the headers of the first piece and the payload of all.

@@ -153,7 +153,7 @@ impl Engine {
     /// The last: process in order.
     #[inline(never)]
     fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Parsed>) {
-        let (mut others, mut leader) = (parsed.drain(..), None);
+        let (mut others, mut leader) = (parsed.iter(), None);
         for (glance, frame) in glances.iter().zip(frames.drain(..glances.len())) {
             if glance.shape == Shape::Common {
                 leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| glance.leads);
@@ -162,28 +162,29 @@ impl Engine {
                 self.process(frame, parsed);
             }
         }
+        parsed.clear();
     }
 
-    pub(super) fn process(&mut self, mut frame: Frame, parsed: Parsed) {
+    pub(super) fn process(&mut self, mut frame: Frame, parsed: &Parsed) {
         match parsed {
-            Parsed::Tcp { arrived, key, judged } => match self.find_flow(&key, &arrived.tuple) {
+            Parsed::Tcp { arrived, key, judged } => match self.find_flow(key, &arrived.tuple) {
                 Some(slot) => {
                     self.compare_hash(&frame, slot);
-                    if let Some(frame) = self.on_fast(slot, &arrived, frame) {
-                        self.on_segment(slot, &arrived, frame);
+                    if let Some(frame) = self.on_fast(slot, arrived, frame) {
+                        self.on_segment(slot, arrived, frame);
                     }
                     self.arm(slot);
                 }
-                None if judged => self.on_stray(&arrived, &key, frame),
+                None if *judged => self.on_stray(arrived, key, frame),
                 None => {
                     let parsed = self.parse(&mut frame);
-                    self.process(frame, parsed);
+                    self.process(frame, &parsed);
                 }
             },
-            Parsed::Packet(packet) => self.on_packet(frame, &packet),
-            Parsed::Packet6(packet) => self.on_packet_ipv6(frame, &packet),
-            Parsed::Arp(offset) => self.on_arp(&frame, offset),
-            Parsed::Drop(reason) => self.counters.drop(reason),
+            Parsed::Packet(packet) => self.on_packet(frame, packet),
+            Parsed::Packet6(packet) => self.on_packet_ipv6(frame, packet),
+            Parsed::Arp(offset) => self.on_arp(&frame, *offset),
+            Parsed::Drop(reason) => self.counters.drop(*reason),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::mtu;
 use crate::tcp::send::NONE;
-use crate::tcp::state::{State, decline, flag};
+use crate::tcp::state::{State, decline, flag, hint};
 use crate::tcp::tally;
 use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
@@ -162,7 +162,9 @@ impl Engine {
         let frame = self.spill(frame);
         if accept.in_order {
             self.deliver(slot, frame, false);
-            self.deliver_reassembled(slot);
+            if self.flows.hot(slot).is_some_and(|hot| hot.hints & hint::AMISS != 0) {
+                self.deliver_reassembled(slot);
+            }
             self.tune_receive(slot);
             return;
         }

@@ -306,9 +306,15 @@ impl HalfOpens {
         self.len < 2 * self.max
     }
 
+    /// The one of a place.
+    #[inline]
+    pub fn of(&self, place: u32) -> Option<&HalfOpen> {
+        self.entries.get(place as usize)?.half.as_ref()
+    }
+
     /// The one of a place, if it has these ends.
     pub fn get(&self, place: u32, tuple: &Tuple) -> Option<&HalfOpen> {
-        self.entries.get(place as usize)?.half.as_ref().filter(|half| half.tuple == *tuple)
+        self.of(place).filter(|half| half.tuple == *tuple)
     }
 
     fn entry_mut(&mut self, place: u32) -> Option<&mut Entry> {
