@@ -391,8 +391,8 @@ fn in_prefix(a: IpAddr, b: IpAddr, len: u8) -> bool {
     let len = u32::from(len);
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
-            let differing = a.to_bits() ^ b.to_bits();
-            differing.checked_shr(32u32.saturating_sub(len)).unwrap_or(0) == 0
+            let differing = u64::from(a.to_bits() ^ b.to_bits());
+            differing >> 32u32.saturating_sub(len) == 0
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => {
             let differing = a.to_bits() ^ b.to_bits();
