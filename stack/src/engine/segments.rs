@@ -6,10 +6,11 @@ use super::Engine;
 use super::deliver::{DUST_BYTES, REASONS, done_of};
 use super::flows::Kind;
 use crate::buffer::Waiting;
-use crate::mode::Back;
+use crate::mode::{Back, Done};
 use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
+use crate::tcp::fast::{self, Plain};
 use crate::tcp::input::{self, Accept, End, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::mtu;
@@ -20,7 +21,14 @@ use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::Rest;
 use crate::tcp::timers::{self, Expiry};
-use crate::wire::tcp::{Segment, SeqNum};
+use crate::wire::tcp::{Flags, Segment, SeqNum};
+
+/// A segment has FIN, ACK, and nothing else but timestamps to it.
+#[inline]
+fn segment_is_fin(segment: &Segment, len: u32) -> bool {
+    let flags = segment.flags.without(Flags::PSH);
+    flags == Flags::ACK | Flags::FIN && len == 0 && segment.options.sack.is_empty()
+}
 
 /// A TCP segment that was parsed out of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +51,9 @@ impl Engine {
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
         let len = u32::from(arrived.len);
+        if segment_is_fin(&arrived.segment, len) && self.take_fin(slot, arrived) {
+            return;
+        }
         let Some(mut connection) = self.flows.connection_owing(slot) else { return };
         connection.pay_cold();
         let una = connection.hot.snd_una;
@@ -59,6 +70,35 @@ impl Engine {
             self.send_segment(path, &arrived.tuple, &early, ecn::codepoint::NOT_ECT);
         }
         self.act(slot, arrived, frame, verdict);
+    }
+
+    /// A FIN that acknowledges what was sent, on a stream on which nothing is amiss: all but the FIN is the fast path's. False if
+    /// it is not so, and nothing was done.
+    #[inline(never)]
+    fn take_fin(&mut self, slot: u32, arrived: &Arrived) -> bool {
+        let Segment { seq, ack, window, .. } = arrived.segment;
+        let plain = Plain { seq, ack, window, stamps: arrived.segment.options.timestamps, len: 0 };
+        let Some(mut connection) = self.flows.connection_owing(slot).filter(|its| its.rcv_wnd() > 0) else {
+            return false;
+        };
+        connection.shared.signals.field = arrived.field;
+        let Some(taken) = fast::input(&mut connection, &plain) else { return false };
+        connection.pay_cold();
+        text::note_fin(&mut connection, &arrived.segment, seq);
+        let (path, tells) = (connection.hot.path, connection.hot.mtu & mtu::bit::TELL != 0);
+        self.counters.consumed_frames += 1;
+        if taken.done {
+            self.done.push(Done::Small(Stream(self.flows.id(slot))));
+        }
+        if taken.progress {
+            self.confirm(path);
+        }
+        self.report_finished(slot);
+        if tells {
+            self.tell_found_mtu(slot);
+        }
+        self.on_fin(slot);
+        true
     }
 
     /// Do what a verdict says.
@@ -168,9 +208,7 @@ impl Engine {
             self.tune_receive(slot);
             return;
         }
-        let start = arrived.segment.seq
-            + u32::from(arrived.segment.flags.contains(crate::wire::tcp::Flags::SYN))
-            + accept.skip;
+        let start = arrived.segment.seq + u32::from(arrived.segment.flags.contains(Flags::SYN)) + accept.skip;
         self.keep_out_of_order(slot, frame, start, accept.len);
     }
 

@@ -78,6 +78,21 @@ pub(super) fn acknowledge_syn_ack(connection: &mut Connection, ack: SeqNum) {
     connection.hot.sent_us = now;
 }
 
+/// The FIN with which the connection ends is all that is queued, and is acknowledged: of what else that tells nobody will ask.
+/// False, and nothing done, if it is not so.
+pub(super) fn take_last(connection: &mut Connection, ack: SeqNum) -> bool {
+    // The rare part holds what an application may have asked to be told at the end.
+    if connection.cold.rare != NONE
+        || connection.shared.cells.acknowledge_only(connection.hot.head, ack).is_none()
+    {
+        return false;
+    }
+    (connection.hot.head, connection.hot.tail) = (NONE, NONE);
+    connection.hot.snd_una = ack;
+    connection.hot.owed &= !owed::TIMER;
+    true
+}
+
 /// An acknowledgement that another overtook: its number and its window say nothing any more, but its SACK blocks may.
 pub(super) fn hear_late(connection: &mut Connection, segment: &Segment, len: u32) {
     let blocks = &segment.options.sack;
