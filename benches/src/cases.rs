@@ -92,12 +92,12 @@ struct Answers {
 impl Application for Answers {
     fn run(&mut self, lane: &mut Lane) {
         while let Some(done) = lane.take(QueueId::MAIN) {
-            let answer = match done.event {
+            let submitted = match done.event {
                 Event::Received { stream, data } => {
                     self.bytes += data.len() as u64;
                     match self.case {
-                        Case::Request | Case::Connect => Op::send(stream, data),
-                        _ => continue,
+                        Case::Request | Case::Connect => lane.submit(Op::send(stream, data)),
+                        _ => Ok(()),
                     }
                 }
                 Event::Accepted { stream, peer, .. } => {
@@ -105,17 +105,17 @@ impl Application for Answers {
                     if let Some(known) = self.streams.get_mut(Far::flow(peer) as usize) {
                         *known = Some(stream);
                     }
-                    continue;
+                    Ok(())
                 }
-                Event::End { stream } => Op::close(stream),
+                Event::End { stream } => lane.submit(Op::close(stream)),
                 Event::Closed { .. } => {
                     self.closed += 1;
-                    continue;
+                    Ok(())
                 }
-                Event::Sent { stream, .. } => Op::send(stream, self.block.clone()).notify(),
-                _ => continue,
+                Event::Sent { stream, .. } => lane.submit(Op::send(stream, self.block.clone()).notify()),
+                _ => Ok(()),
             };
-            lane.submit(answer).expect("the queue keeps room for answers");
+            submitted.expect("the queue keeps room for answers");
         }
     }
 }

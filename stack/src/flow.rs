@@ -140,13 +140,12 @@ impl FlowTable {
         }
     }
 
-    /// The first of the slots that may be the flow's, of those in its own bucket.
+    /// The first of the slots that may be the flow's, of those in its own bucket; or what is no slot.
     #[inline]
     pub fn first(&self, hash: u32) -> Option<u32> {
         let (home, tag) = self.home(hash);
         let bucket = self.buckets.get(home)?;
-        let ways = bucket.tags.iter().zip(&bucket.slots);
-        ways.filter(|(its, slot)| **its == tag && **slot != EMPTY).map(|(_, slot)| *slot).next()
+        bucket.tags.iter().zip(&bucket.slots).find(|(its, _)| **its == tag).map(|(_, slot)| *slot)
     }
 
     /// Slots that may be the flow's, in a fixed order.
@@ -198,14 +197,17 @@ impl FlowTable {
 
     /// Put a flow where another is that has the same hash. False if that is not there.
     pub fn replace(&mut self, hash: u32, old: u32, slot: u32) -> bool {
-        self.find(hash, old).map(|(_, its)| *its = slot).is_some()
+        let Some((_, bucket, at)) = self.find(hash, old) else { return false };
+        bucket.slots[at] = slot;
+        true
     }
 
     /// Remove a flow. False if it is not there.
     pub fn remove(&mut self, hash: u32, slot: u32) -> bool {
-        let Some((step, its)) = self.find(hash, slot) else { return false };
-        *its = EMPTY;
-        let (home, _) = self.home(hash);
+        let (home, tag) = self.home(hash);
+        let Some((step, bucket, at)) = self.find(hash, slot) else { return false };
+        // A way that is empty has another tag than whoever was there: mostly the first that is found is the right one.
+        (bucket.tags[at], bucket.slots[at]) = (!tag, EMPTY);
         for passed in 0..step {
             let passed = self.behind(home, passed);
             self.buckets[passed].overflow -= 1;
@@ -214,19 +216,21 @@ impl FlowTable {
         true
     }
 
-    /// Where a flow is: how many buckets behind its own, and its place there.
+    /// Where a flow is: how many buckets behind its own, the bucket, and the way in it.
     #[inline]
-    fn find(&mut self, hash: u32, slot: u32) -> Option<(usize, &mut u32)> {
+    fn find(&mut self, hash: u32, slot: u32) -> Option<(usize, &mut Bucket, usize)> {
         let (home, _) = self.home(hash);
-        let at = |step| self.behind(home, step);
-        let step = (0..self.buckets.len()).find_map(|step| {
-            let bucket = self.buckets.get(at(step))?;
-            let way = bucket.slots.iter().position(|&other| other == slot);
-            (way.is_some() || bucket.overflow == 0).then_some((step, way))
-        });
-        let (step, way) = step?;
-        let index = at(step);
-        Some((step, self.buckets.get_mut(index)?.slots.get_mut(way?)?))
+        for step in 0..self.buckets.len() {
+            let index = self.behind(home, step);
+            let bucket = self.buckets.get(index)?;
+            if let Some(at) = bucket.slots.iter().position(|&other| other == slot) {
+                return Some((step, self.buckets.get_mut(index)?, at));
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+        }
+        None
     }
 }
 

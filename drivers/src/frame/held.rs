@@ -34,9 +34,11 @@ impl Held {
     #[inline]
     pub fn release(self) -> (Frame, bool) {
         let holders = &self.frame.header().holders;
-        let left = holders.load(Ordering::Relaxed).saturating_sub(1);
-        holders.store(left, Ordering::Relaxed);
-        (self.frame, left == 0)
+        let count = holders.load(Ordering::Relaxed);
+        if count > 1 {
+            holders.store(count - 1, Ordering::Relaxed);
+        }
+        (self.frame, count <= 1)
     }
 
     /// The frame.

@@ -99,7 +99,7 @@ impl Engine {
         self.compare_hash(&frame, slot);
         let fast = match is_plain {
             true if plain.len > 0 => self.take_plain(slot, &plain, field, OFFSET, frame),
-            true if !self.flows.declines(slot) => self.take_bare(slot, &plain, field, frame),
+            true if !self.flows.declines(slot) => self.take_bare(slot, plain, field, frame),
             _ => Fast::Declined(frame),
         };
         match fast {
@@ -275,27 +275,33 @@ impl Leader {
 /// Where the payload begins.
 pub(super) const OFFSET: u16 = 66;
 
+/// So many bytes of the header: as one, for bytes that are put together one by one are loaded so too where not all count.
+#[inline(always)]
+fn part<const N: usize>(head: &[u8; HEADERS], at: usize) -> [u8; N] {
+    head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
+}
+
 /// A number of the header.
-#[inline]
+#[inline(always)]
 fn word(head: &[u8; HEADERS], at: usize) -> u32 {
-    u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+    u32::from_be_bytes(part(head, at))
+}
+
+#[inline(always)]
+fn half(head: &[u8; HEADERS], at: usize) -> u16 {
+    u16::from_be_bytes(part(head, at))
 }
 
 /// Whom the frame is for, and the first two bytes of whom it is from.
-#[inline]
+#[inline(always)]
 fn front(head: &[u8; HEADERS]) -> u64 {
-    u64::from(word(head, 0)) << 32 | u64::from(word(head, 4))
-}
-
-#[inline]
-fn half(head: &[u8; HEADERS], at: usize) -> u16 {
-    u16::from_be_bytes([head[at], head[at + 1]])
+    u64::from_be_bytes(part(head, 0))
 }
 
 /// The sender's address and ours in one word, and the ports in another, as the flow table has them.
 #[inline]
 fn ends(head: &[u8; HEADERS]) -> (u64, u32) {
-    (u64::from(word(head, 26)) << 32 | u64::from(word(head, 30)), word(head, 34))
+    (u64::from_be_bytes(part(head, 26)), word(head, 34))
 }
 
 /// Both checksums are right: by the port's verdicts, else by summing.

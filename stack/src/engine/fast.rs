@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn on_fast(&mut self, slot: u32, arrived: &Arrived, frame: Frame) -> Option<Frame> {
         let Some(plain) = Plain::of(&arrived.segment, u32::from(arrived.len)) else { return Some(frame) };
         let fast = match plain.len {
-            0 => self.take_bare(slot, &plain, arrived.field, frame),
+            0 => self.take_bare(slot, plain, arrived.field, frame),
             _ => self.take_plain(slot, &plain, arrived.field, arrived.offset, frame),
         };
         match fast {
@@ -51,11 +51,11 @@ impl Engine {
 
     /// The fast path for a segment without payload. By itself, so that neither kind is asked for what the other has.
     #[inline(never)]
-    pub(super) fn take_bare(&mut self, slot: u32, plain: &Plain, field: u8, frame: Frame) -> Fast {
+    pub(super) fn take_bare(&mut self, slot: u32, plain: Plain, field: u8, frame: Frame) -> Fast {
         if plain.len > 0 {
             return Fast::Declined(frame);
         }
-        self.take_plain(slot, plain, field, 0, frame)
+        self.take_plain(slot, &plain, field, 0, frame)
     }
 
     /// The fast path for a segment whose payload lies at `offset`.

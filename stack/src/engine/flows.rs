@@ -113,14 +113,12 @@ impl Flows {
 
     /// Where the parts of connections lie.
     pub fn places(&self) -> Vec<Place> {
-        let [cells, texts] = self.shared.cells.places();
         vec![
             Place::of("hot part", &self.hot),
             Place::of("cold part", &self.cold),
             Place::of("kind", &self.kinds),
             Place::of("ends", &self.ends),
-            cells,
-            texts,
+            self.shared.cells.place(),
         ]
     }
 

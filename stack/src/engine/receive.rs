@@ -94,11 +94,13 @@ impl Engine {
     #[inline(never)]
     fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
         let this = &*self;
-        let (mut ahead, mut common) = (frames.get(AHEAD..).unwrap_or_default().iter(), 0);
-        for (glance, frame) in glances.iter_mut().zip(frames.iter()) {
+        let (mut next, mut ahead) = (frames.iter(), frames.get(AHEAD..).unwrap_or_default().iter());
+        let mut common = 0;
+        for glance in glances.iter_mut() {
             if let Some(frame) = ahead.next() {
                 frame.prefetch();
             }
+            let Some(frame) = next.next() else { break };
             if let Some(hash) = this.glance(frame) {
                 *glance = Glance::of(hash, Shape::Common);
                 this.table.prefetch(hash);

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use drivers::Extent;
 
 use super::{EngineOp, Key, SMALL_MAX, View, ViewData};
-use crate::socket::{Stream, Tag};
+use crate::socket::{LaneId, SocketId, Stream, Tag};
 
 /// Bytes of a stream to send, no more than fit the op: what [`Action::Send`](crate::socket::Action::Send) is where nobody
 /// waits for its end.
@@ -55,24 +55,27 @@ pub struct LargeSend {
 /// What the application asks, in order.
 #[derive(Debug, Default)]
 pub struct Ops {
+    /// Small sends: the first of them are this batch's, the others room for those of another.
     sends: Vec<SmallSend>,
+    small: usize,
     /// Large ones, and how many small ones come before each.
     larges: VecDeque<(usize, LargeSend)>,
     /// All else, and how many small and large sends come before each.
     others: VecDeque<((usize, usize), EngineOp)>,
+    count: usize,
 }
 
 impl Ops {
     /// How many there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.sends.len() + self.larges.len() + self.others.len()
+        self.count
     }
 
     /// There is none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.larges.is_empty() && self.others.is_empty()
+        self.count == 0
     }
 
     /// Add a small send of these bytes; false, and nothing done, if they are too many.
@@ -81,24 +84,41 @@ impl Ops {
         let Some(len) = u8::try_from(bytes.len()).ok().filter(|len| usize::from(*len) <= SMALL_MAX) else {
             return false;
         };
-        let send = |text| SmallSend { stream, tag, text, len, queue, more };
-        // Written where it is to lie, and nowhere before.
-        match bytes.first_chunk() {
-            Some(whole) => self.sends.push(send(*whole)),
-            None => self.sends.push(send(padded(bytes))),
+        if self.small == self.sends.len() {
+            self.grow();
         }
+        // Written where it is to lie, and nowhere before.
+        let Some(send) = self.sends.get_mut(self.small) else { return false };
+        match bytes.first_chunk() {
+            Some(whole) => send.text = *whole,
+            None => send.text = padded(bytes),
+        }
+        (send.stream, send.tag, send.len, send.queue, send.more) = (stream, tag, len, queue, more);
+        self.small += 1;
+        self.count += 1;
         true
+    }
+
+    /// Have room for another small send.
+    #[inline(never)]
+    fn grow(&mut self) {
+        let (stream, tag) = (Stream(SocketId::new(LaneId(0), 0, 0)), Tag(0));
+        let blank = SmallSend { stream, tag, text: [0; SMALL_MAX], len: 0, queue: 0, more: false };
+        self.sends.push(blank);
+        self.sends.resize(self.sends.capacity(), blank);
     }
 
     /// Add a send of bytes that lie in memory.
     #[inline]
     pub fn send_large(&mut self, send: LargeSend) {
-        self.larges.push_back((self.sends.len(), send));
+        self.larges.push_back((self.small, send));
+        self.count += 1;
     }
 
     /// Add something else.
     pub fn push(&mut self, op: EngineOp) {
-        self.others.push_back(((self.sends.len(), self.larges.len()), op));
+        self.others.push_back(((self.small, self.larges.len()), op));
+        self.count += 1;
     }
 
     /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only.
@@ -115,7 +135,7 @@ impl Ops {
             let other = self.others.front().map(|(before, _)| *before);
             let first = other.is_none_or(|(_, before)| large_taken < before);
             let large = self.larges.front().filter(|_| first).map(|(before, _)| *before);
-            let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.sends.len());
+            let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.small);
             let mut sends = &self.sends[taken..end];
             while let Some((small, behind)) = sends.split_first() {
                 let last = match behind.first() {
@@ -137,7 +157,7 @@ impl Ops {
                 break;
             }
         }
-        self.sends.clear();
+        (self.small, self.count) = (0, 0);
     }
 }
 
@@ -154,7 +174,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::socket::{Action, LaneId, SocketId};
+    use crate::socket::Action;
 
     #[test]
     fn ops_come_out_in_their_order() {

@@ -16,19 +16,25 @@ use super::SocketId;
 ///
 /// Shape: bounded by the frames that are out, for each returns once.
 pub(crate) struct Returns {
-    sockets: RefCell<Vec<SocketId>>,
-    /// Frames that were dropped: they go home together.
-    homeward: RefCell<Homeward>,
+    back: RefCell<Back>,
     out: Cell<usize>,
     detached: Arc<AtomicUsize>,
     detached_max: usize,
 }
 
+/// What has come back.
+#[derive(Default)]
+struct Back {
+    /// Whose frames.
+    sockets: Vec<SocketId>,
+    /// Frames that were dropped: they go home together.
+    homeward: Homeward,
+}
+
 impl Returns {
     pub fn new(detached_max: usize) -> Rc<Returns> {
         Rc::new(Returns {
-            sockets: RefCell::default(),
-            homeward: RefCell::default(),
+            back: RefCell::default(),
             out: Cell::new(0),
             detached: Arc::default(),
             detached_max,
@@ -37,31 +43,38 @@ impl Returns {
 
     /// Hand out the sockets whose frames came back since the last call.
     pub fn drain(&self, into: &mut Vec<SocketId>) {
-        into.append(&mut self.sockets.borrow_mut());
+        into.append(&mut self.back.borrow_mut().sockets);
     }
 
     /// Free the frames that applications have dropped since the last call.
     pub fn free(&self) {
-        self.homeward.borrow_mut().flush();
+        self.back.borrow_mut().homeward.flush();
     }
 
-    /// Free a frame, most of them together with others.
+    /// Free a frame, most of them together with others; with the last slice of it, its socket is told.
     #[inline]
-    fn drop_frame(&self, frame: Frame) {
-        let back = self.homeward.borrow_mut().take(frame);
+    fn drop_frame(&self, frame: Frame, of: Option<SocketId>) {
+        let other = {
+            let mut back = self.back.borrow_mut();
+            if let Some(socket) = of {
+                self.out.set(self.out.get() - 1);
+                back.sockets.push(socket);
+            }
+            back.homeward.take(frame)
+        };
         // Memory that it refers to may be an application's, and what that does then may drop another.
-        drop(back);
+        drop(other);
     }
 
     /// Something came back since the last drain.
     pub fn is_waiting(&self) -> bool {
-        !self.sockets.borrow().is_empty()
+        !self.back.borrow().sockets.is_empty()
     }
 
     #[inline]
     fn give_back(&self, socket: SocketId) {
         self.out.set(self.out.get() - 1);
-        self.sockets.borrow_mut().push(socket);
+        self.back.borrow_mut().sockets.push(socket);
     }
 
     /// Frames that the application holds.
@@ -157,7 +170,6 @@ impl Received {
     }
 
     /// Hold no longer: the window goes back if this is the last slice. The frame itself is the caller's.
-    #[inline]
     fn release(&mut self) -> Option<Frame> {
         let (frame, last) = self.held.take()?.release();
         if last {
@@ -201,8 +213,8 @@ impl Deref for Received {
 impl Drop for Received {
     #[inline]
     fn drop(&mut self) {
-        if let Some(frame) = self.release() {
-            self.returns.drop_frame(frame);
+        if let Some((frame, last)) = self.held.take().map(Held::release) {
+            self.returns.drop_frame(frame, last.then_some(self.socket));
         }
     }
 }

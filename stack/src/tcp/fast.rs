@@ -64,7 +64,7 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
         set_snd_wnd(connection, plain.window);
         acknowledge_quietly(connection, plain.ack)
     } else {
-        acknowledge_loudly(connection, plain);
+        acknowledge_loudly(connection, *plain);
         false
     };
     if plain.len == 0 && connection.hot.owed & owed::DATA != 0 {
@@ -91,7 +91,7 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
 
 /// What is acknowledged must be searched for.
 #[inline(never)]
-fn acknowledge_loudly(connection: &mut Connection, plain: &Plain) {
+fn acknowledge_loudly(connection: &mut Connection, plain: Plain) {
     connection.pay();
     let (source, destination) = (connection.hot.remote_port, connection.hot.local_port);
     acknowledge(connection, &plain.segment(source, destination, Flags::ACK), plain.len);

@@ -248,7 +248,7 @@ impl Secret {
             let (low, high) = (product as u64, (product >> 64) as u64);
             low ^ high
         };
-        let mixed = folded(addresses ^ c, (u64::from(ports) | 1 << 63) ^ d);
+        let mixed = folded(addresses ^ c, u64::from(ports) ^ (1 << 63 ^ d));
         folded(mixed ^ d, c | 1)
     }
 }

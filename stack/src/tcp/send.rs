@@ -13,10 +13,15 @@ use crate::wire::tcp::SeqNum;
 /// Index that names no cell.
 pub const NONE: u32 = u32::MAX;
 
-/// The bytes of a small payload: a cache line.
-#[derive(Clone, Copy, Debug)]
+/// A range, and behind it a cache line for the bytes of a small payload.
+#[derive(Debug)]
 #[repr(C, align(64))]
-struct Text([u8; SMALL_MAX]);
+struct Slot {
+    cell: Cell,
+    text: [u8; SMALL_MAX],
+}
+
+const _: () = assert!(size_of::<Slot>() == 128);
 
 /// A payload the lane is done with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,9 +42,7 @@ impl Finished {
 /// Every cell of a lane, in one bounded slab.
 #[derive(Debug)]
 pub struct Cells {
-    cells: Vec<Cell>,
-    /// By the same indices, as far as any cell has had one.
-    texts: Vec<Text>,
+    slots: Vec<Slot>,
     free: u32,
     live: usize,
     max: usize,
@@ -72,15 +75,14 @@ impl SendQueue {
 
 impl Cells {
     /// Where the ranges lie, and the small payloads beside them.
-    pub(crate) fn places(&self) -> [Place; 2] {
-        [Place::of("range", &self.cells), Place::of("small payload", &self.texts)]
+    pub(crate) fn place(&self) -> Place {
+        Place::of("range", &self.slots)
     }
 
     /// A slab of at most `max` cells.
     pub fn new(max: usize) -> Cells {
         Cells {
-            cells: Vec::with_capacity(max.min(4096)),
-            texts: Vec::with_capacity(max.min(4096)),
+            slots: Vec::with_capacity(max.min(4096)),
             free: NONE,
             live: 0,
             max: max.min(NONE as usize),
@@ -99,7 +101,7 @@ impl Cells {
     pub fn get(&self, index: u32) -> Option<&Cell> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        self.cells.get(index as usize)
+        Some(&self.slots.get(index as usize)?.cell)
     }
 
     /// The cell of an index, for changing.
@@ -107,51 +109,42 @@ impl Cells {
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Cell> {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
-        self.cells.get_mut(index as usize)
+        Some(&mut self.slots.get_mut(index as usize)?.cell)
     }
 
     /// Bring the cell of an index near.
     #[inline]
     pub fn prefetch(&self, index: u32) {
-        if let Some(cell) = self.cells.get(index as usize) {
-            drivers::prefetch(cell);
-        }
-        if let Some(text) = self.texts.get(index as usize) {
-            drivers::prefetch(text);
+        if let Some(slot) = self.slots.get(index as usize) {
+            drivers::prefetch(&slot.cell);
+            drivers::prefetch(&slot.text);
         }
     }
 
     /// The bytes of a small payload's range.
     #[inline]
     pub fn text(&self, index: u32) -> &[u8] {
-        let len = self.cells.get(index as usize).map_or(0, |cell| cell.len as usize);
-        self.texts.get(index as usize).and_then(|text| text.0.get(..len)).unwrap_or(&[])
-    }
-
-    #[inline(always)]
-    fn set_text(&mut self, index: u32, bytes: &[u8; SMALL_MAX]) {
-        let at = index as usize;
-        if at >= self.texts.len() {
-            self.texts.resize(at + 1, Text([0; SMALL_MAX]));
-        }
-        if let Some(text) = self.texts.get_mut(at) {
-            text.0 = *bytes;
-        }
+        let slot = self.slots.get(index as usize);
+        slot.and_then(|slot| slot.text.get(..slot.cell.len as usize)).unwrap_or(&[])
     }
 
     /// Forget the first `n` bytes of a small payload's range.
     fn shift_text(&mut self, index: u32, n: u32) {
-        if let Some(text) = self.texts.get_mut(index as usize) {
-            text.0 = shifted(&text.0, n);
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.text = shifted(&slot.text, n);
         }
     }
 
+    /// A range, with the bytes of a small payload if it has one.
     #[inline(always)]
-    fn insert(&mut self, cell: Cell) -> Option<u32> {
+    fn insert(&mut self, cell: Cell, text: Option<&[u8; SMALL_MAX]>) -> Option<u32> {
         let index = self.free;
-        let Some(slot) = self.cells.get_mut(index as usize) else { return self.extend(cell) };
-        self.free = slot.next;
-        *slot = cell;
+        let Some(slot) = self.slots.get_mut(index as usize) else { return self.extend(cell, text) };
+        self.free = slot.cell.next;
+        slot.cell = cell;
+        if let Some(text) = text {
+            slot.text = *text;
+        }
         self.live += 1;
         Some(index)
     }
@@ -160,21 +153,21 @@ impl Cells {
     #[inline(always)]
     fn allocate(&mut self) -> Option<u32> {
         let index = self.free;
-        let Some(cell) = self.cells.get(index as usize) else {
-            return self.extend(Cell::new(Data::None, SeqNum(0), 0, Key(NONE)));
+        let Some(slot) = self.slots.get(index as usize) else {
+            return self.extend(Cell::new(Data::None, SeqNum(0), 0, Key(NONE)), None);
         };
-        self.free = cell.next;
+        self.free = slot.cell.next;
         self.live += 1;
         Some(index)
     }
 
     #[inline(never)]
-    fn extend(&mut self, cell: Cell) -> Option<u32> {
-        if self.cells.len() >= self.max {
+    fn extend(&mut self, cell: Cell, text: Option<&[u8; SMALL_MAX]>) -> Option<u32> {
+        if self.slots.len() >= self.max {
             return None;
         }
-        let index = u32::try_from(self.cells.len()).ok()?;
-        self.cells.push(cell);
+        let index = u32::try_from(self.slots.len()).ok()?;
+        self.slots.push(Slot { cell, text: *text.unwrap_or(&[0; SMALL_MAX]) });
         self.live += 1;
         Some(index)
     }
@@ -182,7 +175,7 @@ impl Cells {
     /// Give a cell back, and with it what was in it.
     #[inline]
     fn remove(&mut self, index: u32) -> Data {
-        let Some(cell) = self.cells.get_mut(index as usize) else { return Data::None };
+        let Some(Slot { cell, .. }) = self.slots.get_mut(index as usize) else { return Data::None };
         cell.marks = 0;
         cell.next = self.free;
         self.free = index;
@@ -229,7 +222,7 @@ impl Cells {
         }
         let len = extent.len();
         let cell = Cell::new(Data::Extent(extent), end + len, len, key);
-        self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
+        self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell }, None);
         Ok(())
     }
 
@@ -246,11 +239,7 @@ impl Cells {
     ) -> bool {
         let len = u32::from(len);
         let cell = Cell::new(Data::Inline, end + len, len, key);
-        let queued = self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell });
-        if queued {
-            self.set_text(queue.tail, bytes);
-        }
-        queued
+        self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell }, Some(bytes))
     }
 
     /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if the
@@ -270,19 +259,18 @@ impl Cells {
             sent_us: now_us,
             ..Cell::new(Data::Inline, end + len, len, Key::SMALL)
         };
-        let index = self.insert(cell)?;
-        self.set_text(index, bytes);
-        Some(index)
+        self.insert(cell, Some(bytes))
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.
     pub fn push_control(&mut self, queue: &mut SendQueue, end: SeqNum) -> bool {
-        self.append(queue, Cell { marks: mark::CONTROL, ..Cell::new(Data::None, end + 1, 1, Key(NONE)) })
+        let cell = Cell { marks: mark::CONTROL, ..Cell::new(Data::None, end + 1, 1, Key(NONE)) };
+        self.append(queue, cell, None)
     }
 
     #[inline(always)]
-    fn append(&mut self, queue: &mut SendQueue, cell: Cell) -> bool {
-        let Some(index) = self.insert(cell) else { return false };
+    fn append(&mut self, queue: &mut SendQueue, cell: Cell, text: Option<&[u8; SMALL_MAX]>) -> bool {
+        let Some(index) = self.insert(cell, text) else { return false };
         if let Some(tail) = self.get_mut(queue.tail) {
             tail.next = index;
         } else {
@@ -302,9 +290,10 @@ impl Cells {
             return n == cell.len;
         }
         let Some(second) = self.allocate() else { return false };
-        let Ok([cell, rest]) = self.cells.get_disjoint_mut([index as usize, second as usize]) else {
+        let Ok([slot, behind]) = self.slots.get_disjoint_mut([index as usize, second as usize]) else {
             return false;
         };
+        let (Slot { cell, text }, Slot { cell: rest, text: rest_text }) = (slot, behind);
         let inline = matches!(cell.data, Data::Inline);
         let behind = match &mut cell.data {
             Data::Extent(extent) => extent.split_off(n),
@@ -323,8 +312,8 @@ impl Cells {
         (rest.retransmits, rest.queue) = (cell.retransmits, cell.queue);
         (cell.next, cell.end, cell.len) = (second, cell.end - rest.len, n);
         cell.marks &= !(mark::LAST | mark::NOTIFY | mark::MORE);
-        if inline && let Some(text) = self.texts.get(index as usize).copied() {
-            self.set_text(second, &shifted(&text.0, n));
+        if inline {
+            *rest_text = shifted(text, n);
         }
         if queue.tail == index {
             queue.tail = second;
@@ -366,7 +355,10 @@ impl Cells {
     /// a SYN or FIN. Returns when it was sent, and whether it is a payload; `None`, and nothing done, if it is not so.
     #[inline(always)]
     pub fn acknowledge_only(&mut self, index: u32, una: SeqNum) -> Option<(u32, bool)> {
-        let cell = self.cells.get_mut(index as usize).filter(|cell| cell.end == una && cell.next == NONE)?;
+        let Slot { cell, .. } = self.slots.get_mut(index as usize)?;
+        if cell.end != una || cell.next != NONE {
+            return None;
+        }
         let small = match cell.marks & (mark::LAST | mark::NOTIFY | mark::CONTROL) {
             mark::LAST if cell.key == Key::SMALL && matches!(cell.data, Data::Inline) => true,
             mark::CONTROL => false,
