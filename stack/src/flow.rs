@@ -282,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn one_takes_the_place_of_another() {
+        // Shows that what is put where another is is found in its stead, of a full bucket and of the one behind it, and that
+        // nobody takes the place of who is not there.
+        let mut table = FlowTable::new(8, 0);
+        assert!((0..12).all(|slot| table.insert(7, slot)));
+        for slot in [3, 11] {
+            assert!(table.replace(7, slot, slot + 100) && !table.replace(7, slot, slot + 200));
+            assert!(table.candidates(7).any(|found| found == slot + 100));
+            assert!(!table.candidates(7).any(|found| found == slot));
+        }
+        assert_eq!((table.len(), table.candidates(7).count()), (12, 12));
+        assert!(table.remove(7, 103) && table.remove(7, 111) && !table.remove(7, 3));
+    }
+
+    #[test]
     fn a_full_table_refuses() {
         // Shows the bound: a table takes twice what it was made for, and no more.
         let mut table = FlowTable::new(8, 0);

@@ -15,7 +15,6 @@ use hashbrown::HashMap;
 
 pub use self::message::Message;
 use super::Engine;
-use super::receive::Parsed;
 use super::udp_sockets::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
@@ -193,7 +192,6 @@ impl Engine {
                     EtherType::IPV6 => self.parse_ipv6(&frame, 0, false),
                     _ => self.parse_network(&frame, 0, false),
                 };
-                let parsed = parsed.unwrap_or_else(Parsed::Drop);
                 self.process(frame, &parsed);
                 self.mesh.came = None;
             }

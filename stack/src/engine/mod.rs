@@ -81,7 +81,7 @@ use self::ops::AppTimers;
 use self::path_mtus::Ways;
 use self::paths::Paths;
 use self::ports::{Port, Ports};
-use self::receive::Parsed;
+use self::receive::Made;
 use self::time_waits::forget_rest;
 use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
@@ -183,7 +183,7 @@ pub struct Engine {
     /// Where payload goes that must not hold a received frame.
     spill: Option<Pool>,
 
-    parsed: Vec<Parsed>,
+    parsed: Vec<Made>,
 
     queues: Vec<CompletionQueue>,
     completions: Completions,

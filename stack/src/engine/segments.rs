@@ -23,13 +23,6 @@ use crate::tcp::time_wait::Rest;
 use crate::tcp::timers::{self, Expiry};
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 
-/// A segment has FIN, ACK, and nothing else but timestamps to it.
-#[inline]
-fn segment_is_fin(segment: &Segment, len: u32) -> bool {
-    let flags = segment.flags.without(Flags::PSH);
-    flags == Flags::ACK | Flags::FIN && len == 0 && segment.options.sack.is_empty()
-}
-
 /// A TCP segment that was parsed out of a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
@@ -51,7 +44,7 @@ impl Engine {
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
         let len = u32::from(arrived.len);
-        if segment_is_fin(&arrived.segment, len) && self.take_fin(slot, arrived) {
+        if arrived.segment.flags.contains(Flags::FIN) && self.take_fin(slot, arrived) {
             return;
         }
         let Some(mut connection) = self.flows.connection_owing(slot) else { return };
@@ -76,7 +69,11 @@ impl Engine {
     /// it is not so, and nothing was done.
     #[inline(never)]
     fn take_fin(&mut self, slot: u32, arrived: &Arrived) -> bool {
-        let Segment { seq, ack, window, .. } = arrived.segment;
+        let Segment { seq, ack, flags, window, .. } = arrived.segment;
+        let bare = flags.without(Flags::PSH) == Flags::ACK | Flags::FIN && arrived.len == 0;
+        if !bare || !arrived.segment.options.sack.is_empty() {
+            return false;
+        }
         let plain = Plain { seq, ack, window, stamps: arrived.segment.options.timestamps, len: 0 };
         let Some(mut connection) = self.flows.connection_owing(slot).filter(|its| its.rcv_wnd() > 0) else {
             return false;
