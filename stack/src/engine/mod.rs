@@ -9,6 +9,7 @@
 //! | `fast` | the common segment between frames and flows |
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
+//! | `ends` | how streams end |
 //! | `listener_table` | the listeners of a lane |
 //! | `listeners` | SYNs, half-open connections |
 //! | `time_waits` | connections that are no more |
@@ -36,6 +37,7 @@ mod connects;
 mod cookies;
 mod deliver;
 mod discovery;
+mod ends;
 mod fast;
 pub(crate) mod flows;
 mod handover;
