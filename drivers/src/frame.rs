@@ -277,6 +277,21 @@ impl Frame {
         Some(unsafe { slice::from_raw_parts_mut(start, n) })
     }
 
+    /// Set the window to the first `len` bytes from where it begins, and give `N` from there on for writing, whatever they held.
+    /// `None`, and nothing done, if `len` is more than `N`, or as many do not fit the segment.
+    #[inline]
+    pub fn begin<const N: usize>(&mut self, len: u16) -> Option<&mut [u8; N]> {
+        let room = usize::from(self.header().buf_len - self.offset());
+        if !self.is_writable() || usize::from(len) > N || room < N {
+            return None;
+        }
+        self.set_window(self.offset(), len);
+        // SAFETY: the window begins inside the buffer.
+        let start = unsafe { self.header().buf_addr.add(usize::from(self.offset())) };
+        // SAFETY: so many bytes are left of the buffer, which is the segment's own, and this handle's is the only reference.
+        Some(unsafe { &mut *start.cast::<[u8; N]>() })
+    }
+
     /// A second handle on the same single segment; `None` for a chain, or if too many share it already.
     pub fn share(&self) -> Option<Frame> {
         let header = self.header();

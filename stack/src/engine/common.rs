@@ -30,7 +30,8 @@ pub(super) const LINK: usize = 14;
 pub(super) const NETWORK: usize = 20;
 pub(super) const TRANSPORT: usize = 32;
 
-/// The latter two as lengths.
+/// All of them, and the latter two, as lengths.
+const HEADERS_LEN: u16 = 66;
 const NETWORK_LEN: u16 = 20;
 const TRANSPORT_LEN: u16 = 32;
 
@@ -204,25 +205,26 @@ impl Port {
         (tcp, tcp && self.capabilities.transmit_ipv4_checksum)
     }
 
-    /// Put headers of the common shape and a payload into an empty frame, and leave it for the port: the last that `hot` counts
-    /// as sent, with ACK and PSH, by way of a path that begins with `head`. False, and nothing done, if it does not fit.
-    #[inline(never)]
+    /// Put headers of the common shape and a small payload into an empty frame, and leave it for the port: the last that `hot`
+    /// counts as sent, with ACK and PSH, by way of a path that begins with `head`. False, and nothing done, if it does not fit.
+    #[inline]
     pub(super) fn send_small(
         &mut self,
         mut frame: Frame,
         head: &PathHead,
         hot: &Hot,
         said: Said,
-        payload: &[u8],
+        (text, len): (&[u8; SMALL_MAX], u8),
     ) -> bool {
-        if payload.len() > SMALL_MAX {
+        let size = HEADERS_LEN + u16::from(len);
+        let room = frame.begin::<{ HEADERS + SMALL_MAX }>(size);
+        let Some((room, behind)) = room.and_then(|room| room.split_first_chunk_mut::<HEADERS>()) else {
             return false;
-        }
-        let Some(room) = frame.append(HEADERS + payload.len()) else { return false };
-        let Some((room, behind)) = room.split_first_chunk_mut::<HEADERS>() else { return false };
-        behind.copy_from_slice(payload);
+        };
+        // What is behind the payload counts for nothing: to copy all is to copy a number of bytes that is known.
+        behind.copy_from_slice(text);
         let (offload, by_port) = self.sums();
-        head.write(room, hot, said, Flags::ACK | Flags::PSH, payload, (offload, by_port));
+        head.write(room, hot, said, Flags::ACK | Flags::PSH, (text, len), (offload, by_port));
         if offload {
             frame.set_offload(orders(by_port, TRANSPORT, 0));
         }
@@ -239,10 +241,9 @@ impl Port {
         said: Said,
         flags: Flags,
     ) -> bool {
-        let room = frame.append(HEADERS).and_then(|room| room.first_chunk_mut::<HEADERS>());
-        let Some(room) = room else { return false };
+        let Some(room) = frame.begin::<HEADERS>(HEADERS_LEN) else { return false };
         let (offload, by_port) = self.sums();
-        head.write(room, hot, said, flags, &[], (offload, by_port));
+        head.write(room, hot, said, flags, (&[0; SMALL_MAX], 0), (offload, by_port));
         if offload {
             frame.set_offload(orders(by_port, TRANSPORT, 0));
         }

@@ -13,7 +13,7 @@ use crate::socket::{SocketId, Stream, Tag};
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::Emit;
-use crate::tcp::send::{Data, NONE};
+use crate::tcp::send::NONE;
 use crate::tcp::state::{Connection, flag, hint};
 use crate::tcp::{ecn, mtu, text, timers};
 use crate::timer::Wheel;
@@ -180,14 +180,13 @@ impl Engine {
         connection.clear(flag::DIRTY);
         promise(&mut self.wheel, &mut connection, slot);
         let hot = &*connection.hot;
-        let small = connection.shared.cells.get(first).is_some_and(|cell| matches!(cell.data, Data::Inline));
-        if small
+        if let Some(small) = connection.shared.cells.small(first)
             && !hot.is_ipv6()
             && plain.stamps.is_some()
             && let Some((_, head)) = self.paths.open(path, self.turn)
         {
             let said = Said { window: plain.window, millis: connection.shared.now.millis };
-            if !port.send_small(frame, head, hot, said, connection.shared.cells.text(first)) {
+            if !port.send_small(frame, head, hot, said, small) {
                 self.counters.fail(DropReason::NoRoom);
             }
             return true;
@@ -243,9 +242,8 @@ impl Engine {
         }
         self.counters.segments_sent += 1;
         promise(&mut self.wheel, &mut connection, slot);
-        let text = text.get(..usize::from(*len)).unwrap_or_default();
         let said = Said { window: plain.window, millis: connection.shared.now.millis };
-        if !port.send_small(frame, head, connection.hot, said, text) {
+        if !port.send_small(frame, head, connection.hot, said, (text, *len)) {
             self.counters.fail(DropReason::NoRoom);
         }
         true

@@ -255,6 +255,7 @@ impl Engine {
     }
 
     /// Read the TCP header of a whole packet.
+    #[inline(always)]
     pub(super) fn parse_segment(&self, frame: &Frame, packet: &Carried) -> Made {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
         //# A TCP implementation MUST silently discard an incoming SYN segment

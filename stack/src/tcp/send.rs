@@ -128,6 +128,14 @@ impl Cells {
         slot.and_then(|slot| slot.text.get(..slot.cell.len as usize)).unwrap_or(&[])
     }
 
+    /// The same with how many they are, and zeros behind them; `None` if it is no small payload's.
+    #[inline]
+    pub fn small(&self, index: u32) -> Option<(&[u8; SMALL_MAX], u8)> {
+        let Slot { cell, text } = self.slots.get(index as usize)?;
+        let len = u8::try_from(cell.len).ok()?;
+        matches!(cell.data, Data::Inline).then_some((text, len))
+    }
+
     /// Forget the first `n` bytes of a small payload's range.
     fn shift_text(&mut self, index: u32, n: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
@@ -242,8 +250,8 @@ impl Cells {
         self.append(queue, Cell { marks: marks | mark::LAST, queue: completions, ..cell }, Some(bytes))
     }
 
-    /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if the
-    /// slab is full.
+    /// A range by itself: of a small payload that goes as one segment at `now_us`, where nothing else is queued. `None` if no
+    /// place that was used before is free.
     #[inline(always)]
     pub fn push_sent(
         &mut self,
@@ -259,7 +267,11 @@ impl Cells {
             sent_us: now_us,
             ..Cell::new(Data::Inline, end + len, len, Key::SMALL)
         };
-        self.insert(cell, Some(bytes))
+        let slot = self.slots.get_mut(self.free as usize)?;
+        let index = core::mem::replace(&mut self.free, slot.cell.next);
+        (slot.cell, slot.text) = (cell, *bytes);
+        self.live += 1;
+        Some(index)
     }
 
     /// Queue a SYN or a FIN: one sequence number behind `end`. False if the slab is full.

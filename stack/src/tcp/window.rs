@@ -5,22 +5,17 @@ use super::options;
 use super::state::{Connection, State, flag};
 use crate::wire::tcp::SeqNum;
 
-/// Least step by which the window's edge moves.
-//= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
-//# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
-#[inline]
-fn window_step(connection: &Connection) -> u32 {
-    let whole = options::receive_bytes(connection);
-    (whole / 2).min(u32::from(connection.hot.rcv_mss))
-}
-
 /// Where the window's edge could stand now.
 #[inline]
 fn window_edge(connection: &Connection) -> SeqNum {
     let (nxt, adv) = (connection.hot.rcv_nxt, connection.hot.rcv_adv);
-    // Even the whole buffer would not move it by a step.
-    let step = window_step(connection);
-    if connection.rcv_wnd().saturating_add(step) > options::receive_bytes(connection) {
+    let (whole, mss) = (options::receive_bytes(connection), u32::from(connection.hot.rcv_mss));
+    // The least step by which it moves.
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.2.2
+    //# RCV.BUFF - RCV.USER - RCV.WND  >=  min( Fr * RCV.BUFF, Eff.snd.MSS )
+    let step = (whole / 2).min(mss);
+    // Even the whole buffer would not move it by that. None has more than 30 bits.
+    if connection.rcv_wnd() + step > whole {
         return adv;
     }
     let limit = u32::from(u16::MAX) << connection.hot.rcv_scale;

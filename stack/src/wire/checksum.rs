@@ -70,9 +70,11 @@ impl Checksum {
     #[inline]
     #[must_use]
     pub fn pseudo_ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len: u16) -> Self {
-        let halves = |address: Ipv4Addr| (u32::from(address) >> 16) + (u32::from(address) & 0xffff);
-        let sum = halves(source) + halves(destination) + u32::from(protocol) + u32::from(len);
-        Self { sum: fold_once(sum), odd: false }
+        let addresses = u64::from(u32::from(source)) + u64::from(u32::from(destination));
+        let sum = addresses + u64::from(protocol) + u64::from(len);
+        // Of 34 bits at most, so that this has 18: as good as folded.
+        #[expect(clippy::cast_possible_truncation, reason = "it has 19 bits at most")]
+        Self { sum: ((sum >> 16) + (sum & 0xffff)) as u32, odd: false }
     }
 
     /// The sum of a pseudo-header for TCP, UDP or ICMPv6 over IPv6.
@@ -217,10 +219,10 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !fold((!checksum) as u32 + (!old) as u32 + new as u32)
 }
 
-/// Folds until it fits 16 bits.
+/// Folds until it fits 16 bits: added to itself with its halves exchanged, the lower half carries into the upper one, which is
+/// the sum of both.
 const fn fold(sum: u32) -> u16 {
-    let [high, low, a, b] = fold_once(fold_once(sum)).to_be_bytes();
-    debug_assert!(high == 0 && low == 0);
+    let [a, b, ..] = sum.wrapping_add(sum.rotate_left(16)).to_be_bytes();
     u16::from_be_bytes([a, b])
 }
 

@@ -8,6 +8,7 @@ use super::{HEADERS, LINK, NETWORK, NETWORK_LEN, TRANSPORT, TRANSPORT_LEN};
 use crate::engine::paths::Hop;
 use crate::engine::ports::Port;
 use crate::engine::transmit::Form;
+use crate::mode::SMALL_MAX;
 use crate::tcp::fast::Plain;
 use crate::tcp::isn::Tuple;
 use crate::tcp::state::Hot;
@@ -153,7 +154,7 @@ impl PathHead {
         head
     }
 
-    /// Write all headers of a segment with timestamps in front of `payload`, the last that `hot` counts as sent, with these flags.
+    /// Write all headers of a segment with timestamps in front of a small payload, the last that `hot` counts as sent, with these flags.
     /// `sums`: the port adds up TCP's checksum; and IPv4's.
     #[inline(always)]
     pub fn write(
@@ -162,10 +163,10 @@ impl PathHead {
         hot: &Hot,
         said: Said,
         flags: Flags,
-        payload: &[u8],
+        (text, len): (&[u8; SMALL_MAX], u8),
         sums: (bool, bool),
     ) {
-        let size = u16::try_from(payload.len()).unwrap_or(0);
+        let size = u16::from(len);
         let taken = u32::from(size) + u32::from(flags.contains(Flags::FIN));
         let (seq, ack) = (hot.snd_nxt.0.wrapping_sub(taken), hot.rcv_nxt.0);
         let stamps = output::timestamps(hot, said.millis);
@@ -198,7 +199,7 @@ impl PathHead {
             for word in [ports, seq, ack, window, OPTIONS, stamps.0, stamps.1] {
                 sum.add_u32(word);
             }
-            sum.with(payload).finish()
+            sum.with(text.get(..usize::from(size)).unwrap_or(text)).finish()
         };
         // Nothing is urgent.
         room[50..54].copy_from_slice(&(u32::from(sum) << 16).to_be_bytes());
