@@ -96,6 +96,7 @@ mod tests {
                 connection.enter(state);
                 (connection.hot.unacked, connection.hot.held) = (unacked, held);
                 connection.hot.rcv_nxt += bytes;
+                connection.hot.rcv_adv = connection.hot.rcv_nxt + 20_000;
                 if at_once {
                     connection.set(flag::ACK_NOW);
                 }
