@@ -56,6 +56,35 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 
 const EMPTY: u32 = u32::MAX;
 
+/// The lowest bit of each of four tags in a word, and the highest.
+const LOWEST: u64 = 0x0001_0001_0001_0001;
+const HIGHEST: u64 = LOWEST << 15;
+
+impl Bucket {
+    const NONE: Bucket = Bucket { tags: [0; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
+
+    /// The ways with this tag, a bit each, for [`Bucket::slot`]. Behind one of them another may seem to have it.
+    #[inline]
+    fn ways(&self, tag: u16) -> u64 {
+        let wanted = u64::from(tag).wrapping_mul(LOWEST);
+        let [a, b, c, d, e, f, g, h] = self.tags.map(u64::from);
+        let [front, back] = [[a, b, c, d], [e, f, g, h]].map(|[a, b, c, d]| {
+            let differing = (a | b << 16 | c << 32 | d << 48) ^ wanted;
+            // Of four differences less one only those borrow that are none.
+            differing.wrapping_sub(LOWEST) & !differing & HIGHEST
+        });
+        front >> 1 | back
+    }
+
+    /// The slot of the first of these ways, if there is one in it.
+    #[inline]
+    fn slot(&self, ways: u64) -> Option<u32> {
+        let bit = ways.trailing_zeros() as usize;
+        let slot = *self.slots.get(bit >> 4 | (bit & 1) << 2)?;
+        (slot != EMPTY).then_some(slot)
+    }
+}
+
 /// A bounded table of flow slots, by hash.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -69,8 +98,7 @@ impl FlowTable {
         let all = flows.saturating_add(others);
         let ways = (flows * 2).max(all.saturating_add(all / 8));
         let count = ways.div_ceil(WAYS).max(2);
-        let bucket = Bucket { tags: [0; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
-        FlowTable { buckets: vec![bucket; count], len: 0 }
+        FlowTable { buckets: vec![Bucket::NONE; count], len: 0 }
     }
 
     /// Where its buckets lie.
@@ -125,25 +153,24 @@ impl FlowTable {
     pub fn candidates(&self, hash: u32) -> impl Iterator<Item = u32> {
         let (home, tag) = self.home(hash);
         let mut step = 0;
-        let mut way = 0;
+        let mut bucket = self.buckets.get(home);
+        let mut ways = bucket.map_or(0, |bucket| bucket.ways(tag));
         core::iter::from_fn(move || {
             loop {
-                let bucket = self.buckets.get(self.behind(home, step))?;
-                while way < WAYS {
-                    let at = way;
-                    way += 1;
-                    if bucket.tags.get(at) == Some(&tag)
-                        && let Some(&slot) = bucket.slots.get(at)
-                        && slot != EMPTY
-                    {
-                        return Some(slot);
+                let its = bucket?;
+                while ways != 0 {
+                    let slot = its.slot(ways);
+                    ways &= ways - 1;
+                    if slot.is_some() {
+                        return slot;
                     }
                 }
-                if bucket.overflow == 0 || step + 1 >= self.buckets.len() {
+                if its.overflow == 0 || step + 1 >= self.buckets.len() {
                     return None;
                 }
                 step += 1;
-                way = 0;
+                bucket = self.buckets.get(self.behind(home, step));
+                ways = bucket.map_or(0, |bucket| bucket.ways(tag));
             }
         })
     }
@@ -168,27 +195,42 @@ impl FlowTable {
         false
     }
 
+    /// Put a flow where another is that has the same hash. False if that is not there.
+    pub fn replace(&mut self, hash: u32, old: u32, slot: u32) -> bool {
+        let Some((_, bucket, at)) = self.find(hash, old) else { return false };
+        bucket.slots[at] = slot;
+        true
+    }
+
     /// Remove a flow. False if it is not there.
     pub fn remove(&mut self, hash: u32, slot: u32) -> bool {
         let (home, tag) = self.home(hash);
+        let Some((step, bucket, at)) = self.find(hash, slot) else { return false };
+        // A way that is empty has another tag than whoever was there: mostly the first that is found is the right one.
+        (bucket.tags[at], bucket.slots[at]) = (!tag, EMPTY);
+        for passed in 0..step {
+            let passed = self.behind(home, passed);
+            self.buckets[passed].overflow -= 1;
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Where a flow is: how many buckets behind its own, the bucket, and the way in it.
+    #[inline]
+    fn find(&mut self, hash: u32, slot: u32) -> Option<(usize, &mut Bucket, usize)> {
+        let (home, _) = self.home(hash);
         for step in 0..self.buckets.len() {
             let index = self.behind(home, step);
-            let Some(bucket) = self.buckets.get_mut(index) else { return false };
+            let bucket = self.buckets.get(index)?;
             if let Some(at) = bucket.slots.iter().position(|&other| other == slot) {
-                // A way that is empty has another tag than whoever was there: mostly the first that is found is the right one.
-                (bucket.tags[at], bucket.slots[at]) = (!tag, EMPTY);
-                for passed in 0..step {
-                    let passed = self.behind(home, passed);
-                    self.buckets[passed].overflow -= 1;
-                }
-                self.len -= 1;
-                return true;
+                return Some((step, self.buckets.get_mut(index)?, at));
             }
             if bucket.overflow == 0 {
-                return false;
+                return None;
             }
         }
-        false
+        None
     }
 }
 
@@ -237,6 +279,21 @@ mod tests {
         }
         assert_eq!(Place::of(Place::Rest(0x3fff_ffff).number()), Place::Rest(0x3fff_ffff));
         assert_ne!(Place::Rest(0x3fff_ffff).number(), EMPTY);
+    }
+
+    #[test]
+    fn one_takes_the_place_of_another() {
+        // Shows that what is put where another is is found in its stead, of a full bucket and of the one behind it, and that
+        // nobody takes the place of who is not there.
+        let mut table = FlowTable::new(8, 0);
+        assert!((0..12).all(|slot| table.insert(7, slot)));
+        for slot in [3, 11] {
+            assert!(table.replace(7, slot, slot + 100) && !table.replace(7, slot, slot + 200));
+            assert!(table.candidates(7).any(|found| found == slot + 100));
+            assert!(!table.candidates(7).any(|found| found == slot));
+        }
+        assert_eq!((table.len(), table.candidates(7).count()), (12, 12));
+        assert!(table.remove(7, 103) && table.remove(7, 111) && !table.remove(7, 3));
     }
 
     #[test]

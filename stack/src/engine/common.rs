@@ -150,11 +150,11 @@ impl Engine {
         if let Some(arrived) = arrived(&frame) {
             let key = self.secret.flow_key(&arrived.tuple);
             if let Some(stray) = self.find_stray(&arrived.tuple, &key) {
-                return self.on_known_stray(&stray, &arrived, &key, frame);
+                return self.on_known_stray(stray, &arrived, &key, frame);
             }
         }
         let parsed = self.parse(&mut frame);
-        self.process(frame, parsed);
+        self.process(frame, &parsed);
     }
 
     /// Put all headers in front of a payload at once, and leave the frame for the port. `Some`: they are not IPv4's without
@@ -251,11 +251,31 @@ impl Port {
         // What is behind the payload counts for nothing: to copy all is to copy a number of bytes that is known.
         behind.copy_from_slice(text);
         let (offload, by_port) = self.sums();
-        head.write(room, hot, said, (text, len), (offload, by_port));
+        head.write(room, hot, said, Flags::ACK | Flags::PSH, (text, len), (offload, by_port));
         if offload {
             frame.set_offload(orders(by_port, TRANSPORT, 0));
         }
         self.data.push(frame);
+        true
+    }
+
+    /// The same of a segment without payload, with these flags.
+    pub(super) fn send_bare(
+        &mut self,
+        mut frame: Frame,
+        head: &PathHead,
+        hot: &Hot,
+        said: Said,
+        flags: Flags,
+    ) -> bool {
+        let Some(room) = frame.begin::<HEADERS>(HEADERS_LEN) else { return false };
+        let (offload, by_port) = self.sums();
+        head.write(room, hot, said, flags, (&[0; SMALL_MAX], 0), (offload, by_port));
+        if offload {
+            frame.set_offload(orders(by_port, TRANSPORT, 0));
+        }
+        let urgent = !flags.contains(Flags::FIN);
+        if urgent { &mut self.urgent } else { &mut self.data }.push(frame);
         true
     }
 }

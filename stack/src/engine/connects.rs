@@ -60,12 +60,11 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
-            options,
+            options: Some(options).filter(|options| *options != StreamOptions::default()),
             state: State::SynSent,
         };
-        self.flows.begin(slot, &birth);
         let us = nanoseconds(timeout) / 1_000;
-        let queued = self.flows.connection(slot).is_some_and(|mut connection| {
+        let queued = self.flows.begin(slot, &birth).is_some_and(|mut connection| {
             connection.set_life(connection.shared.now.after(us));
             connection.queue(|cells, queue, _| cells.push_control(queue, iss))
         });

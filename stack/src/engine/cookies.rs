@@ -57,7 +57,7 @@ impl Engine {
             return Some(frame);
         }
         let config = self.flows.shared.config;
-        let Some(half) = cookie::half_open(&self.secret, &arrived.tuple, &arrived.segment, &config, &now)
+        let Some(mut half) = cookie::half_open(&self.secret, &arrived.tuple, &arrived.segment, &config, &now)
         else {
             self.counters.cookies_refused += 1;
             return Some(frame);
@@ -72,7 +72,7 @@ impl Engine {
             self.counters.drop(DropReason::TcpBacklogFull);
             return None;
         }
-        let half = self.as_listener(listener, half, self.mtu_of(&arrived.tuple));
+        self.as_listener(listener, &mut half, self.mtu_of(&arrived.tuple));
         if self.open(&half, None, arrived, key, frame) {
             self.counters.cookies_accepted += 1;
             self.cookies.spend(ends, half.iss, now.instant);

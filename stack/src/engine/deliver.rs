@@ -9,7 +9,7 @@ use super::flows::Kind;
 use crate::mode::{Back, Done, EngineCompletion, Key, Sent};
 use crate::socket::{Event, Reason, SocketId, Stream, Tag};
 use crate::tcp::send::Finished;
-use crate::tcp::state::flag;
+use crate::tcp::state::{flag, hint};
 
 /// A completion queue as the engine sees it.
 #[derive(Debug, Default)]
@@ -170,30 +170,39 @@ impl Engine {
 
     /// Hand over what waits, while there is credit: data in order, then `End`, then `Closed`.
     pub(super) fn drain(&mut self, slot: u32) {
-        let Some(hot) = self.flows.hot(slot) else { return };
-        let (queue, tag, receiving) = (hot.queue, hot.tag, hot.flags & flag::RECEIVING != 0);
-        let mut waiting = self.flows.waiting(slot);
-        if receiving {
-            while !waiting.is_empty() {
-                if !self.has_credit(queue) {
-                    self.flows.set_waiting(slot, waiting);
-                    self.wait(slot);
-                    return;
-                }
-                let Some((frame, _)) = self.frames.pop(&mut waiting) else { break };
-                let stream = Stream(self.flows.id(slot));
-                self.complete(queue, Tag(tag), true, Event::Received { stream, data: frame });
-            }
-            self.flows.set_waiting(slot, waiting);
+        if self.flows.hot(slot).is_some_and(|hot| hot.hints & hint::WAITS != 0) && !self.hand_over(slot) {
+            return;
         }
         let Some(hot) = self.flows.hot_mut(slot) else { return };
-        let ended = hot.flags & flag::FIN_RECEIVED != 0 && hot.flags & (flag::END_TOLD | flag::DEAF) == 0;
-        if ended && receiving && waiting.is_empty() {
+        let (queue, tag, flags) = (hot.queue, hot.tag, hot.flags);
+        let ended = flags & (flag::FIN_RECEIVED | flag::END_TOLD | flag::DEAF) == flag::FIN_RECEIVED;
+        if ended && flags & flag::RECEIVING != 0 && hot.hints & hint::WAITS == 0 {
             hot.flags |= flag::END_TOLD;
             let stream = Stream(self.flows.id(slot));
             self.complete(queue, Tag(tag), false, Event::End { stream });
         }
-        self.bury(slot);
+        if flags & flag::DEAD != 0 {
+            self.bury(slot);
+        }
+    }
+
+    /// Hand over the frames that wait, if the application takes them. False if there are more than its queue has credit for.
+    fn hand_over(&mut self, slot: u32) -> bool {
+        let Some(hot) = self.flows.hot(slot).filter(|hot| hot.flags & flag::RECEIVING != 0) else {
+            return true;
+        };
+        let (queue, tag) = (hot.queue, hot.tag);
+        let mut waiting = self.flows.waiting(slot);
+        while !waiting.is_empty() && self.has_credit(queue) {
+            let Some((frame, _)) = self.frames.pop(&mut waiting) else { break };
+            let stream = Stream(self.flows.id(slot));
+            self.complete(queue, Tag(tag), true, Event::Received { stream, data: frame });
+        }
+        self.flows.set_waiting(slot, waiting);
+        if !waiting.is_empty() {
+            self.wait(slot);
+        }
+        waiting.is_empty()
     }
 
     /// Frames have come back from the application: the windows of their sockets open again.
@@ -244,29 +253,30 @@ impl Engine {
     }
 
     fn report_all(&mut self, slot: u32) {
-        let mut finished = core::mem::take(&mut self.flows.shared.finished);
-        let stream = Stream(self.flows.id(slot));
-        for done in finished.drain(..) {
+        let (stream, mut at) = (Stream(self.flows.id(slot)), 0);
+        while let Some(done) = self.flows.shared.finished.get(at).copied() {
             self.report_done(stream, done);
+            at += 1;
         }
-        self.flows.shared.finished = finished;
+        self.flows.shared.finished.clear();
     }
 
     /// A stream that has ended and has nothing left to hand over says `Closed`, and its slot is free.
     pub(super) fn bury(&mut self, slot: u32) {
-        let Some(hot) = self.flows.hot(slot) else { return };
-        if hot.flags & flag::DEAD == 0 || self.flows.kind(slot) != Kind::Stream {
+        if self.flows.kind(slot) != Kind::Stream {
             return;
         }
-        let deaf = hot.flags & flag::DEAF != 0;
-        let end_due = hot.flags & flag::FIN_RECEIVED != 0 && hot.flags & flag::END_TOLD == 0;
-        if !deaf && (!self.flows.waiting(slot).is_empty() || end_due) {
+        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let hot = &*connection.hot;
+        let end_due = hot.flags & (flag::FIN_RECEIVED | flag::END_TOLD) == flag::FIN_RECEIVED;
+        let kept = hot.flags & flag::DEAF == 0 && (hot.hints & hint::WAITS != 0 || end_due);
+        if hot.flags & flag::DEAD == 0 || kept {
             return;
         }
         let (queue, tag) = (hot.queue, hot.tag);
-        let Some(connection) = self.flows.connection(slot) else { return };
-        let reason = REASONS.get(usize::from(connection.rare().reason)).copied().unwrap_or(Reason::Done);
-        let unsent = u64::from(connection.rare().unsent);
+        let (reason, unsent) = connection.rare_if().map_or((0, 0), |rare| (rare.reason, rare.unsent));
+        let reason = REASONS.get(usize::from(reason)).copied().unwrap_or(Reason::Done);
+        let unsent = u64::from(unsent);
         let event = Event::Closed { socket: self.flows.id(slot), reason, unsent };
         self.complete(queue, Tag(tag), false, event);
         self.flows.release(slot);

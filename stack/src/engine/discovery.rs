@@ -233,7 +233,7 @@ impl Engine {
     /// Learn of a message of discovery that came to another lane.
     pub(super) fn hear_of_discovery(&mut self, frame: &mut Frame, interface: u8) {
         self.arriving = interface;
-        if let Parsed::Packet6(packet) = self.parse(frame) {
+        if let Ok(Parsed::Packet6(packet)) = self.parse(frame) {
             // What it was worth was counted where it came.
             let _ = self.on_discovery(frame, &packet, false);
         }

@@ -347,7 +347,7 @@ fn seek(dirty: &[u32], said_to: &mut usize, slot: u32) -> bool {
 /// Something was sent for the first time: see that the wheel visits the flow before its timer is due. Of its deadlines this is
 /// the only one that was set anew, and mostly the wheel comes before anyway.
 #[inline(always)]
-fn promise(wheel: &mut Wheel, connection: &mut Connection, slot: u32) {
+pub(super) fn promise(wheel: &mut Wheel, connection: &mut Connection, slot: u32) {
     let (armed, now, soonest) =
         (connection.hot.armed_at, connection.shared.now.ticks, connection.shared.soonest);
     let soon = armed.is_on() && armed.until(now) <= soonest.until(now);

@@ -80,8 +80,8 @@ pub struct Birth {
     pub tag: u64,
     /// Slot of the listener it came by, or `NONE`.
     pub listener: u32,
-    /// What it does otherwise than the configuration says.
-    pub options: StreamOptions,
+    /// What it does otherwise than the configuration says, if anything.
+    pub options: Option<StreamOptions>,
     /// The state it begins in.
     pub state: State,
 }
@@ -245,10 +245,10 @@ impl Flows {
     }
 
     /// Fill a slot with a new connection.
-    pub fn begin(&mut self, slot: u32, birth: &Birth) {
-        let (config, now) = (self.shared.config, self.shared.now);
+    pub fn begin(&mut self, slot: u32, birth: &Birth) -> Option<Connection<'_>> {
         self.note_ends(slot, &birth.tuple);
-        let Some(cold) = self.cold.get_mut(slot as usize) else { return };
+        let (config, now) = (&self.shared.config, self.shared.now);
+        let cold = self.cold.get_mut(slot as usize)?;
         *cold = Cold {
             iss: birth.iss,
             limited_end: birth.iss,
@@ -259,7 +259,7 @@ impl Flows {
             congestion: config.congestion,
             ..Cold::BLANK
         };
-        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        let hot = self.hot.get_mut(slot as usize)?;
         *hot = Hot {
             key: self.secret.addresses(&birth.tuple),
             ports: birth.tuple.ports(),
@@ -280,12 +280,14 @@ impl Flows {
             armed_at: hot.armed_at,
             ..Hot::BLANK
         };
-        if let Some(mut connection) = self.connection(slot) {
-            connection.set_quick_acks(config.quick_acks);
+        let quick_acks = config.quick_acks;
+        self.shared.signals = Signals::default();
+        let mut connection = Connection { hot, cold, shared: &mut self.shared };
+        connection.set_quick_acks(quick_acks);
+        if let Some(options) = birth.options {
+            options::begin(&mut connection, options);
         }
-        if let Some(mut connection) = self.connection(slot) {
-            options::begin(&mut connection, birth.options);
-        }
+        Some(connection)
     }
 
     fn note_ends(&mut self, slot: u32, tuple: &Tuple) {

@@ -8,7 +8,7 @@ use super::Engine;
 use super::flows::{Birth, Kind};
 use crate::buffer::Waiting;
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{Event, OpError, Reason, Stream, StreamOptions, Tag};
+use crate::socket::{Event, OpError, Reason, Stream, Tag};
 use crate::tcp::congestion::Control;
 use crate::tcp::isn::Tuple;
 use crate::tcp::loss::LossState;
@@ -172,11 +172,10 @@ impl Engine {
             queue,
             tag: tag.0,
             listener: NONE,
-            options: StreamOptions::default(),
+            options: None,
             state: hot.state,
         };
-        self.flows.begin(slot, &birth);
-        let Some(mut connection) = self.flows.connection(slot) else { return };
+        let Some(mut connection) = self.flows.begin(slot, &birth) else { return };
         let now = connection.shared.now;
         let later = |ticks: Ticks| match ticks.is_on() {
             true => Ticks::from_raw(ticks.raw().wrapping_add(now.ticks.raw()).wrapping_sub(at.ticks.raw())),

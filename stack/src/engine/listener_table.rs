@@ -8,18 +8,37 @@ use hashbrown::HashMap;
 
 use super::udp_sockets::{equals_of, listening_for};
 use crate::ip::KeyedHash;
-use crate::socket::{ListenOptions, Tag};
+use crate::socket::{ListenOptions, StreamOptions, Tag};
+use crate::tcp::options;
 
 /// One listener.
 #[derive(Debug)]
 pub struct ListenerState {
     pub address: SocketAddr,
     pub options: ListenOptions,
+    /// What its connections do otherwise than the configuration says, if anything.
+    pub own: Option<StreamOptions>,
     pub queue: u8,
     pub tag: Tag,
     pub half_open: u32,
     /// Established connections that the application has not been told of.
     pub unoffered: VecDeque<u32>,
+}
+
+impl ListenerState {
+    /// A listener of which nobody has heard yet.
+    pub fn new(address: SocketAddr, options: ListenOptions, queue: u8, tag: Tag) -> ListenerState {
+        let unoffered = VecDeque::new();
+        let mut state = ListenerState { address, options, own: None, queue, tag, half_open: 0, unoffered };
+        state.set_stream(options.stream);
+        state
+    }
+
+    /// Its connections are to do this from here on.
+    pub fn set_stream(&mut self, options: StreamOptions) {
+        self.options.stream = options;
+        self.own = Some(options).filter(|options| *options != options::NONE);
+    }
 }
 
 /// The listeners of a lane.
@@ -84,6 +103,12 @@ impl Listeners {
         self.states.get(slot as usize)?.as_ref()
     }
 
+    /// What a listener's connections do.
+    #[inline]
+    pub fn stream(&self, slot: u32) -> &StreamOptions {
+        self.get(slot).map_or(&options::NONE, |state| &state.options.stream)
+    }
+
     /// A half-open connection of a listener is one no longer.
     pub fn uncount(&mut self, slot: u32) {
         if let Some(state) = self.get_mut(slot) {
@@ -102,14 +127,7 @@ mod tests {
     use super::*;
 
     fn listener(address: &str) -> ListenerState {
-        ListenerState {
-            address: address.parse().unwrap(),
-            options: ListenOptions::default(),
-            queue: 0,
-            tag: Tag(0),
-            half_open: 0,
-            unoffered: VecDeque::new(),
-        }
+        ListenerState::new(address.parse().unwrap(), ListenOptions::default(), 0, Tag(0))
     }
 
     #[test]

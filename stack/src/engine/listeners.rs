@@ -1,7 +1,6 @@
 //! Listeners: SYNs, half-open connections, connections that wait to be accepted.
 
 use core::net::SocketAddr;
-use std::collections::VecDeque;
 
 use super::Engine;
 use super::flows::{Birth, Kind};
@@ -17,22 +16,13 @@ use crate::tcp::input;
 use crate::tcp::isn::{FlowKey, Tuple};
 use crate::tcp::listen::{self, Half, HalfOpen, Listening, Placed};
 use crate::tcp::options::{mss_bound, window_scale};
-use crate::tcp::send::mark;
-use crate::tcp::state::{State, flag};
+use crate::tcp::send::{NONE, mark};
+use crate::tcp::state::{Connection, State, flag};
 use crate::tcp::tally;
-use crate::tcp::time_wait::Rest;
 use crate::tcp::timers;
 use crate::wire::DropReason;
 use crate::wire::tcp::{Flags, Segment, SeqNum};
 use drivers::Frame;
-
-/// What a segment without a flow belongs to.
-pub(super) enum Stray {
-    /// A connection in TIME_WAIT: its number, and what is left.
-    Rest(u32, Rest),
-    /// A half-open one, at its place.
-    HalfOpen(u32, HalfOpen),
-}
 
 /// What is done with a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,8 +46,7 @@ impl Engine {
         tag: Tag,
     ) {
         let options = ListenOptions { backlog: options.backlog.max(1), ..options };
-        let state = ListenerState { address, options, queue, tag, half_open: 0, unoffered: VecDeque::new() };
-        self.listeners.insert(slot, state);
+        self.listeners.insert(slot, ListenerState::new(address, options, queue, tag));
         self.tell_of_listener(address, true);
         let listener = Listener(self.flows.id(slot));
         self.complete(queue, tag, true, Event::Listening { listener, local: address });
@@ -87,7 +76,7 @@ impl Engine {
     pub(super) fn set_listener_option(&mut self, slot: u32, option: SocketOption) -> bool {
         let Some(state) = self.listeners.get_mut(slot) else { return false };
         match option {
-            SocketOption::Stream(options) => state.options.stream = options,
+            SocketOption::Stream(options) => state.set_stream(options),
             SocketOption::Backlog(backlog) => state.options.backlog = backlog,
             _ => return false,
         }
@@ -106,7 +95,7 @@ impl Engine {
     /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
     pub(super) fn on_stray(&mut self, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match self.find_stray(&arrived.tuple, key) {
-            Some(stray) => self.on_known_stray(&stray, arrived, key, frame),
+            Some(stray) => self.on_known_stray(stray, arrived, key, frame),
             None => {
                 if let Some(lane) = self.elsewhere(&arrived.tuple) {
                     return self.steer(lane, frame, usize::from(arrived.link));
@@ -116,24 +105,29 @@ impl Engine {
         }
     }
 
-    /// A segment for what is no flow yet, or no longer.
-    pub(super) fn on_known_stray(&mut self, stray: &Stray, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+    /// A segment for what is no flow yet, or no longer, and has this place.
+    pub(super) fn on_known_stray(&mut self, stray: Place, arrived: &Arrived, key: &FlowKey, frame: Frame) {
         match stray {
-            Stray::Rest(number, rest) => self.on_rest(*number, rest, arrived, key, frame),
-            Stray::HalfOpen(place, half) => self.on_half_open(*place, half, arrived, key, frame),
+            Place::Flow(_) => {}
+            Place::HalfOpen(place) => {
+                if let Some(half) = self.half_opens.of(place).copied() {
+                    self.on_half_open(place, &half, arrived, key, frame);
+                }
+            }
+            Place::Rest(number) => {
+                if let Some(rest) = self.time_waits.get(number, key.word) {
+                    self.on_rest(number, &rest, arrived, key, frame);
+                }
+            }
         }
     }
 
-    /// What a tuple that is no flow's is known for.
-    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Stray> {
-        self.table.candidates(key.hash).find_map(|number| match Place::of(number) {
-            Place::Flow(_) => None,
-            Place::HalfOpen(place) => {
-                self.half_opens.get(place, tuple).map(|half| Stray::HalfOpen(place, *half))
-            }
-            Place::Rest(number) => {
-                self.time_waits.get(number, key.word).map(|rest| Stray::Rest(number, rest))
-            }
+    /// Where that is which a tuple is known for that is no flow's.
+    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Place> {
+        self.table.candidates(key.hash).map(Place::of).find(|stray| match *stray {
+            Place::Flow(_) => false,
+            Place::HalfOpen(place) => self.half_opens.get(place, tuple).is_some(),
+            Place::Rest(number) => self.time_waits.has(number, key.word),
         })
     }
 
@@ -170,12 +164,10 @@ impl Engine {
         let (iss, ts_offset) = self.secret.beginnings(&arrived.tuple, now.instant);
         let iss = beyond.filter(|beyond| iss.lt(*beyond)).unwrap_or(iss);
         let congestion = self.congestion_of(slot);
-        let half = HalfOpen {
-            ecn: ecn::grants(self.flows.shared.config.ecn, congestion, &arrived.segment, arrived.field),
-            ..listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now)
-        };
+        let mut half = listen::half_open(arrived.tuple, slot, &arrived.segment, iss, ts_offset, &now);
+        half.ecn = ecn::grants(self.flows.shared.config.ecn, congestion, &arrived.segment, arrived.field);
         let way = self.routes.next_hop_from(arrived.tuple.local.ip(), arrived.tuple.remote.ip());
-        let half = self.as_listener(slot, half, way.map_or(self.ports[0].mtu, |way| way.mtu));
+        self.as_listener(slot, &mut half, way.map_or(self.ports[0].mtu, |way| way.mtu));
         if reception == Reception::Cookie {
             return self.answer_by_cookie(&half, way);
         }
@@ -220,27 +212,22 @@ impl Engine {
             .is_none_or(|state| state.unoffered.len() >= state.options.backlog as usize)
     }
 
-    /// A half-open connection with what its listener has to say to it, on a way with this MTU.
-    pub(super) fn as_listener(&self, listener: u32, half: HalfOpen, mtu: u16) -> HalfOpen {
-        let stream = self.listeners.get(listener).map(|state| state.options.stream).unwrap_or_default();
-        HalfOpen {
-            listener,
-            adv_mss: self.mss_within(mtu, half.tuple.remote.is_ipv6()).min(mss_bound(&stream)),
-            window: self.first_window(&stream),
-            scale: window_scale(&stream, &self.flows.shared.config),
-            ..half
-        }
+    /// What its listener has to say to a half-open connection, on a way with this MTU.
+    pub(super) fn as_listener(&self, listener: u32, half: &mut HalfOpen, mtu: u16) {
+        let stream = self.listeners.stream(listener);
+        half.listener = listener;
+        half.adv_mss = self.mss_within(mtu, half.tuple.remote.is_ipv6()).min(mss_bound(stream));
+        half.window = self.first_window(stream);
+        half.scale = window_scale(stream, &self.flows.shared.config);
     }
 
     pub(super) fn send_syn_ack(&mut self, half: &HalfOpen, segment: &Segment, way: Option<NextHop>) {
-        let congestion = self.congestion_of(half.listener);
         let field = if segment.flags.contains(Flags::ECE) {
-            ecn::control_field(congestion)
+            ecn::control_field(self.congestion_of(half.listener))
         } else {
             ecn::codepoint::NOT_ECT
         };
-        let class = self.listeners.get(half.listener).map_or(0, |state| state.options.stream.traffic_class);
-        let field = field | class;
+        let field = field | self.listeners.stream(half.listener).traffic_class;
         let hop = way.map(|way| self.hop_of(&way));
         self.send_by_hop(hop, &half.tuple, segment, field);
     }
@@ -252,8 +239,7 @@ impl Engine {
 
     /// What a listener's connections begin with.
     fn congestion_of(&self, listener: u32) -> Congestion {
-        let chosen = self.listeners.get(listener).and_then(|state| state.options.stream.congestion);
-        chosen.unwrap_or(self.flows.shared.config.congestion)
+        self.listeners.stream(listener).congestion.unwrap_or(self.flows.shared.config.congestion)
     }
 
     fn evict_half_open(&mut self) -> bool {
@@ -271,8 +257,8 @@ impl Engine {
     }
 
     fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, key: &FlowKey, frame: Frame) {
-        let (config, now) = (self.flows.shared.config, self.flows.shared.now);
-        match half.on_segment(&arrived.segment, u32::from(arrived.len), &config) {
+        let (config, now) = (&self.flows.shared.config, self.flows.shared.now);
+        match half.on_segment(&arrived.segment, u32::from(arrived.len), config) {
             Half::Drop(reason) => self.counters.drop(reason),
             Half::Reset => {
                 self.counters.drop(DropReason::TcpNotAcceptable);
@@ -280,8 +266,8 @@ impl Engine {
             }
             Half::Challenge(reason) => {
                 self.counters.drop(reason);
-                if self.half_opens.challenge(place, Limit::of(&config), &now) {
-                    let challenge = half.challenge(&config, &now);
+                let challenge = half.challenge(config, &now);
+                if self.half_opens.challenge(place, Limit::of(config), &now) {
                     self.send_unpathed(&arrived.tuple, &challenge, ecn::codepoint::NOT_ECT);
                 }
             }
@@ -313,8 +299,8 @@ impl Engine {
         key: &FlowKey,
         frame: Frame,
     ) -> bool {
-        let Some((queue, tag)) = self.listeners.reports(half.listener) else { return false };
-        let options = self.listeners.get(half.listener).map(|state| state.options.stream).unwrap_or_default();
+        let Some(state) = self.listeners.get(half.listener) else { return false };
+        let (queue, tag, options) = (state.queue, state.tag, state.own);
         let Some(path) = self.paths.take(&self.routes, &arrived.tuple) else {
             self.counters.drop(DropReason::NoRoute);
             return false;
@@ -337,8 +323,7 @@ impl Engine {
             options,
             state: State::SynReceived,
         };
-        self.flows.begin(slot, &birth);
-        let begun = self.flows.connection(slot).is_some_and(|mut connection| {
+        let begun = self.flows.begin(slot, &birth).is_some_and(|mut connection| {
             tally::begin(&mut connection, half.irs);
             connection.hot.rcv_adv = half.irs + 1 + u32::from(half.window);
             connection.hot.last_ack_sent = half.irs + 1;
@@ -346,85 +331,82 @@ impl Engine {
             if half.ecn {
                 ecn::agree(&mut connection);
             }
-            let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
-            connection.note_retransmits(half.retries);
-            connection.hot.unsent = crate::tcp::send::NONE;
             connection.hot.snd_nxt = half.iss + 1;
-            if let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) {
-                cell.marks |= mark::SENT;
-                cell.sent_us = half.sent_us;
-                // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
-                cell.retransmits = half.retries.max(u8::from(half.unmeasured));
-            }
-            if half.unmeasured {
-                connection.note_amiss();
-            }
-            // The segment that opens it may turn out to acknowledge nothing.
-            timers::arm_retransmit(&mut connection);
-            queued
+            // The segment that opens it acknowledges its SYN-ACK: where that tells no more than a round trip, nothing need be
+            // remembered of it.
+            connection.hot.sent_us = half.sent_us;
+            half.is_plain() || queue_syn_ack(&mut connection, half)
         });
-        if !begun || !self.table.insert(key.hash, slot) {
+        let mut known = || match place {
+            Some(place) => self.table.replace(key.hash, Place::HalfOpen(place).number(), slot),
+            None => self.table.insert(key.hash, slot),
+        };
+        if !begun || !known() {
             self.paths.release(path);
             self.flows.release(slot);
             self.counters.drop(DropReason::NoRoom);
             return false;
         }
         self.claim(&arrived.tuple, true);
-        if let Some(placed) = place.and_then(|place| self.half_opens.remove(place)) {
-            self.forget_half_open(&placed);
+        if place.is_some_and(|place| self.half_opens.remove(place).is_some()) {
+            self.listeners.uncount(half.listener);
         }
         self.on_segment(slot, arrived, frame);
+        debug_assert!(self.flows.hot(slot).is_none_or(|hot| hot.state != State::SynReceived));
         self.arm(slot);
         true
     }
 
     /// A connection by way of a listener is established: tell the application, or let it wait its turn.
     pub(super) fn on_accepted(&mut self, slot: u32, listener: u32) {
-        let eager = self.listeners.get(listener).is_some_and(|state| state.options.eager);
-        if let Some(hot) = self.flows.hot_mut(slot)
-            && eager
+        let Some(state) = self.listeners.get_mut(listener) else { return };
+        let (queue, tag, first) = (state.queue, state.tag, state.unoffered.is_empty());
+        if state.options.eager
+            && let Some(hot) = self.flows.hot_mut(slot)
         {
             hot.flags |= flag::RECEIVING;
         }
-        let Some(state) = self.listeners.get_mut(listener) else { return };
-        let first = state.unoffered.is_empty();
-        state.unoffered.push_back(slot);
-        let queue = state.queue;
-        if first {
-            self.offer_accepted(listener);
-        }
         debug_assert!(usize::from(queue) < self.queues.len());
+        if first && self.has_credit(queue) {
+            return self.offer(listener, slot, queue, tag);
+        }
+        if let Some(state) = self.listeners.get_mut(listener) {
+            state.unoffered.push_back(slot);
+        }
+        if first {
+            self.wait_for_credit(queue, listener);
+        }
     }
 
     /// Tell the application of connections that wait, while its queue has credit.
     pub(super) fn offer_accepted(&mut self, listener: u32) {
-        while let Some((queue, tag)) = self.listeners.reports(listener) {
-            let Some(slot) = self.listeners.get(listener).and_then(|state| state.unoffered.front().copied())
-            else {
-                return;
-            };
+        while let Some(state) = self.listeners.get(listener)
+            && !state.unoffered.is_empty()
+        {
+            let (queue, tag) = (state.queue, state.tag);
             if !self.has_credit(queue) {
-                self.wait_for_credit(queue, listener);
-                return;
+                return self.wait_for_credit(queue, listener);
             }
-            if let Some(state) = self.listeners.get_mut(listener) {
-                state.unoffered.pop_front();
-            }
-            let Some(tuple) = self.flows.tuple(slot) else { continue };
-            if let Some(connection) = self.flows.connection(slot) {
-                connection.cold.listener = crate::tcp::send::NONE;
-            }
-            let (listener, stream) = (Listener(self.flows.id(listener)), Stream(self.flows.id(slot)));
-            self.complete(queue, tag, true, Event::Accepted { listener, stream, peer: tuple.remote });
-            self.drain(slot);
+            let Some(state) = self.listeners.get_mut(listener) else { return };
+            let Some(slot) = state.unoffered.pop_front() else { return };
+            self.offer(listener, slot, queue, tag);
         }
+    }
+
+    /// Tell the application of a connection, for which its queue has credit.
+    fn offer(&mut self, listener: u32, slot: u32, queue: u8, tag: Tag) {
+        let Some(tuple) = self.flows.tuple(slot) else { return };
+        if let Some((_, cold)) = self.flows.hot_and_cold(slot) {
+            cold.listener = NONE;
+        }
+        let (listener, stream) = (Listener(self.flows.id(listener)), Stream(self.flows.id(slot)));
+        self.complete(queue, tag, true, Event::Accepted { listener, stream, peer: tuple.remote });
+        self.drain(slot);
     }
 
     /// Take a dead stream off its listener's list if the application was never told of it; true if so.
     pub(super) fn forget_unoffered(&mut self, slot: u32) -> bool {
-        let Some(listener) = self.flows.connection(slot).map(|connection| connection.cold.listener) else {
-            return false;
-        };
+        let Some(listener) = self.flows.cold(slot).map(|cold| cold.listener) else { return false };
         if listener == UNOFFERED {
             return true;
         }
@@ -464,6 +446,26 @@ impl Engine {
         let key = self.secret.flow_key(tuple);
         self.find_flow(&key, tuple).is_none() && self.find_stray(tuple, &key).is_none()
     }
+}
+
+/// Remember a SYN-ACK that was sent more than once, or nobody knows when: what acknowledges it is to be looked at closely. False
+/// if there is no room for it.
+fn queue_syn_ack(connection: &mut Connection, half: &HalfOpen) -> bool {
+    let queued = connection.queue(|cells, queue, _| cells.push_control(queue, half.iss));
+    connection.note_retransmits(half.retries);
+    connection.hot.unsent = NONE;
+    if let Some(cell) = connection.shared.cells.get_mut(connection.hot.head) {
+        cell.marks |= mark::SENT;
+        cell.sent_us = half.sent_us;
+        // Karn's algorithm takes no sample of what was sent more than once, nor of what it is not known of.
+        cell.retransmits = half.retries.max(u8::from(half.unmeasured));
+    }
+    if half.unmeasured {
+        connection.note_amiss();
+    }
+    // The segment that opens it may turn out to acknowledge nothing.
+    timers::arm_retransmit(connection);
+    queued
 }
 
 /// In a connection's `listener`: its listener closed before the application was told of the connection.

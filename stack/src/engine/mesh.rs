@@ -15,7 +15,6 @@ use hashbrown::HashMap;
 
 pub use self::message::Message;
 use super::Engine;
-use super::receive::Parsed;
 use super::udp_sockets::listening_for;
 use crate::ip::KeyedHash;
 use crate::ip::fragment::Key as DatagramKey;
@@ -185,7 +184,7 @@ impl Engine {
                 self.arriving = interface;
                 self.mesh.came = Some((from, hops));
                 let parsed = self.parse(&mut frame);
-                self.process(frame, parsed);
+                self.process(frame, &parsed);
                 self.mesh.came = None;
             }
             Message::Datagram { frame, interface, hops } => {
@@ -196,8 +195,7 @@ impl Engine {
                     EtherType::IPV6 => self.parse_ipv6(&frame, 0, false),
                     _ => self.parse_network(&frame, 0, false),
                 };
-                let parsed = parsed.unwrap_or_else(Parsed::Drop);
-                self.process(frame, parsed);
+                self.process(frame, &parsed);
                 self.mesh.came = None;
             }
             Message::Neighbour { packet, interface, good } => {
@@ -387,6 +385,15 @@ impl Engine {
         }
         let home = self.home(Transport::Tcp, tuple);
         self.mesh.tell(home, Message::Claim { tuple: *tuple, lives });
+    }
+
+    /// The same of a stream that ends.
+    pub(super) fn disclaim(&mut self, slot: u32) {
+        if !self.mesh.is_alone()
+            && let Some(tuple) = self.flows.tuple(slot)
+        {
+            self.claim(&tuple, false);
+        }
     }
 
     /// Replies to a connection come to this lane by themselves.

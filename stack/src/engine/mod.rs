@@ -9,6 +9,7 @@
 //! | `fast` | the common segment between frames and flows |
 //! | `receive` | batches of frames to segments, segments to flows |
 //! | `segments` | what a verdict of `tcp` means for frames, sockets and other tables |
+//! | `ends` | how streams end |
 //! | `listener_table` | the listeners of a lane |
 //! | `listeners` | SYNs, half-open connections |
 //! | `time_waits` | connections that are no more |
@@ -36,6 +37,7 @@ mod connects;
 mod cookies;
 mod deliver;
 mod discovery;
+mod ends;
 mod fast;
 pub(crate) mod flows;
 mod handover;
@@ -81,7 +83,7 @@ use self::ops::AppTimers;
 use self::path_mtus::Ways;
 use self::paths::Paths;
 use self::ports::{Port, Ports};
-use self::receive::Parsed;
+use self::receive::Made;
 use self::time_waits::forget_rest;
 use self::udp_sockets::UdpSockets;
 use crate::buffer::FrameSlab;
@@ -183,7 +185,7 @@ pub struct Engine {
     /// Where payload goes that must not hold a received frame.
     spill: Option<Pool>,
 
-    parsed: Vec<Parsed>,
+    parsed: Vec<Made>,
 
     queues: Vec<CompletionQueue>,
     completions: Completions,

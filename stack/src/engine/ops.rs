@@ -14,7 +14,7 @@ use crate::socket::{
 use crate::tcp::options;
 use crate::tcp::send::NONE;
 use crate::tcp::source_port::PORTS;
-use crate::tcp::state::{State, decline, flag};
+use crate::tcp::state::{State, decline, flag, hint};
 use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
@@ -303,8 +303,8 @@ impl Engine {
     }
 
     fn close_stream(&mut self, slot: u32, manner: Manner, queue: u8, tag: Tag) {
-        let unread = manner.unread || !self.flows.waiting(slot).is_empty();
         let Some(mut connection) = self.flows.connection(slot) else { return };
+        let unread = manner.unread || connection.hot.hints & hint::WAITS != 0;
         if connection.is(flag::DEAF) && !connection.is(flag::DEAD) {
             let socket = Some(self.flows.id(slot));
             return self.fail(socket, OpError::NotOpen, queue, tag);
@@ -325,10 +325,12 @@ impl Engine {
             _ => {}
         }
         connection.hot.flags |= flag::DEAF;
-        if let Some(within) = manner.within {
-            connection.set_life(connection.shared.now.after(nanoseconds(within) / 1_000));
-        } else if connection.hot.state == State::FinWait2 {
-            let us = options::fin_timeout_us(&connection);
+        let us = match manner.within {
+            Some(within) => Some(nanoseconds(within) / 1_000),
+            None if connection.hot.state == State::FinWait2 => Some(options::fin_timeout_us(&connection)),
+            None => None,
+        };
+        if let Some(us) = us {
             connection.set_life(connection.shared.now.after(us));
         }
         if connection.is(flag::DEAD) {
@@ -336,9 +338,12 @@ impl Engine {
             return self.bury(slot);
         }
         connection.decline_by_state();
-        self.queue_fin(slot);
-        self.mark_dirty(slot);
-        self.arm(slot);
+        if !self.queue_fin(slot) {
+            self.mark_dirty(slot);
+        }
+        if us.is_some() {
+            self.arm(slot);
+        }
     }
 
     fn abort(&mut self, socket: SocketId, unread: bool, queue: u8, tag: Tag) {

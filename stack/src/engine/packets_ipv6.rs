@@ -8,7 +8,7 @@ use drivers::Frame;
 
 use super::Engine;
 use super::packets::Carried;
-use super::receive::Parsed;
+use super::receive::{Made, Parsed};
 use super::udp::Fate;
 use crate::ip::fragment::{Key, Piece, Span, joined_field};
 use crate::ip::icmpv6::{Offender, echo, is_member, may_report, parse_error, quote};
@@ -54,7 +54,7 @@ impl Packet6 {
 
 impl Engine {
     /// Read the headers of an IPv6 packet that begins at `link`.
-    pub(super) fn parse_ipv6(&self, frame: &Frame, link: usize, group: bool) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_ipv6(&self, frame: &Frame, link: usize, group: bool) -> Made {
         let bytes = frame.bytes().get(link..).unwrap_or(&[]);
         let (header, payload) = ipv6::parse(bytes)?;
         let to = self.accept_ipv6(&header)?;
@@ -276,8 +276,8 @@ impl Engine {
         pieces.clear();
         let Some(frame) = whole else { return self.counters.drop(DropReason::NoRoom) };
         self.mesh.note_joined();
-        let parsed = self.parse_ipv6(&frame, 0, group).unwrap_or_else(Parsed::Drop);
-        self.process(frame, parsed);
+        let parsed = self.parse_ipv6(&frame, 0, group);
+        self.process(frame, &parsed);
     }
 
     /// One frame with the headers of the first piece and the payload of all.

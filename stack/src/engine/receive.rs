@@ -33,9 +33,10 @@ pub enum Parsed {
     Packet6(Packet6),
     /// ARP; the payload begins at this byte.
     Arp(usize),
-    /// Nothing to work on.
-    Drop(DropReason),
 }
+
+/// The same, or why there is nothing to work on.
+pub type Made = Result<Parsed, DropReason>;
 
 /// What the first pass found of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +94,7 @@ impl Engine {
 
     /// The first pass: parse, and prefetch buckets. Each pass is a function, for it has the registers to itself.
     #[inline(never)]
-    fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
+    fn parse_all(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Made>) {
         let this = &*self;
         let (mut next, mut ahead) = (frames.iter(), frames.get(AHEAD..).unwrap_or_default().iter());
         let mut common = 0;
@@ -115,11 +116,11 @@ impl Engine {
 
     /// The same of the frames of another shape.
     #[inline(never)]
-    fn parse_others(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Parsed>) {
+    fn parse_others(&mut self, frames: &mut [Frame], glances: &mut [Glance], parsed: &mut Vec<Made>) {
         let others = glances.iter_mut().zip(frames).filter(|(glance, _)| glance.shape != Shape::Common);
         for (glance, frame) in others {
             let result = self.parse(frame);
-            if let Parsed::Tcp { key, .. } = &result {
+            if let Ok(Parsed::Tcp { key, .. }) = &result {
                 *glance = Glance::of(key.hash, Shape::Tcp);
                 self.table.prefetch(key.hash);
             }
@@ -155,8 +156,8 @@ impl Engine {
 
     /// The last: process in order.
     #[inline(never)]
-    fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Parsed>) {
-        let (mut others, mut leader) = (parsed.drain(..), None);
+    fn take_all(&mut self, frames: &mut Vec<Frame>, glances: &[Glance], parsed: &mut Vec<Made>) {
+        let (mut others, mut leader) = (parsed.iter(), None);
         for (glance, frame) in glances.iter().zip(frames.drain(..glances.len())) {
             if glance.shape == Shape::Common {
                 leader = self.take_common(frame, glance.hash, glance.slot, leader).filter(|_| glance.leads);
@@ -165,28 +166,29 @@ impl Engine {
                 self.process(frame, parsed);
             }
         }
+        parsed.clear();
     }
 
-    pub(super) fn process(&mut self, mut frame: Frame, parsed: Parsed) {
+    pub(super) fn process(&mut self, mut frame: Frame, parsed: &Made) {
         match parsed {
-            Parsed::Tcp { arrived, key, judged } => match self.find_flow(&key, &arrived.tuple) {
+            Ok(Parsed::Tcp { arrived, key, judged }) => match self.find_flow(key, &arrived.tuple) {
                 Some(slot) => {
                     self.compare_hash(&frame, slot);
-                    if let Some(frame) = self.on_fast(slot, &arrived, frame) {
-                        self.on_segment(slot, &arrived, frame);
+                    if let Some(frame) = self.on_fast(slot, arrived, frame) {
+                        self.on_segment(slot, arrived, frame);
                     }
                     self.arm(slot);
                 }
-                None if judged => self.on_stray(&arrived, &key, frame),
+                None if *judged => self.on_stray(arrived, key, frame),
                 None => {
                     let parsed = self.parse(&mut frame);
-                    self.process(frame, parsed);
+                    self.process(frame, &parsed);
                 }
             },
-            Parsed::Packet(packet) => self.on_packet(frame, &packet),
-            Parsed::Packet6(packet) => self.on_packet_ipv6(frame, &packet),
-            Parsed::Arp(offset) => self.on_arp(&frame, offset),
-            Parsed::Drop(reason) => self.counters.drop(reason),
+            Ok(Parsed::Packet(packet)) => self.on_packet(frame, packet),
+            Ok(Parsed::Packet6(packet)) => self.on_packet_ipv6(frame, packet),
+            Ok(Parsed::Arp(offset)) => self.on_arp(&frame, *offset),
+            Err(reason) => self.counters.drop(*reason),
         }
     }
 
@@ -197,22 +199,15 @@ impl Engine {
     }
 
     /// Read the headers of a frame, layer by layer.
-    pub(super) fn parse(&mut self, frame: &mut Frame) -> Parsed {
+    pub(super) fn parse(&mut self, frame: &mut Frame) -> Made {
         if frame.segment_count() > 1 && !self.join(frame) {
-            return Parsed::Drop(DropReason::NoRoom);
+            return Err(DropReason::NoRoom);
         }
-        match self.parse_link(frame) {
-            Ok((EtherType::IPV4, offset, group)) => match self.parse_network(frame, offset, group) {
-                Ok(parsed) => parsed,
-                Err(reason) => Parsed::Drop(reason),
-            },
-            Ok((EtherType::ARP, offset, _)) => Parsed::Arp(offset),
-            Ok((EtherType::IPV6, offset, group)) => match self.parse_ipv6(frame, offset, group) {
-                Ok(parsed) => parsed,
-                Err(reason) => Parsed::Drop(reason),
-            },
-            Ok(_) => Parsed::Drop(DropReason::EtherTypeUnknown),
-            Err(reason) => Parsed::Drop(reason),
+        match self.parse_link(frame)? {
+            (EtherType::IPV4, offset, group) => self.parse_network(frame, offset, group),
+            (EtherType::ARP, offset, _) => Ok(Parsed::Arp(offset)),
+            (EtherType::IPV6, offset, group) => self.parse_ipv6(frame, offset, group),
+            _ => Err(DropReason::EtherTypeUnknown),
         }
     }
 
@@ -244,12 +239,7 @@ impl Engine {
         Ok((header.ether_type, len, !header.destination.is_unicast()))
     }
 
-    pub(super) fn parse_network(
-        &self,
-        frame: &Frame,
-        link: usize,
-        group: bool,
-    ) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_network(&self, frame: &Frame, link: usize, group: bool) -> Made {
         let verdicts = frame.verdicts();
         if verdicts.ip == Verdict::Bad {
             return Err(DropReason::Ipv4Checksum);
@@ -267,7 +257,7 @@ impl Engine {
 
     /// Read the TCP header of a whole packet.
     #[inline(always)]
-    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Carried) -> Result<Parsed, DropReason> {
+    pub(super) fn parse_segment(&self, frame: &Frame, packet: &Carried) -> Made {
         //= https://www.rfc-editor.org/rfc/rfc9293#section-3.9.2.3
         //# A TCP implementation MUST silently discard an incoming SYN segment
         //# that is addressed to a broadcast or multicast address [(MUST-57)].

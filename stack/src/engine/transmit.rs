@@ -7,16 +7,18 @@ use drivers::{Composer, Frame, NoFrames};
 
 use super::Engine;
 use super::bundle::Bundle;
+use super::common::Said;
+use super::fast::promise;
 use super::listeners::reset_for;
 use super::paths::{Hop, NO_PATH};
 use super::ports::Port;
 use super::segments::Arrived;
 use crate::ip::neighbour;
-use crate::tcp::ecn;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
 use crate::tcp::send::{Cells, Data, NONE};
 use crate::tcp::state::{State, flag};
+use crate::tcp::{bare, ecn};
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{Checksum, DropReason, EtherType, ether_type_of};
 
@@ -57,8 +59,12 @@ impl Engine {
             if slot == NONE {
                 continue;
             }
-            let unsent = self.flows.hot(slot).map_or(NONE, |hot| hot.unsent);
-            if unsent == NONE || !self.say_whole(slot) {
+            let payload = self
+                .flows
+                .hot(slot)
+                .is_some_and(|hot| hot.unsent != NONE && hot.flags & flag::FIN_QUEUED == 0);
+            let said = if payload { self.say_whole(slot) } else { self.say_bare(slot) };
+            if !said {
                 if let Some(hot) = self.flows.hot_mut(slot) {
                     hot.flags &= !flag::DIRTY;
                 }
@@ -91,6 +97,33 @@ impl Engine {
         if let Some(slot) = dirty.get(4) {
             self.flows.prefetch_said(*slot);
         }
+    }
+
+    /// Send what a flow has to say, if that is one segment without payload in the common shape, and take it off the list of those
+    /// that have something. False if it is not, and nothing was done.
+    #[inline(never)]
+    fn say_bare(&mut self, slot: u32) -> bool {
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
+        let Some(flags) = bare::flags(&connection) else { return false };
+        let Some((interface, head)) = self.paths.open(connection.hot.path, self.turn) else { return false };
+        let port = &mut self.ports[interface];
+        if port.backlog() >= self.config.transmit_backlog_max {
+            return false;
+        }
+        let Ok(frame) = port.composer.header() else { return false };
+        let window = bare::say(&mut connection, flags);
+        connection.clear(flag::DIRTY);
+        self.counters.segments_sent += 1;
+        if flags.contains(Flags::FIN) {
+            promise(&mut self.wheel, &mut connection, slot);
+        } else {
+            self.counters.pure_acks_sent += 1;
+        }
+        let said = Said { window, millis: connection.shared.now.millis };
+        if !port.send_bare(frame, head, connection.hot, said, flags) {
+            self.counters.fail(DropReason::NoRoom);
+        }
+        true
     }
 
     #[inline(never)]

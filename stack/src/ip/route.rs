@@ -248,15 +248,13 @@ impl Table {
     #[must_use]
     pub fn next_hop_from(&self, source: IpAddr, destination: IpAddr) -> Option<NextHop> {
         let own = self.interface_of(source);
-        let way = |route: &Route| {
-            let gateway_or_dst = route.gateway.unwrap_or(destination);
-            NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu }
-        };
         let mut fitting =
             self.routes.iter().filter(|route| in_prefix(destination, route.destination, route.prefix_len));
-        let first = fitting.clone().next()?;
-        let best = fitting.find(|route| own.is_none_or(|own| own == route.interface));
-        Some(way(best.unwrap_or(first)))
+        let first = fitting.next()?;
+        let is_own = |route: &&Route| own.is_none_or(|own| own == route.interface);
+        let route = if is_own(&first) { first } else { fitting.find(is_own).unwrap_or(first) };
+        let gateway_or_dst = route.gateway.unwrap_or(destination);
+        Some(NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu })
     }
 
     /// The interface that has an address of ours.
@@ -393,8 +391,8 @@ fn in_prefix(a: IpAddr, b: IpAddr, len: u8) -> bool {
     let len = u32::from(len);
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
-            let differing = a.to_bits() ^ b.to_bits();
-            differing.checked_shr(32u32.saturating_sub(len)).unwrap_or(0) == 0
+            let differing = u64::from(a.to_bits() ^ b.to_bits());
+            differing >> 32u32.saturating_sub(len) == 0
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => {
             let differing = a.to_bits() ^ b.to_bits();

@@ -18,6 +18,7 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
         }
         return;
     }
+    connection.pay_timer();
     ecn::note(connection, segment);
     let mut news = News::new(connection, segment, len);
     let window_before = connection.hot.snd_wnd;
@@ -67,12 +68,38 @@ pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u
     ecn::react(connection, news.acked);
 }
 
+/// The SYN-ACK of a listener's connection is acknowledged, which was sent once, when `sent_us` says, and of which the send queue
+/// does not know.
+pub(super) fn acknowledge_syn_ack(connection: &mut Connection, ack: SeqNum) {
+    let (before, now) = (connection.hot.snd_una, connection.shared.now.micros);
+    connection.hot.snd_una = ack;
+    tally::note_una(connection, before);
+    connection.measure_exactly(now.wrapping_sub(connection.hot.sent_us));
+    connection.hot.sent_us = now;
+}
+
+/// The FIN with which the connection ends is all that is queued, and is acknowledged: of what else that tells nobody will ask.
+/// False, and nothing done, if it is not so.
+pub(super) fn take_last(connection: &mut Connection, ack: SeqNum) -> bool {
+    // The rare part holds what an application may have asked to be told at the end.
+    if connection.cold.rare != NONE
+        || connection.shared.cells.acknowledge_only(connection.hot.head, ack).is_none()
+    {
+        return false;
+    }
+    (connection.hot.head, connection.hot.tail) = (NONE, NONE);
+    connection.hot.snd_una = ack;
+    connection.hot.owed &= !owed::TIMER;
+    true
+}
+
 /// An acknowledgement that another overtook: its number and its window say nothing any more, but its SACK blocks may.
 pub(super) fn hear_late(connection: &mut Connection, segment: &Segment, len: u32) {
     let blocks = &segment.options.sack;
     if blocks.is_empty() || !connection.is(flag::SACK) || connection.flight() == 0 {
         return;
     }
+    connection.pay_timer();
     let mut news = News::late(connection, segment, len);
     sack::update(connection, blocks, segment.ack, &mut news);
     if news.sacked == 0 && news.dsack.is_none() {

@@ -2,7 +2,7 @@
 //! `fast` is a shortcut. What an acknowledgement does is in `acknowledge`, what becomes of payload in `text`; what goes
 //! out in answer is decided in `output`.
 
-use super::acknowledge::{acknowledge, hear_late, note_window, set_snd_wnd};
+use super::acknowledge::{acknowledge, acknowledge_syn_ack, hear_late, note_window, set_snd_wnd, take_last};
 use super::challenge::Limit;
 use super::ecn;
 use super::listen::Offer;
@@ -214,52 +214,31 @@ const RTO_AFTER_SYN_US: u32 = 3_000_000;
 
 /// RFC 9293 section 3.10.7.4.
 fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Verdict {
-    let trimmed = without_old_syn(connection, segment);
+    // What is next in an open window, with ACK and neither SYN nor RST, passes all checks in front of the fifth.
+    let next = segment.flags.without(Flags::PSH | Flags::FIN) == Flags::ACK
+        && segment.seq == connection.hot.rcv_nxt
+        && connection.rcv_wnd() > 0;
+    let trimmed = if next { None } else { without_old_syn(connection, segment) };
     let segment = trimmed.as_ref().unwrap_or(segment);
     if let Some(verdict) = check_timestamp(connection, segment) {
         return verdict;
     }
-    // First, check the sequence number.
-    let seq_len = segment.seq_len(len);
-    if !is_acceptable(connection, segment.seq, seq_len) {
-        return not_acceptable(connection, segment, len);
-    }
-    // Second, the RST bit.
-    if segment.flags.contains(Flags::RST) {
-        return reset(connection, segment);
-    }
-    // Fourth, the SYN bit.
-    if segment.flags.contains(Flags::SYN) {
-        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
-        //# If the connection was initiated with a passive OPEN, then
-        //# return this connection to the LISTEN state and return.
-        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
-            return Verdict::ended(End::Refused);
-        }
-        //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
-        //# If the SYN bit is set, irrespective of the sequence number, TCP MUST
-        //# send an ACK (also referred to as challenge ACK) to the remote peer
-        challenge(connection);
-        return Verdict::dropped(DropReason::TcpNotAcceptable);
+    if !next && let Some(verdict) = check_header(connection, segment, len) {
+        return verdict;
     }
     // Fifth, the ACK field.
-    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
-    //# if the ACK bit is off, drop the segment and return
-    if !segment.flags.contains(Flags::ACK) {
-        return Verdict::dropped(DropReason::TcpNotAcceptable);
-    }
-    let mut verdict = match acknowledgement(connection, segment, len) {
-        Ok(verdict) => verdict,
+    let Acknowledged { connected, end } = match acknowledgement(connection, segment, len) {
+        Ok(acknowledged) => acknowledged,
         Err(verdict) => return verdict,
     };
     heard_in_order(connection, segment.seq, segment.options.timestamps);
-    if verdict.end.is_some() {
-        return verdict;
+    if let Some(end) = end {
+        return Verdict::ended(end);
     }
     // Sixth, the URG bit.
-    verdict.urgent = urgent::input(connection, segment);
+    let urgent = urgent::input(connection, segment);
     // Seventh, the segment text.
-    let start = segment.seq;
+    let (start, mut accept, mut drop) = (segment.seq, None, None);
     if len > 0 && connection.hot.state.receives() {
         let over = connection.is(flag::DEAF) || connection.hot.decline & decline::SHUT != 0;
         if over && (start + len).gt(connection.hot.rcv_nxt) {
@@ -270,14 +249,44 @@ fn synchronized(connection: &mut Connection, segment: &Segment, len: u32) -> Ver
             return Verdict { reset: true, ..Verdict::ended(End::DataAfterClose) };
         }
         ecn::on_data(connection, segment);
-        verdict.accept = text(connection, start, len);
-        if verdict.accept.is_none() {
-            verdict.drop = Some(DropReason::TcpBeyondWindow);
+        accept = text(connection, start, len);
+        if accept.is_none() {
+            drop = Some(DropReason::TcpBeyondWindow);
         }
     }
     // Eighth, the FIN bit.
     note_fin(connection, segment, start + len);
-    verdict
+    Verdict { accept, drop, reset: false, connected, urgent, end: None }
+}
+
+/// The checks in front of the fifth, and that there is an ACK field. `Some`: the segment ends here.
+fn check_header(connection: &mut Connection, segment: &Segment, len: u32) -> Option<Verdict> {
+    // First, check the sequence number.
+    let seq_len = segment.seq_len(len);
+    if !is_acceptable(connection, segment.seq, seq_len) {
+        return Some(not_acceptable(connection, segment, len));
+    }
+    // Second, the RST bit.
+    if segment.flags.contains(Flags::RST) {
+        return Some(reset(connection, segment));
+    }
+    // Fourth, the SYN bit.
+    if segment.flags.contains(Flags::SYN) {
+        //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+        //# If the connection was initiated with a passive OPEN, then
+        //# return this connection to the LISTEN state and return.
+        if connection.hot.state == State::SynReceived && connection.cold.listener != NONE {
+            return Some(Verdict::ended(End::Refused));
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5961#section-4.2
+        //# If the SYN bit is set, irrespective of the sequence number, TCP MUST
+        //# send an ACK (also referred to as challenge ACK) to the remote peer
+        challenge(connection);
+        return Some(Verdict::dropped(DropReason::TcpNotAcceptable));
+    }
+    //= https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
+    //# if the ACK bit is off, drop the segment and return
+    (!segment.flags.contains(Flags::ACK)).then(|| Verdict::dropped(DropReason::TcpNotAcceptable))
 }
 
 /// After a simultaneous open the peer's SYN comes once more, with its acknowledgement of ours: the number it takes lies
@@ -321,10 +330,8 @@ fn not_acceptable(connection: &mut Connection, segment: &Segment, len: u32) -> V
     let at_edge =
         segment.seq == connection.hot.rcv_nxt + connection.rcv_wnd() && (connection.rcv_wnd() == 0 || bare);
     if at_edge && segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::SYN) {
-        if let Ok(verdict) = acknowledgement(connection, segment, len)
-            && verdict.end.is_some()
-        {
-            return verdict;
+        if let Ok(Acknowledged { end: Some(end), .. }) = acknowledgement(connection, segment, len) {
+            return Verdict::ended(end);
         }
         timers::heard(connection);
         let urgent = urgent::input(connection, segment);
@@ -398,13 +405,17 @@ fn check_timestamp(connection: &mut Connection, segment: &Segment) -> Option<Ver
         //# silently drop the segment.
         return (!segment.flags.contains(Flags::SYN)).then(|| Verdict::dropped(DropReason::TcpOldTimestamp));
     };
-    let age_ms = connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms);
     let older = value.wrapping_sub(connection.hot.ts_recent).cast_signed() < 0;
-    if older && age_ms < TS_RECENT_MS_MAX {
-        connection.set(flag::ACK_NOW);
-        return Some(Verdict::dropped(DropReason::TcpOldTimestamp));
+    if !older || is_outdated(connection) {
+        return None;
     }
-    None
+    connection.set(flag::ACK_NOW);
+    Some(Verdict::dropped(DropReason::TcpOldTimestamp))
+}
+
+/// So long has nothing come that TS.Recent says nothing any more.
+fn is_outdated(connection: &Connection) -> bool {
+    connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms) >= TS_RECENT_MS_MAX
 }
 
 /// 24 days: RFC 7323 section 5.5.
@@ -415,17 +426,29 @@ const TS_RECENT_MS_MAX: u32 = 24 * 24 * 3600 * 1000;
 //# then SEG.TSval is copied to TS.Recent; otherwise, it is ignored.
 #[inline]
 fn update_timestamp(connection: &mut Connection, seq: SeqNum, stamps: Option<(u32, u32)>) {
-    let outdated = connection.shared.now.millis.wrapping_sub(connection.hot.heard_ms) >= TS_RECENT_MS_MAX;
     if let (Some((value, _)), true) = (stamps, connection.is(flag::TIMESTAMPS))
-        && (outdated || value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0)
+        && (value.wrapping_sub(connection.hot.ts_recent).cast_signed() >= 0 || is_outdated(connection))
         && seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
     }
 }
 
+/// What became of a connection by an acknowledgement.
+#[derive(Clone, Copy, Default)]
+struct Acknowledged {
+    /// It is established now.
+    connected: bool,
+    /// It is over.
+    end: Option<End>,
+}
+
 /// The fifth check. `Err`: the segment ends here.
-fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> Result<Verdict, Verdict> {
+fn acknowledgement(
+    connection: &mut Connection,
+    segment: &Segment,
+    len: u32,
+) -> Result<Acknowledged, Verdict> {
     let (una, nxt) = (connection.hot.snd_una, connection.hot.snd_nxt);
     if connection.hot.state == State::SynReceived {
         if !(segment.ack.gt(una) && segment.ack.le(nxt)) {
@@ -433,13 +456,20 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         }
         note_window(connection, segment.seq, segment.ack);
         set_snd_wnd(connection, segment.window);
-        acknowledge(connection, segment, len);
+        if connection.send_queue().is_empty() {
+            acknowledge_syn_ack(connection, segment.ack);
+        } else {
+            acknowledge(connection, segment, len);
+        }
         establish(connection);
         let fin = connection.is(flag::FIN_QUEUED);
         if fin {
             connection.enter(State::FinWait1);
         }
-        return Ok(Verdict { connected: true, ..Verdict::default() });
+        return Ok(Acknowledged { connected: true, end: None });
+    }
+    if connection.hot.state == State::LastAck && segment.ack == nxt && take_last(connection, nxt) {
+        return Ok(Acknowledged { connected: false, end: Some(End::Done) });
     }
     //= https://www.rfc-editor.org/rfc/rfc5961#section-5.2
     //# The ACK value is considered acceptable only if it is in the range of
@@ -455,9 +485,12 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
         hear_late(connection, segment, len);
     }
     let fin_acked = connection.is(flag::FIN_QUEUED) && connection.send_queue().is_empty();
-    if !fin_acked {
-        return Ok(Verdict::default());
-    }
+    let end = if fin_acked { on_fin_acknowledged(connection) } else { None };
+    Ok(Acknowledged { connected: false, end })
+}
+
+/// Our FIN is acknowledged.
+fn on_fin_acknowledged(connection: &mut Connection) -> Option<End> {
     match connection.hot.state {
         State::FinWait1 => {
             connection.enter(State::FinWait2);
@@ -465,11 +498,11 @@ fn acknowledgement(connection: &mut Connection, segment: &Segment, len: u32) -> 
                 let us = options::fin_timeout_us(connection);
                 connection.set_life(connection.shared.now.after(us));
             }
-            Ok(Verdict::default())
+            None
         }
-        State::Closing => Ok(Verdict::ended(End::TimeWait)),
-        State::LastAck => Ok(Verdict::ended(End::Done)),
-        _ => Ok(Verdict::default()),
+        State::Closing => Some(End::TimeWait),
+        State::LastAck => Some(End::Done),
+        _ => None,
     }
 }
 

@@ -119,6 +119,13 @@ pub enum Half {
 }
 
 impl HalfOpen {
+    /// Its SYN-ACK was sent once, at a time that is known, and did not grant ECN: what acknowledges it tells no more than the
+    /// round trip.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.retries == 0 && !self.unmeasured && !self.ecn
+    }
+
     /// The SYN-ACK.
     pub fn syn_ack(&self, config: &TcpConfig, now: &Now) -> Segment {
         let (ours, theirs) = (self.tuple.local.port(), self.tuple.remote.port());
@@ -299,9 +306,15 @@ impl HalfOpens {
         self.len < 2 * self.max
     }
 
+    /// The one of a place.
+    #[inline]
+    pub fn of(&self, place: u32) -> Option<&HalfOpen> {
+        self.entries.get(place as usize)?.half.as_ref()
+    }
+
     /// The one of a place, if it has these ends.
     pub fn get(&self, place: u32, tuple: &Tuple) -> Option<&HalfOpen> {
-        self.entries.get(place as usize)?.half.as_ref().filter(|half| half.tuple == *tuple)
+        self.of(place).filter(|half| half.tuple == *tuple)
     }
 
     fn entry_mut(&mut self, place: u32) -> Option<&mut Entry> {

@@ -7,7 +7,7 @@
 //! | `active`, `rare` | its part for what is amiss; its part for what few connections have |
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
-//! | `fast` | the common segment, in and out, or nothing |
+//! | `fast`, `bare` | the common segment, in and out, or nothing; out without payload |
 //! | `output` | what it says next |
 //! | `retransmission` | what it says again |
 //! | `window` | the window that it advertises |
@@ -29,6 +29,7 @@
 
 mod acknowledge;
 mod active;
+pub mod bare;
 pub mod challenge;
 pub mod congestion;
 pub mod cookie;

@@ -32,12 +32,10 @@ pub const NONE: StreamOptions = StreamOptions {
     report: false,
 };
 
-/// Give a new connection its options.
+/// Give a new connection options of its own.
 pub fn begin(connection: &mut Connection, options: StreamOptions) {
-    if options != NONE {
-        connection.rare_mut().options = options;
-        apply(connection);
-    }
+    connection.rare_mut().options = options;
+    apply(connection);
 }
 
 /// Change a connection's options. Those that let out what waits do so each time they are said.

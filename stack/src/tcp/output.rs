@@ -345,7 +345,7 @@ fn acknowledgement(connection: &mut Connection) -> Option<Emit> {
 
 /// The number of a segment without data: SND.NXT, or the edge of the peer's window where a probe has gone beyond it, or
 /// the peer has taken it back. It believes no acknowledgement from outside (RFC 9293 section 3.10.7.4).
-fn acceptable_seq(connection: &Connection) -> SeqNum {
+pub(super) fn acceptable_seq(connection: &Connection) -> SeqNum {
     let edge = connection.hot.snd_una + connection.hot.snd_wnd;
     if connection.hot.snd_nxt.le(edge) { connection.hot.snd_nxt } else { edge }
 }
@@ -353,7 +353,7 @@ fn acceptable_seq(connection: &Connection) -> SeqNum {
 //= https://www.rfc-editor.org/rfc/rfc9293#section-3.8.6.3
 //# An ACK SHOULD be generated for at least every second full-sized segment or
 //# 2*RMSS bytes of new data
-fn is_ack_due(connection: &Connection) -> bool {
+pub(super) fn is_ack_due(connection: &Connection) -> bool {
     if connection.hot.unacked == 0 {
         return false;
     }

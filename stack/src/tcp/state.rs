@@ -113,6 +113,14 @@ impl Connection<'_> {
         self.pay_timer();
     }
 
+    /// The same but for the timer: what is acknowledged with the next segment needs none.
+    #[inline]
+    pub fn pay_cold(&mut self) {
+        if self.hot.owed & !owed::TIMER != 0 {
+            self.hot.pay_cold(self.cold);
+        }
+    }
+
     /// The same of the timer alone, for which the cold part is not looked at.
     pub fn pay_timer(&mut self) {
         if self.hot.owed & owed::TIMER != 0 {
@@ -174,10 +182,12 @@ impl Connection<'_> {
 
     /// Whether [`hint::AMISS`] is due.
     fn is_amiss(&self) -> bool {
-        let (cold, rare) = (&*self.cold, self.rare());
-        let timed = cold.backoff > 0 || cold.timeouts > 0 || rare.unanswered_since.is_on();
-        let repaired = rare.history.retransmits > 0 || !rare.history.measured;
-        cold.active != NONE || rare.troubles != 0 || timed || repaired
+        let cold = &*self.cold;
+        let rarely = self.shared.rares.get(cold.rare).is_some_and(|rare| {
+            let repaired = rare.history.retransmits > 0 || !rare.history.measured;
+            rare.troubles != 0 || rare.unanswered_since.is_on() || repaired
+        });
+        cold.active != NONE || cold.backoff > 0 || cold.timeouts > 0 || rarely
     }
 
     /// Something is amiss that the fast path has to look for: until [`Self::refresh_decline`] finds otherwise.

@@ -138,7 +138,7 @@ pub fn pull(connection: &mut Connection) -> Option<(Range, u32)> {
 }
 
 /// Remember a FIN: its turn comes when everything before it has.
-pub(super) fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNum) {
+pub fn note_fin(connection: &mut Connection, segment: &Segment, at: SeqNum) {
     if segment.flags.contains(Flags::FIN) && connection.hot.state.receives() && at.le(connection.hot.rcv_adv)
     {
         connection.hot.decline |= decline::FIN;

@@ -296,8 +296,17 @@ impl TimeWaits {
 
     /// The one of a number, if it has this key.
     pub fn get(&self, number: u32, key: u64) -> Option<Rest> {
+        self.find(number, key).map(Entry::rest)
+    }
+
+    /// The one of a number has this key.
+    pub fn has(&self, number: u32, key: u64) -> bool {
+        self.find(number, key).is_some()
+    }
+
+    fn find(&self, number: u32, key: u64) -> Option<&Entry> {
         let entry = self.at(self.index(number)?)?;
-        (entry.is_live() && entry.key == halves(key)).then(|| entry.rest())
+        (entry.is_live() && entry.key == halves(key)).then_some(entry)
     }
 
     /// Begin. Returns its number. If the table is full, the oldest makes room.

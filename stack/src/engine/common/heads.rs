@@ -154,7 +154,7 @@ impl PathHead {
         head
     }
 
-    /// Write all headers of a segment with ACK, PSH and timestamps in front of `payload`, the last that `hot` counts as sent.
+    /// Write all headers of a segment with timestamps in front of a small payload, the last that `hot` counts as sent, with these flags.
     /// `sums`: the port adds up TCP's checksum; and IPv4's.
     #[inline(always)]
     pub fn write(
@@ -162,16 +162,18 @@ impl PathHead {
         room: &mut [u8; HEADERS],
         hot: &Hot,
         said: Said,
+        flags: Flags,
         (text, len): (&[u8; SMALL_MAX], u8),
         sums: (bool, bool),
     ) {
         let size = u16::from(len);
-        let (seq, ack) = (hot.snd_nxt.0.wrapping_sub(size.into()), hot.rcv_nxt.0);
+        let taken = u32::from(size) + u32::from(flags.contains(Flags::FIN));
+        let (seq, ack) = (hot.snd_nxt.0.wrapping_sub(taken), hot.rcv_nxt.0);
         let stamps = output::timestamps(hot, said.millis);
         let len = TRANSPORT_LEN + size;
         let addresses = hot.key.rotate_left(32);
         let ports = hot.ports.rotate_left(16);
-        let window = FLAGS << 16 | u32::from(said.window);
+        let window = (LENGTH | u32::from(flags.0)) << 16 | u32::from(said.window);
         room[..32].copy_from_slice(&self.bytes);
         room[16..18].copy_from_slice(&(NETWORK_LEN + len).to_be_bytes());
         room[26..34].copy_from_slice(&addresses.to_be_bytes());
@@ -204,8 +206,8 @@ impl PathHead {
     }
 }
 
-/// Of TCP's header with timestamps and nothing else, its length and the flags ACK and PSH; and what the options begin with.
-const FLAGS: u32 = 0x8018;
+/// Of TCP's header with timestamps and nothing else, its length, in front of the flags; and what the options begin with.
+const LENGTH: u32 = 0x8000;
 const OPTIONS: u32 = 0x0101_080a;
 
 /// The headers of segments that differ in SEG.SEQ and their payload alone.

@@ -106,12 +106,12 @@ proptest! {
         let layered = engine.parse(&mut frame);
         let bad = verdicts.is_some_and(|verdicts| [verdicts.ip, verdicts.transport].contains(&Verdict::Bad));
         match (common, layered) {
-            (Some((hash, arrived)), Parsed::Tcp { arrived: other, key, .. }) => {
+            (Some((hash, arrived)), Ok(Parsed::Tcp { arrived: other, key, .. })) => {
                 prop_assert_eq!(format!("{arrived:?} {hash:?}"), format!("{other:?} {:?}", key.hash));
                 let plain = Plain::of(&other.segment, u32::from(other.len));
                 prop_assert_eq!(said.filter(|_| plain.is_some()), plain);
             }
-            (Some(_), Parsed::Drop(reason)) => prop_assert!(is_of_addresses(reason), "{reason:?}"),
+            (Some(_), Err(reason)) => prop_assert!(is_of_addresses(reason), "{reason:?}"),
             (Some(common), layered) => prop_assert!(false, "{common:?}, by layers {layered:?}"),
             (None, layered) => prop_assert!(
                 damage.is_some() || timestamps.is_none() || bad,

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::TcpConfig;
 use crate::engine::flows::{Birth, Flows, Kind};
 use crate::mode::{Key, View, ViewData};
-use crate::socket::{LaneId, StreamOptions};
+use crate::socket::LaneId;
 use crate::tcp::acknowledge::acknowledge;
 use crate::tcp::isn::{Secret, Tuple};
 use crate::tcp::send::NONE;
@@ -41,11 +41,10 @@ pub fn flows_of(bytes: u32) -> (Flows, u32) {
         queue: 0,
         tag: 0,
         listener: NONE,
-        options: StreamOptions::default(),
+        options: None,
         state: State::Established,
     };
-    flows.begin(slot, &birth);
-    let mut connection = flows.connection(slot).unwrap();
+    let mut connection = flows.begin(slot, &birth).unwrap();
     connection.set(flag::SACK);
     connection.cold.snd_wnd_max = bytes;
     let data = Extent::of_bytes(&Bytes::from(vec![0; bytes as usize])).unwrap();

@@ -7,7 +7,7 @@ mod seq;
 pub use options::{OPTIONS_LEN_MAX, Options, SACK_BLOCKS_MAX, SackBlock, SackBlocks, WINDOW_SCALE_MAX};
 pub use seq::SeqNum;
 
-use super::{DropReason, Fill, NoRoom, Verify};
+use super::{Checksum, DropReason, Fill, NoRoom, Verify};
 use core::ops::{BitAnd, BitOr, BitOrAssign};
 
 /// Length of a header without options, in bytes.
@@ -166,13 +166,18 @@ impl Segment {
         let words = u8::try_from(header_len / 4).map_err(|_| NoRoom)?;
         let [m, n] = self.window.to_be_bytes();
         let [o, p] = self.urgent.to_be_bytes();
-        let mut sum = self.options.emit(options)?;
-        for word in [self.source_port, self.destination_port, self.window, self.urgent] {
-            sum.add_u16(word);
+        let mut sum = Checksum::ZERO;
+        if let Fill::Full(_) = fill {
+            self.options.emit(options, |word| sum.add_u32(word))?;
+            for word in [self.source_port, self.destination_port, self.window, self.urgent] {
+                sum.add_u16(word);
+            }
+            sum.add_u32(self.seq.0);
+            sum.add_u32(self.ack.0);
+            sum.add_u16(u16::from_be_bytes([words << 4, self.flags.0]));
+        } else {
+            self.options.emit(options, |_| {})?;
         }
-        sum.add_u32(self.seq.0);
-        sum.add_u32(self.ack.0);
-        sum.add_u16(u16::from_be_bytes([words << 4, self.flags.0]));
         let [q, r] = fill.value_with(sum).to_be_bytes();
         *fixed = [a, b, c, d, e, f, g, h, i, j, k, l, words << 4, self.flags.0, m, n, q, r, o, p];
         Ok(())

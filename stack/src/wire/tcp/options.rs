@@ -2,7 +2,7 @@
 //! Negotiating them is up to `crate::tcp`.
 
 use super::SeqNum;
-use crate::wire::{Checksum, NoRoom};
+use crate::wire::NoRoom;
 
 /// Room for options in a header. Units: bytes. The data offset's four bits allow no more.
 pub const OPTIONS_LEN_MAX: usize = 40;
@@ -219,9 +219,10 @@ impl Options {
         }
     }
 
-    /// Fills `out`, `len()` bytes, in the order that most hosts use, aligned to words; gives their sum.
-    pub(super) fn emit(&self, out: &mut [u8]) -> Result<Checksum, NoRoom> {
-        let mut out = Words { out, sum: Checksum::ZERO };
+    /// Fills `out`, `len()` bytes, in the order that most hosts use, aligned to words; `add` sees each.
+    #[inline(always)]
+    pub(super) fn emit(&self, out: &mut [u8], add: impl FnMut(u32)) -> Result<(), NoRoom> {
+        let mut out = Words { out, add };
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
             out.put([MSS, 4, a, b])?;
@@ -251,21 +252,21 @@ impl Options {
                 out.put(block.right.0.to_be_bytes())?;
             }
         }
-        Ok(out.sum)
+        Ok(())
     }
 }
 
-/// The part of the header not yet written, and the sum of what is.
-struct Words<'a> {
+/// The part of the header not yet written, and who sees what is.
+struct Words<'a, F> {
     out: &'a mut [u8],
-    sum: Checksum,
+    add: F,
 }
 
-impl Words<'_> {
+impl<F: FnMut(u32)> Words<'_, F> {
     fn put(&mut self, word: [u8; 4]) -> Result<(), NoRoom> {
         let (front, rest) = core::mem::take(&mut self.out).split_first_chunk_mut::<4>().ok_or(NoRoom)?;
         *front = word;
-        self.sum.add_u32(u32::from_be_bytes(word));
+        (self.add)(u32::from_be_bytes(word));
         self.out = rest;
         Ok(())
     }
