@@ -72,68 +72,53 @@ impl Engine {
     #[inline]
     pub(super) fn take_common(
         &mut self,
-        frame: Frame,
+        mut frame: Frame,
         hash: u32,
         slot: u32,
         leader: Option<Leader>,
     ) -> Option<Leader> {
         let head = frame.bytes().first_chunk::<HEADERS>()?;
-        let (ends, plain) = (ends(head), plain(head));
         let field = head[15] & ecn::codepoint::MASK;
-        let is_plain = Flags(head[47]).without(Flags::PSH) == Flags::ACK;
-        let frame = match leader {
-            Some(leader) if is_plain && leader.slot == slot && leader.is_alike(ends, &plain, field) => {
-                match self.follow(slot, plain, frame) {
-                    Some(back) => back,
-                    None => return Some(leader),
-                }
-            }
-            _ => frame,
-        };
-        // Mostly it is the flow that the hash names first, and all is well.
-        let fast = match is_plain {
-            true if plain.len > 0 && !self.mesh.compares => {
-                self.take_plain(slot, Some(ends), &plain, field, OFFSET, frame)
-            }
-            _ => Fast::Declined(frame),
-        };
-        match fast {
-            Fast::Delivered => Some(Leader { slot, ends, plain, field }),
-            Fast::Taken => None,
-            Fast::Declined(frame) => {
-                let is_its = |slot: u32| self.flows.is_ends_ipv4(slot, ends.0, ends.1);
-                let found = match is_its(slot) {
-                    true => Some(slot),
-                    false => self.table.candidates(hash).find(|&slot| is_its(slot)),
-                };
-                match found {
-                    Some(its) => {
-                        let anew = its != slot || self.mesh.compares;
-                        self.take_uncommon(its, (is_plain, anew), &plain, field, frame);
+        if is_plain(head) && payload_len(head) > 0 && !self.mesh.compares {
+            let (ends, plain) = (ends(head), plain(head));
+            frame = match leader {
+                Some(leader) if leader.slot == slot && leader.is_alike(ends, &plain, field) => {
+                    match self.follow(slot, plain, frame) {
+                        Some(back) => back,
+                        None => return Some(leader),
                     }
-                    None => self.take_astray(frame),
                 }
-                None
-            }
+                _ => frame,
+            };
+            // Mostly it is the flow that the hash names first, and all is well.
+            frame = match self.take_plain(slot, Some(ends), &plain, field, OFFSET, frame) {
+                Fast::Delivered => return Some(Leader { slot, ends, plain, field }),
+                Fast::Taken => return None,
+                Fast::Declined(frame) => frame,
+            };
         }
+        self.take_other(frame, hash, slot);
+        None
     }
 
-    /// Take a frame of the common shape in that is not the next bytes of the flow that its hash names first. It is plain; and it
-    /// was not asked yet whether it is the next bytes of this one.
+    /// Take a frame of the common shape in that is not the next bytes of the flow that its hash names first, or not of one on
+    /// which nothing is amiss. What its headers say is read anew, and so need not be kept for it.
     #[inline(always)]
-    fn take_uncommon(
-        &mut self,
-        slot: u32,
-        (is_plain, anew): (bool, bool),
-        plain: &Plain,
-        field: u8,
-        frame: Frame,
-    ) {
+    fn take_other(&mut self, frame: Frame, hash: u32, first: u32) {
+        let Some(head) = frame.bytes().first_chunk::<HEADERS>() else { return };
+        let (ends, plain, is_plain) = (ends(head), plain(head), is_plain(head));
+        let field = head[15] & ecn::codepoint::MASK;
+        let is_its = |slot: u32| self.flows.is_ends_ipv4(slot, ends.0, ends.1);
+        let found = match is_its(first) {
+            true => Some(first),
+            false => self.table.candidates(hash).find(|&slot| is_its(slot)),
+        };
+        let Some(slot) = found else { return self.take_astray(frame) };
         self.compare_hash(&frame, slot);
         let fast = match is_plain && !self.flows.declines(slot) {
-            true if plain.len == 0 => self.take_bare(slot, *plain, field, frame),
-            true if anew => self.take_next(slot, *plain, field, OFFSET, frame),
-            _ => Fast::Declined(frame),
+            true if plain.len == 0 => self.take_bare(slot, plain, field, frame),
+            true => self.take_next(slot, plain, field, OFFSET, frame),
+            false => Fast::Declined(frame),
         };
         if let Fast::Declined(frame) = fast {
             if let Some(arrived) = arrived(&frame) {
@@ -362,9 +347,20 @@ fn plain(head: &[u8; HEADERS]) -> Plain {
         ack: SeqNum(word(head, 42)),
         window: half(head, 48),
         stamps: Some((word(head, 58), word(head, 62))),
-        // Its glance has seen that it is no less.
-        len: u32::from(half(head, 16).wrapping_sub(NETWORK_LEN + TRANSPORT_LEN)),
+        len: u32::from(payload_len(head)),
     }
+}
+
+/// Bytes of payload. Its glance has seen that there are no fewer than none.
+#[inline(always)]
+fn payload_len(head: &[u8; HEADERS]) -> u16 {
+    half(head, 16).wrapping_sub(NETWORK_LEN + TRANSPORT_LEN)
+}
+
+/// ACK is its only flag, but for PSH.
+#[inline(always)]
+fn is_plain(head: &[u8; HEADERS]) -> bool {
+    Flags(head[47]).without(Flags::PSH) == Flags::ACK
 }
 
 /// The same as the layered parsers say it.

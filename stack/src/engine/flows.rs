@@ -380,8 +380,16 @@ impl Flows {
     /// The same for the fast path, which pays what it owes to the cold part when it must.
     #[inline]
     pub fn connection_owing(&mut self, slot: u32) -> Option<Connection<'_>> {
+        self.owing_if(slot, |_| true)
+    }
+
+    #[inline(always)]
+    fn owing_if(&mut self, slot: u32, is_it: impl FnOnce(&Hot) -> bool) -> Option<Connection<'_>> {
         let hot = self.hot.get_mut(slot as usize)?;
         let cold = self.cold.get_mut(slot as usize)?;
+        if !is_it(hot) {
+            return None;
+        }
         self.shared.signals = Signals::default();
         Some(Connection { hot, cold, shared: &mut self.shared })
     }
@@ -389,26 +397,16 @@ impl Flows {
     /// The same of a stream over IPv4 with these addresses and ports, as the table has them, if it is in the slot.
     #[inline]
     pub fn between_owing(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<Connection<'_>> {
-        let hot = self.hot.get_mut(slot as usize)?;
-        let cold = self.cold.get_mut(slot as usize)?;
-        if hot.key != addresses || hot.ports != ports || hot.state == State::Closed {
-            return None;
-        }
-        self.shared.signals = Signals::default();
-        Some(Connection { hot, cold, shared: &mut self.shared })
+        self.owing_if(slot, |hot| hot.key == addresses && hot.ports == ports && hot.state != State::Closed)
     }
 
     /// The same of the stream that a handle names, if it is a living one of this lane.
     #[inline]
     pub fn stream_owing(&mut self, socket: SocketId) -> Option<Connection<'_>> {
         let lane = self.lane;
-        let hot = self.hot.get_mut(socket.slot() as usize)?;
-        let cold = self.cold.get_mut(socket.slot() as usize)?;
-        if hot.generation != socket.generation() || hot.state == State::Closed || socket.lane() != lane {
-            return None;
-        }
-        self.shared.signals = Signals::default();
-        Some(Connection { hot, cold, shared: &mut self.shared })
+        self.owing_if(socket.slot(), |hot| {
+            hot.generation == socket.generation() && hot.state != State::Closed && socket.lane() == lane
+        })
     }
 
     /// The two ends of a stream.

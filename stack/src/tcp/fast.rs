@@ -5,7 +5,7 @@ use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd
 use super::congestion::validation;
 use super::output;
 use super::send::{Cells, NONE, mark};
-use super::state::{Cold, Connection, Hot, flag, owed};
+use super::state::{Cold, Connection, Hot, bits, flag, hint, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers, window};
 use crate::mode::SMALL_MAX;
@@ -59,21 +59,50 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
     if declines(connection, plain) {
         return None;
     }
+    let stamped = connection.is(flag::TIMESTAMPS);
+    if is_quiet(connection) {
+        return Some(hear_quietly(connection, plain, stamped));
+    }
     let una = connection.hot.snd_una;
-    let done = if is_quiet(connection) {
-        set_snd_wnd(connection, plain.window);
-        acknowledge_quietly(connection, plain.ack)
-    } else {
-        acknowledge_loudly(connection, *plain);
-        false
-    };
+    acknowledge_loudly(connection, *plain);
+    hear(connection, plain, stamped);
+    Some(Taken { progress: connection.hot.snd_una != una, done: false })
+}
+
+/// What is so of a flow that [`input_next`] takes segments of: these bits, of those.
+const WELL: u32 = bits(0, 0, flag::TIMESTAMPS | flag::RECEIVING);
+const WELL_OF: u32 = bits(
+    mtu::bit::PROBE | mtu::bit::FELL,
+    hint::AMISS | hint::WAITS,
+    flag::TIMESTAMPS | flag::RECEIVING | flag::DEAF,
+);
+
+/// The same of a flow on which nothing is amiss, and nothing was, and whose application takes what comes.
+#[inline(always)]
+pub fn input_next(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
+    let well = connection.hot.is_plain() && connection.hot.bits() & WELL_OF == WELL;
+    (well && !is_other(connection, plain, true)).then(|| hear_quietly(connection, plain, true))
+}
+
+#[inline(always)]
+fn hear_quietly(connection: &mut Connection, plain: &Plain, stamped: bool) -> Taken {
+    let una = connection.hot.snd_una;
+    set_snd_wnd(connection, plain.window);
+    let done = acknowledge_quietly(connection, plain.ack);
+    hear(connection, plain, stamped);
+    Taken { progress: done || plain.ack != una, done }
+}
+
+/// What a segment says beside its acknowledgement, which is taken in. `stamped`: timestamps are in use.
+#[inline(always)]
+fn hear(connection: &mut Connection, plain: &Plain, stamped: bool) {
     if plain.len == 0 && connection.hot.owed & owed::DATA != 0 {
         // This segment has none: when the last data came is told by the one before.
         connection.hot.owed &= !owed::DATA;
         connection.cold.data_ms = connection.hot.heard_ms;
     }
     // An older value was declined.
-    if let (Some((value, _)), true) = (plain.stamps, connection.is(flag::TIMESTAMPS))
+    if let (Some((value, _)), true) = (plain.stamps, stamped)
         && plain.seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
@@ -86,7 +115,6 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
     }
     owe_window(connection.hot, connection.cold, plain);
     tally::note_received(connection, plain.len);
-    Some(Taken { progress: done || connection.hot.snd_una != una, done })
 }
 
 /// What is acknowledged must be searched for.
@@ -113,23 +141,29 @@ fn owe_window(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
 #[inline]
 fn declines(connection: &Connection, plain: &Plain) -> bool {
     let hot = &*connection.hot;
-    if hot.decline != 0 || connection.shared.frames_left == 0 || plain.seq != hot.rcv_nxt {
-        return true;
-    }
-    if hot.ecn != 0 && ecn::declines(connection, plain.len) {
-        return true;
-    }
+    let stamped = hot.flags & flag::TIMESTAMPS != 0;
+    hot.decline != 0
+        || stamped && plain.stamps.is_none()
+        || hot.ecn != 0 && ecn::declines(connection, plain.len)
+        || is_other(connection, plain, stamped)
+}
+
+/// Its numbers are not those that come next. `stamped`: timestamps are in use. Reads only.
+#[inline(always)]
+fn is_other(connection: &Connection, plain: &Plain, stamped: bool) -> bool {
+    let hot = &*connection.hot;
     let acks = plain.ack.ge(hot.snd_una) && plain.ack.le(hot.snd_nxt);
     // An acknowledgement that neither advances nor brings data may be a duplicate.
     let tells = plain.len > 0 || plain.ack != hot.snd_una;
-    if !acks || !tells || hot.snd_wnd == 0 || plain.window == 0 || plain.len > connection.rcv_wnd() {
-        return true;
-    }
-    match (hot.flags & flag::TIMESTAMPS != 0, plain.stamps) {
-        (true, Some((value, _))) => value.wrapping_sub(hot.ts_recent).cast_signed() < 0,
-        (true, None) => true,
-        (false, _) => false,
-    }
+    let older = |(value, _): (u32, u32)| value.wrapping_sub(hot.ts_recent).cast_signed() < 0;
+    connection.shared.frames_left == 0
+        || plain.seq != hot.rcv_nxt
+        || !acks
+        || !tells
+        || hot.snd_wnd == 0
+        || plain.window == 0
+        || plain.len > connection.rcv_wnd()
+        || stamped && plain.stamps.is_some_and(older)
 }
 
 /// A segment that says what the one before did, but for its own data, may be taken in by [`follow`]. Reads only.
@@ -314,17 +348,23 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
 #[inline]
 pub fn is_alone(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
-    let common = hot.flags & flag::TIMESTAMPS != 0 && !hot.is_ipv6();
-    hot.head == NONE && hot.unacked <= 1 && common && !is_odd(connection) && fits(connection, len, mss)
+    let silent = hot.is_plain() && hot.bits() & SILENT_OF == bits(0, 0, flag::TIMESTAMPS);
+    let alone = hot.head == NONE && hot.unacked <= 1;
+    alone && silent && !hot.is_ipv6() && !connection.has_active() && fits(connection, len, mss)
 }
+
+/// Bits of a flow that has nothing to say.
+const SILENT_OF: u32 = bits(mtu::bit::SEARCHING | mtu::bit::FRAGMENT, 0, flag::TIMESTAMPS | ODD);
+
+/// What is said beside a payload.
+const ODD: u16 = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
 
 /// There is more to think of than a payload.
 #[inline]
 fn is_odd(connection: &Connection) -> bool {
     let hot = &*connection.hot;
-    let odd = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
-    let other = hot.ecn != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0;
-    hot.decline != 0 || hot.flags & odd != 0 || other || connection.has_active()
+    let other = hot.flags & ODD != 0 || hot.mtu & (mtu::bit::SEARCHING | mtu::bit::FRAGMENT) != 0;
+    !hot.is_plain() || other || connection.has_active()
 }
 
 /// A segment of so many bytes may go, and everything before it was acknowledged.

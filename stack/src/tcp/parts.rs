@@ -100,6 +100,12 @@ pub mod owed {
     pub const TIMER: u8 = 1 << 4;
 }
 
+/// Where these bits are in [`Hot::bits`].
+pub const fn bits(mtu: u8, hints: u8, flags: u16) -> u32 {
+    let [low, high] = flags.to_le_bytes();
+    u32::from_le_bytes([mtu, hints, low, high])
+}
+
 /// What every segment of an established flow touches: two cache lines.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
@@ -128,12 +134,14 @@ pub struct Hot {
     pub head: u32,
     /// See `head`.
     pub tail: u32,
-    /// Why the fast path declines.
-    pub decline: u8,
     /// The state.
     pub state: State,
-    /// See [`flag`].
-    pub flags: u16,
+    /// See [`owed`].
+    pub owed: u8,
+    /// The peer's window shift and ours.
+    pub snd_scale: u8,
+    /// See `snd_scale`.
+    pub rcv_scale: u8,
     /// When to retransmit or probe the window.
     pub retransmit_at: Ticks,
     /// When a segment last came. Units: milliseconds.
@@ -169,22 +177,20 @@ pub struct Hot {
     pub mss: u16,
     /// Index of the path.
     pub path: u16,
-    /// The peer's window shift and ours.
-    pub snd_scale: u8,
-    /// See `snd_scale`.
-    pub rcv_scale: u8,
-    /// Segments that wait for a delayed acknowledgement.
-    pub unacked: u8,
+    /// Why the fast path declines.
+    pub decline: u8,
     /// See [`ecn::bit`](super::ecn::bit).
     pub ecn: u8,
-    /// Queue that received data go to.
-    pub queue: u8,
     /// See [`mtu::bit`](super::mtu::bit).
     pub mtu: u8,
-    /// See [`owed`].
-    pub owed: u8,
     /// See [`hint`].
     pub hints: u8,
+    /// See [`flag`].
+    pub flags: u16,
+    /// Segments that wait for a delayed acknowledgement.
+    pub unacked: u8,
+    /// Queue that received data go to.
+    pub queue: u8,
     /// Segments received and sent, and of them those with data; what these do not hold is in the cold part.
     pub segments_in: u8,
     /// See `segments_in`.
@@ -245,6 +251,19 @@ impl Hot {
         data_in: 0,
         data_out: 0,
     };
+
+    /// Neither is there a reason to decline, nor anything to think of for congestion marks. One comparison.
+    #[inline(always)]
+    pub const fn is_plain(&self) -> bool {
+        u16::from_le_bytes([self.decline, self.ecn]) == 0
+    }
+
+    /// What else is told by bits, in one word, so that all that concerns a common segment is asked for at once. See [`bits`].
+    #[inline(always)]
+    pub const fn bits(&self) -> u32 {
+        let [low, high] = self.flags.to_le_bytes();
+        u32::from_le_bytes([self.mtu, self.hints, low, high])
+    }
 
     /// The peer's port.
     #[inline]

@@ -6,7 +6,7 @@ use super::congestion::{Algorithm, Window};
 use super::ecn;
 use super::history::MinRtt;
 use super::loss::{LossState, Phase};
-pub use super::parts::{Cold, Hot, deadline, decline, flag, hint, owed};
+pub use super::parts::{Cold, Hot, bits, deadline, decline, flag, hint, owed};
 pub use super::rare::{Rare, Rares};
 use super::rtt::Rtt;
 use super::send::{Cells, Finished, NONE, SendQueue};
