@@ -278,15 +278,20 @@ impl Frame {
         Some(unsafe { slice::from_raw_parts_mut(start, n) })
     }
 
-    /// Set the window to the first `len` bytes from where it begins, and give `N` from there on for writing, whatever they held.
-    /// `None`, and nothing done, if `len` is more than `N`, or as many do not fit the segment.
+    /// Set the window to the first `len` bytes from where it begins, tell the port what to do to them, and give `N` from there on
+    /// for writing, whatever they held. `None`, and nothing done, if `len` is more than `N`, or as many do not fit the segment.
     #[inline]
-    pub fn begin<const N: usize>(&mut self, len: u16) -> Option<&mut [u8; N]> {
+    pub fn begin<const N: usize>(&mut self, len: u16, offload: Option<Offload>) -> Option<&mut [u8; N]> {
         let room = usize::from(self.header().buf_len - self.offset());
         if !self.is_writable() || usize::from(len) > N || room < N {
             return None;
         }
         self.set_window(self.offset(), len);
+        if let Some(offload) = offload {
+            // SAFETY: this handle's is the only reference, and it is borrowed mutably.
+            let header = unsafe { self.header.as_mut() };
+            (header.ol_flags, header.tx_offload) = offload.words();
+        }
         // SAFETY: the window begins inside the buffer.
         let start = unsafe { self.header().buf_addr.add(usize::from(self.offset())) };
         // SAFETY: so many bytes are left of the buffer, which is the segment's own, and this handle's is the only reference.

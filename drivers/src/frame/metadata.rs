@@ -61,6 +61,31 @@ pub struct Offload {
     pub segment_bytes: u16,
 }
 
+impl Offload {
+    /// The same as DPDK has it: `ol_flags` and `tx_offload`.
+    #[inline]
+    pub(super) fn words(self) -> (u64, u64) {
+        let Offload { ipv6, checksums, link_bytes, network_bytes, transport_bytes, segment_bytes } = self;
+        let mut flags = if ipv6 { tx::IPV6 } else { tx::IPV4 };
+        if checksums.ipv4 {
+            flags |= tx::IP_CHECKSUM;
+        }
+        match checksums.transport {
+            Some(Transport::Tcp) => flags |= tx::TCP_CHECKSUM,
+            Some(Transport::Udp) => flags |= tx::UDP_CHECKSUM,
+            None => {}
+        }
+        if segment_bytes > 0 {
+            flags |= tx::TCP_SEGMENTATION;
+        }
+        let word = u64::from(link_bytes & 0x7f)
+            | u64::from(network_bytes & 0x1ff) << 7
+            | u64::from(transport_bytes) << 16
+            | u64::from(segment_bytes) << 24;
+        (flags, word)
+    }
+}
+
 impl Frame {
     /// The port's hash of the flow, if it gave one.
     #[inline]
@@ -102,26 +127,10 @@ impl Frame {
     /// Panics: if the first segment is shared.
     #[inline]
     pub fn set_offload(&mut self, offload: Offload) {
-        let Offload { ipv6, checksums, link_bytes, network_bytes, transport_bytes, segment_bytes } = offload;
-        let mut flags = if ipv6 { tx::IPV6 } else { tx::IPV4 };
-        if checksums.ipv4 {
-            flags |= tx::IP_CHECKSUM;
-        }
-        match checksums.transport {
-            Some(Transport::Tcp) => flags |= tx::TCP_CHECKSUM,
-            Some(Transport::Udp) => flags |= tx::UDP_CHECKSUM,
-            None => {}
-        }
-        if segment_bytes > 0 {
-            flags |= tx::TCP_SEGMENTATION;
-        }
+        let (flags, word) = offload.words();
         let header = self.header_mut();
-        let kept = header.ol_flags & (tx::EXTERNAL | tx::INDIRECT);
-        header.ol_flags = kept | flags;
-        header.tx_offload = u64::from(link_bytes & 0x7f)
-            | u64::from(network_bytes & 0x1ff) << 7
-            | u64::from(transport_bytes) << 16
-            | u64::from(segment_bytes) << 24;
+        header.ol_flags = header.ol_flags & (tx::EXTERNAL | tx::INDIRECT) | flags;
+        header.tx_offload = word;
     }
 
     /// What the port is to do to this frame, if anything was asked.

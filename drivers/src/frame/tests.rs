@@ -150,3 +150,22 @@ fn offloads_survive_the_packed_word() {
     frame.clear_metadata();
     assert_eq!(frame.offload(), None);
 }
+
+#[test]
+fn a_frame_is_begun_in_one_piece() {
+    // Shows that the window is what was asked for from where it began, with the port's orders, and of room that is not there,
+    // or of a shared frame, nothing.
+    let pool = Pool::heap(1, 256);
+    let mut frame = filled(&pool, b"before");
+    let orders = Offload { link_bytes: 14, network_bytes: 20, transport_bytes: 20, ..Offload::default() };
+    let before = frame.headroom();
+    frame.begin::<8>(3, Some(orders)).unwrap().copy_from_slice(b"begun...");
+    assert_eq!((frame.bytes(), frame.headroom(), frame.offload()), (&b"beg"[..], before, Some(orders)));
+    assert!(frame.begin::<8>(9, None).is_none() && frame.begin::<256>(3, None).is_none());
+    let room = frame.tailroom() + frame.len();
+    assert_eq!(room, 128);
+    assert!(frame.begin::<128>(128, None).is_some() && frame.begin::<129>(1, None).is_none());
+    let shared = frame.share().unwrap();
+    assert!(frame.begin::<8>(3, None).is_none() && frame.len() == 128);
+    drop(shared);
+}

@@ -229,17 +229,15 @@ impl Port {
         (text, len): (&[u8; SMALL_MAX], u8),
     ) -> bool {
         let size = HEADERS_LEN + u16::from(len);
-        let room = frame.begin::<{ HEADERS + SMALL_MAX }>(size);
+        let (offload, by_port) = self.sums();
+        let room =
+            frame.begin::<{ HEADERS + SMALL_MAX }>(size, offload.then(|| orders(by_port, TRANSPORT, 0)));
         let Some((room, behind)) = room.and_then(|room| room.split_first_chunk_mut::<HEADERS>()) else {
             return false;
         };
         // What is behind the payload counts for nothing: to copy all is to copy a number of bytes that is known.
         behind.copy_from_slice(text);
-        let (offload, by_port) = self.sums();
         head.write(room, hot, said, Flags::ACK | Flags::PSH, (text, len), (offload, by_port));
-        if offload {
-            frame.set_offload(orders(by_port, TRANSPORT, 0));
-        }
         self.data.push(frame);
         true
     }
@@ -253,12 +251,10 @@ impl Port {
         said: Said,
         flags: Flags,
     ) -> bool {
-        let Some(room) = frame.begin::<HEADERS>(HEADERS_LEN) else { return false };
         let (offload, by_port) = self.sums();
+        let orders = offload.then(|| orders(by_port, TRANSPORT, 0));
+        let Some(room) = frame.begin::<HEADERS>(HEADERS_LEN, orders) else { return false };
         head.write(room, hot, said, flags, (&[0; SMALL_MAX], 0), (offload, by_port));
-        if offload {
-            frame.set_offload(orders(by_port, TRANSPORT, 0));
-        }
         let urgent = !flags.contains(Flags::FIN);
         if urgent { &mut self.urgent } else { &mut self.data }.push(frame);
         true

@@ -372,8 +372,10 @@ fn is_odd(connection: &Connection) -> bool {
 fn fits(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
     let since_us = connection.shared.now.micros.wrapping_sub(hot.sent_us);
-    let idle = since_us > connection.shared.idle_us && since_us > connection.rto_us();
-    len <= mss && len <= hot.snd_wnd && len <= hot.cwnd && hot.snd_una == hot.snd_nxt && !idle
+    if since_us > connection.shared.idle_us && since_us > connection.rto_us() {
+        return false;
+    }
+    len <= mss && len <= hot.snd_wnd && len <= hot.cwnd && hot.snd_una == hot.snd_nxt
 }
 
 #[cfg(test)]
