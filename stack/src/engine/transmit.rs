@@ -17,7 +17,7 @@ use crate::ip::neighbour;
 use crate::tcp::isn::Tuple;
 use crate::tcp::output::{self, Emit};
 use crate::tcp::send::{Cells, Data, NONE};
-use crate::tcp::state::{State, flag};
+use crate::tcp::state::{State, decline, flag};
 use crate::tcp::{bare, ecn};
 use crate::wire::tcp::{Flags, Segment};
 use crate::wire::{Checksum, DropReason, EtherType, ether_type_of};
@@ -59,11 +59,11 @@ impl Engine {
             if slot == NONE {
                 continue;
             }
-            let payload = self
-                .flows
-                .hot(slot)
-                .is_some_and(|hot| hot.unsent != NONE && hot.flags & flag::FIN_QUEUED == 0);
-            let said = if payload { self.say_whole(slot) } else { self.say_bare(slot) };
+            let said = match self.flows.hot(slot) {
+                Some(hot) if hot.decline & decline::LOSS != 0 => false,
+                Some(hot) if hot.unsent != NONE && hot.flags & flag::FIN_QUEUED == 0 => self.say_whole(slot),
+                _ => self.say_bare(slot),
+            };
             if !said {
                 if let Some(hot) = self.flows.hot_mut(slot) {
                     hot.flags &= !flag::DIRTY;
