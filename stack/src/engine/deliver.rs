@@ -26,9 +26,11 @@ impl CompletionQueue {
     /// Room for one completion that need not wait, if there is; it is taken.
     #[inline]
     pub fn take_credit(&mut self) -> bool {
-        let may = self.credit > 0 && self.overflow.is_empty();
-        self.credit -= u32::from(may);
-        may
+        if self.credit == 0 || !self.overflow.is_empty() {
+            return false;
+        }
+        self.credit -= 1;
+        true
     }
 }
 

@@ -239,8 +239,7 @@ impl Engine {
             }
         };
         let (slot, size) = (stream.0.slot(), u32::from(*len));
-        let mss = connection.send_mss();
-        if *more || size == 0 || !fast::is_alone(&connection, size, mss) {
+        if *more || size == 0 || !fast::is_alone(&connection, size) {
             return false;
         }
         let port = &mut self.ports[interface];
@@ -259,6 +258,7 @@ impl Engine {
             return false;
         }
         connection.hot.held = connection.hot.held.saturating_sub(back);
+        let mss = fast::mss(connection.hot);
         let plain = fast::say(&mut connection, size, mss);
         if listed {
             connection.clear(flag::DIRTY);

@@ -5,7 +5,7 @@ use super::acknowledge::{acknowledge, acknowledge_quietly, is_quiet, set_snd_wnd
 use super::congestion::validation;
 use super::output;
 use super::send::{Cells, NONE, mark};
-use super::state::{Cold, Connection, Hot, bits, flag, hint, owed};
+use super::state::{Cold, Connection, Hot, TIMESTAMPS_LEN, bits, flag, hint, owed};
 use super::ticks::Ticks;
 use super::{ecn, mtu, tally, text, timers, window};
 use crate::mode::SMALL_MAX;
@@ -343,14 +343,19 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
 }
 
 /// A payload of so many bytes may go by itself as one segment of the common shape: none is queued, everything before it was
-/// acknowledged, no more than one segment waits for an answer, and nothing else is to be said or thought of. `mss`: what
-/// [`Connection::send_mss`] says. Reads only.
+/// acknowledged, no more than one segment waits for an answer, and nothing else is to be said or thought of. Reads only.
 #[inline]
-pub fn is_alone(connection: &Connection, len: u32, mss: u32) -> bool {
+pub fn is_alone(connection: &Connection, len: u32) -> bool {
     let hot = &*connection.hot;
     let silent = hot.is_plain() && hot.bits() & SILENT_OF == bits(0, 0, flag::TIMESTAMPS);
     let alone = hot.head == NONE && hot.unacked <= 1;
-    alone && silent && !hot.is_ipv6() && !connection.has_active() && fits(connection, len, mss)
+    alone && silent && !hot.is_ipv6() && !connection.has_active() && fits(connection, len, mss(hot))
+}
+
+/// What [`Connection::send_mss`] says where timestamps are in use.
+#[inline(always)]
+pub fn mss(hot: &Hot) -> u32 {
+    u32::from(hot.mss).saturating_sub(TIMESTAMPS_LEN).max(1)
 }
 
 /// Bits of a flow that has nothing to say.
