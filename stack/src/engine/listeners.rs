@@ -228,6 +228,11 @@ impl Engine {
             ecn::codepoint::NOT_ECT
         };
         let field = field | self.listeners.stream(half.listener).traffic_class;
+        if field == ecn::codepoint::NOT_ECT
+            && way.as_ref().is_some_and(|way| self.send_syn(way, &half.tuple, segment))
+        {
+            return;
+        }
         let hop = way.map(|way| self.hop_of(&way));
         self.send_by_hop(hop, &half.tuple, segment, field);
     }

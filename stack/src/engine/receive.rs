@@ -198,11 +198,19 @@ impl Engine {
         self.table.candidates(key.hash).find(|&slot| self.flows.is_tuple(slot, key, tuple))
     }
 
-    /// Read the headers of a frame, layer by layer.
+    /// Read the headers of a frame.
     pub(super) fn parse(&mut self, frame: &mut Frame) -> Made {
         if frame.segment_count() > 1 && !self.join(frame) {
             return Err(DropReason::NoRoom);
         }
+        if let Some(syn) = self.parse_syn(frame) {
+            return Ok(syn);
+        }
+        self.parse_layers(frame)
+    }
+
+    /// The same, layer by layer.
+    pub(super) fn parse_layers(&self, frame: &Frame) -> Made {
         match self.parse_link(frame)? {
             (EtherType::IPV4, offset, group) => self.parse_network(frame, offset, group),
             (EtherType::ARP, offset, _) => Ok(Parsed::Arp(offset)),
