@@ -36,10 +36,19 @@ pub struct Arrived {
 impl Engine {
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
-        let len = u32::from(arrived.len);
-        if arrived.segment.flags.contains(Flags::FIN) && self.take_fin(slot, arrived) {
-            return;
+        let flags = arrived.segment.flags;
+        let is_taken = match flags.contains(Flags::FIN) {
+            true => self.take_fin(slot, arrived),
+            false => flags == Flags::ACK && self.take_last(slot, arrived),
+        };
+        if !is_taken {
+            self.on_any_segment(slot, arrived, frame);
         }
+    }
+
+    /// The same of one that is not the usual end of a stream.
+    pub(super) fn on_any_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
+        let len = u32::from(arrived.len);
         let Some(mut connection) = self.flows.connection_owing(slot) else { return };
         connection.pay_cold();
         let una = connection.hot.snd_una;

@@ -27,7 +27,7 @@
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
-mod acknowledge;
+pub mod acknowledge;
 mod active;
 pub mod bare;
 pub mod challenge;
