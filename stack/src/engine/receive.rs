@@ -9,6 +9,7 @@ use super::packets::{Carried, Packet};
 use super::packets_ipv6::Packet6;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
+use crate::flow::Place;
 use crate::ip::route::Class;
 use crate::tcp::ecn;
 use crate::tcp::isn::{FlowKey, Tuple};
@@ -171,16 +172,16 @@ impl Engine {
 
     pub(super) fn process(&mut self, mut frame: Frame, parsed: &Made) {
         match parsed {
-            Ok(Parsed::Tcp { arrived, key, judged }) => match self.find_flow(key, &arrived.tuple) {
-                Some(slot) => {
+            Ok(Parsed::Tcp { arrived, key, judged }) => match self.find_place(key, &arrived.tuple) {
+                Some(Place::Flow(slot)) => {
                     self.compare_hash(&frame, slot);
                     if let Some(frame) = self.on_fast(slot, arrived, frame) {
                         self.on_segment(slot, arrived, frame);
                     }
                     self.arm(slot);
                 }
-                None if *judged => self.on_stray(arrived, key, frame),
-                None => {
+                stray if *judged => self.on_stray(stray, arrived, key, frame),
+                _ => {
                     let parsed = self.parse(&mut frame);
                     self.process(frame, &parsed);
                 }
