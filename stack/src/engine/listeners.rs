@@ -325,7 +325,7 @@ impl Engine {
         if place.is_some_and(|place| self.half_opens.remove(place).is_some()) {
             self.listeners.uncount(half.listener);
         }
-        self.on_any_segment(slot, arrived, frame);
+        self.on_opening(slot, arrived, frame);
         debug_assert!(self.flows.hot(slot).is_none_or(|hot| hot.state != State::SynReceived));
         self.arm(slot);
         true
