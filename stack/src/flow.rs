@@ -47,7 +47,7 @@ const WAYS: usize = 8;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
-    tags: [u16; WAYS],
+    tags: [[u8; 2]; WAYS],
     slots: [u32; WAYS],
     overflow: u32,
 }
@@ -61,15 +61,16 @@ const LOWEST: u64 = 0x0001_0001_0001_0001;
 const HIGHEST: u64 = LOWEST << 15;
 
 impl Bucket {
-    const NONE: Bucket = Bucket { tags: [0; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
+    const NONE: Bucket = Bucket { tags: [[0; 2]; WAYS], slots: [EMPTY; WAYS], overflow: 0 };
 
     /// The ways with this tag, a bit each, for [`Bucket::slot`]. Behind one of them another may seem to have it.
     #[inline]
     fn ways(&self, tag: u16) -> u64 {
         let wanted = u64::from(tag).wrapping_mul(LOWEST);
-        let [a, b, c, d, e, f, g, h] = self.tags.map(u64::from);
-        let [front, back] = [[a, b, c, d], [e, f, g, h]].map(|[a, b, c, d]| {
-            let differing = (a | b << 16 | c << 32 | d << 48) ^ wanted;
+        // In bytes, for two words are read of them wherever this is made part of a function.
+        let [front, back] = [0, 8].map(|at| {
+            let four = self.tags.as_flattened().get(at..).and_then(<[u8]>::first_chunk);
+            let differing = four.map_or(0, |four| u64::from_le_bytes(*four)) ^ wanted;
             // Of four differences less one only those borrow that are none.
             differing.wrapping_sub(LOWEST) & !differing & HIGHEST
         });
@@ -145,6 +146,7 @@ impl FlowTable {
     pub fn first(&self, hash: u32) -> Option<u32> {
         let (home, tag) = self.home(hash);
         let bucket = self.buckets.get(home)?;
+        let tag = tag.to_le_bytes();
         bucket.tags.iter().zip(&bucket.slots).find(|(its, _)| **its == tag).map(|(_, slot)| *slot)
     }
 
@@ -182,7 +184,7 @@ impl FlowTable {
             let index = self.behind(home, step);
             let Some(bucket) = self.buckets.get_mut(index) else { return false };
             if let Some(at) = bucket.slots.iter().position(|&slot| slot == EMPTY) {
-                bucket.tags[at] = tag;
+                bucket.tags[at] = tag.to_le_bytes();
                 bucket.slots[at] = slot;
                 for passed in 0..step {
                     let passed = self.behind(home, passed);
@@ -207,7 +209,7 @@ impl FlowTable {
         let (home, tag) = self.home(hash);
         let Some((step, bucket, at)) = self.find(hash, slot) else { return false };
         // A way that is empty has another tag than whoever was there: mostly the first that is found is the right one.
-        (bucket.tags[at], bucket.slots[at]) = (!tag, EMPTY);
+        (bucket.tags[at], bucket.slots[at]) = ((!tag).to_le_bytes(), EMPTY);
         for passed in 0..step {
             let passed = self.behind(home, passed);
             self.buckets[passed].overflow -= 1;

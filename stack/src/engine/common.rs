@@ -286,24 +286,24 @@ pub(super) const OFFSET: u16 = 66;
 
 /// So many bytes of the header: as one, for bytes that are put together one by one are loaded so too where not all count.
 #[inline(always)]
-fn part<const N: usize>(head: &[u8; HEADERS], at: usize) -> [u8; N] {
+fn part<const N: usize>(head: &[u8], at: usize) -> [u8; N] {
     head.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
 /// A number of the header.
 #[inline(always)]
-fn word(head: &[u8; HEADERS], at: usize) -> u32 {
+fn word(head: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(part(head, at))
 }
 
 #[inline(always)]
-fn half(head: &[u8; HEADERS], at: usize) -> u16 {
+fn half(head: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(part(head, at))
 }
 
 /// Whom the frame is for, and the first two bytes of whom it is from.
 #[inline(always)]
-fn front(head: &[u8; HEADERS]) -> u64 {
+fn front(head: &[u8]) -> u64 {
     u64::from_be_bytes(part(head, 0))
 }
 
@@ -373,5 +373,6 @@ fn arrived(frame: &Frame) -> Option<Arrived> {
 }
 
 mod heads;
+mod syns;
 #[cfg(test)]
 mod tests;

@@ -10,13 +10,14 @@ use super::segments::Arrived;
 use crate::buffer::Waiting;
 use crate::mode::{Back, Done};
 use crate::socket::{Event, OpError, Reason, Stream, Tag};
+use crate::tcp::acknowledge;
 use crate::tcp::challenge::Challenges;
 use crate::tcp::ecn;
 use crate::tcp::fast::{self, Plain};
 use crate::tcp::input::End;
 use crate::tcp::mtu;
 use crate::tcp::send::NONE;
-use crate::tcp::state::{State, flag};
+use crate::tcp::state::{State, flag, hint};
 use crate::tcp::text;
 use crate::tcp::ticks::Ticks;
 use crate::tcp::time_wait::Rest;
@@ -56,6 +57,24 @@ impl Engine {
         true
     }
 
+    /// The acknowledgement of the FIN with which a stream ends, on which nothing is amiss. False if it is not so, and nothing was
+    /// done.
+    #[inline]
+    pub(super) fn take_last(&mut self, slot: u32, arrived: &Arrived) -> bool {
+        if self.flows.hot(slot).is_none_or(|hot| hot.state != State::LastAck) {
+            return false;
+        }
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return false };
+        if !acknowledge::ends(&mut connection, &arrived.segment, u32::from(arrived.len)) {
+            return false;
+        }
+        let path = connection.hot.path;
+        self.counters.consumed_frames += 1;
+        self.confirm(path);
+        self.finish(slot);
+        true
+    }
+
     /// A FIN has come: its turn has, once nothing is missing before it.
     pub(super) fn on_fin(&mut self, slot: u32) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
@@ -74,12 +93,42 @@ impl Engine {
         match end {
             End::Refused => self.fail_connect(slot, OpError::Refused),
             End::Reset | End::DataAfterClose => self.bring_down(slot, Reason::Reset),
-            End::Done => self.bring_down(slot, Reason::Done),
+            End::Done => self.finish(slot),
             End::TimeWait => {
                 self.enter_time_wait(slot);
-                self.bring_down(slot, Reason::Done);
+                self.finish(slot);
             }
         }
+    }
+
+    /// A stream is done. Mostly nothing of it waits for anybody, and its last word is said at once.
+    fn finish(&mut self, slot: u32) {
+        if !self.finish_at_once(slot) {
+            self.bring_down(slot, Reason::Done);
+        }
+    }
+
+    /// Do all that ending a stream comes to where all it was to send is acknowledged, the application has heard that the peer
+    /// will send no more, or does not listen, and nothing is or was amiss. False if it is not so, and nothing was done.
+    fn finish_at_once(&mut self, slot: u32) -> bool {
+        let Some(connection) = self.flows.connection_owing(slot) else { return false };
+        let (hot, cold) = (connection.hot, connection.cold);
+        let told = hot.flags & (flag::END_TOLD | flag::DEAF) != 0 && hot.hints & hint::WAITS == 0;
+        let plain = hot.hints & hint::AMISS == 0 && cold.rare == NONE && cold.listener == NONE;
+        if !told || !plain || hot.head != NONE {
+            return false;
+        }
+        hot.flags |= flag::DEAD;
+        let (path, queue, tag) = (hot.path, hot.queue, Tag(hot.tag));
+        let hash = self.secret.flow_hash(hot.key, hot.ports);
+        self.table.remove(hash, slot);
+        self.disclaim(slot);
+        self.paths.release(path);
+        self.counters.closed += 1;
+        let event = Event::Closed { socket: self.flows.id(slot), reason: Reason::Done, unsent: 0 };
+        self.complete(queue, tag, false, event);
+        self.flows.release(slot);
+        true
     }
 
     fn enter_time_wait(&mut self, slot: u32) {

@@ -92,45 +92,6 @@ impl Engine {
         }
     }
 
-    /// A segment that is no flow's: for TIME_WAIT, a half-open connection, a listener, or nobody.
-    pub(super) fn on_stray(&mut self, arrived: &Arrived, key: &FlowKey, frame: Frame) {
-        match self.find_stray(&arrived.tuple, key) {
-            Some(stray) => self.on_known_stray(stray, arrived, key, frame),
-            None => {
-                if let Some(lane) = self.elsewhere(&arrived.tuple) {
-                    return self.steer(lane, frame, usize::from(arrived.link));
-                }
-                self.on_listen(arrived, key, None, frame);
-            }
-        }
-    }
-
-    /// A segment for what is no flow yet, or no longer, and has this place.
-    pub(super) fn on_known_stray(&mut self, stray: Place, arrived: &Arrived, key: &FlowKey, frame: Frame) {
-        match stray {
-            Place::Flow(_) => {}
-            Place::HalfOpen(place) => {
-                if let Some(half) = self.half_opens.of(place).copied() {
-                    self.on_half_open(place, &half, arrived, key, frame);
-                }
-            }
-            Place::Rest(number) => {
-                if let Some(rest) = self.time_waits.get(number, key.word) {
-                    self.on_rest(number, &rest, arrived, key, frame);
-                }
-            }
-        }
-    }
-
-    /// Where that is which a tuple is known for that is no flow's.
-    pub(super) fn find_stray(&self, tuple: &Tuple, key: &FlowKey) -> Option<Place> {
-        self.table.candidates(key.hash).map(Place::of).find(|stray| match *stray {
-            Place::Flow(_) => false,
-            Place::HalfOpen(place) => self.half_opens.get(place, tuple).is_some(),
-            Place::Rest(number) => self.time_waits.has(number, key.word),
-        })
-    }
-
     /// RFC 9293 sections 3.10.7.1 and 3.10.7.2: LISTEN, or CLOSED where nobody listens.
     pub(super) fn on_listen(
         &mut self,
@@ -221,6 +182,7 @@ impl Engine {
         half.scale = window_scale(stream, &self.flows.shared.config);
     }
 
+    #[inline(always)]
     pub(super) fn send_syn_ack(&mut self, half: &HalfOpen, segment: &Segment, way: Option<NextHop>) {
         let field = if segment.flags.contains(Flags::ECE) {
             ecn::control_field(self.congestion_of(half.listener))
@@ -228,6 +190,11 @@ impl Engine {
             ecn::codepoint::NOT_ECT
         };
         let field = field | self.listeners.stream(half.listener).traffic_class;
+        if field == ecn::codepoint::NOT_ECT
+            && way.as_ref().is_some_and(|way| self.send_syn(way, &half.tuple, segment))
+        {
+            return;
+        }
         let hop = way.map(|way| self.hop_of(&way));
         self.send_by_hop(hop, &half.tuple, segment, field);
     }
@@ -256,7 +223,14 @@ impl Engine {
         self.listeners.uncount(placed.half.listener);
     }
 
-    fn on_half_open(&mut self, place: u32, half: &HalfOpen, arrived: &Arrived, key: &FlowKey, frame: Frame) {
+    pub(super) fn on_half_open(
+        &mut self,
+        place: u32,
+        half: &HalfOpen,
+        arrived: &Arrived,
+        key: &FlowKey,
+        frame: Frame,
+    ) {
         let (config, now) = (&self.flows.shared.config, self.flows.shared.now);
         match half.on_segment(&arrived.segment, u32::from(arrived.len), config) {
             Half::Drop(reason) => self.counters.drop(reason),
@@ -351,7 +325,7 @@ impl Engine {
         if place.is_some_and(|place| self.half_opens.remove(place).is_some()) {
             self.listeners.uncount(half.listener);
         }
-        self.on_segment(slot, arrived, frame);
+        self.on_opening(slot, arrived, frame);
         debug_assert!(self.flows.hot(slot).is_none_or(|hot| hot.state != State::SynReceived));
         self.arm(slot);
         true

@@ -12,6 +12,7 @@
 //! | `ends` | how streams end |
 //! | `listener_table` | the listeners of a lane |
 //! | `listeners` | SYNs, half-open connections |
+//! | `strays` | segments of what is no flow: whose they are |
 //! | `time_waits` | connections that are no more |
 //! | `cookies` | handshakes that nothing is remembered of |
 //! | `deliver` | frames to sockets, completions to queues with credit |
@@ -58,6 +59,7 @@ mod segments;
 mod sends;
 mod setup;
 mod stop;
+mod strays;
 mod time_waits;
 mod transmit;
 mod udp;

@@ -14,7 +14,7 @@ use crate::socket::{
 use crate::tcp::options;
 use crate::tcp::send::NONE;
 use crate::tcp::source_port::PORTS;
-use crate::tcp::state::{State, decline, flag, hint};
+use crate::tcp::state::{Connection, State, decline, flag, hint};
 use crate::tcp::{timers, urgent};
 use crate::time::{Instant, nanoseconds};
 
@@ -79,8 +79,18 @@ impl Engine {
         engine.take_back(returned);
     }
 
-    /// Apply one op.
-    fn apply(&mut self, op: EngineOp) {
+    /// Apply one op. A close, which most are, is not moved for it.
+    #[inline]
+    fn apply(&mut self, op: &mut EngineOp) {
+        if let Action::Close { socket, within } = op.action {
+            return self.close(socket, Manner { within, unread: op.unread }, op.queue, op.tag);
+        }
+        let nothing =
+            EngineOp { action: Action::Cancel { of: Tag(0) }, queue: 0, tag: Tag(0), unread: false };
+        self.apply_any(core::mem::replace(op, nothing));
+    }
+
+    fn apply_any(&mut self, op: EngineOp) {
         let EngineOp { action, queue, tag, unread } = op;
         match action {
             Action::Connect { lane: Some(lane), .. }
@@ -252,34 +262,16 @@ impl Engine {
             Ok(slot) => slot,
             Err(error) => return self.fail(Some(stream.0), error, queue, tag),
         };
-        let queued = self.queue_fin(slot);
+        let queued = self.flows.connection(slot).is_some_and(|mut connection| queue_fin(&mut connection));
+        if queued {
+            self.mark_dirty(slot);
+        }
         let hot = self.flows.hot_mut(slot).filter(|hot| both && hot.flags & flag::FIN_QUEUED != 0);
         if let Some(hot) = hot {
             hot.decline |= decline::SHUT;
         } else if !queued {
             self.fail(Some(stream.0), OpError::NotOpen, queue, tag);
         }
-    }
-
-    /// FIN follows what is queued. False if that direction is not open, or there is no room for the FIN.
-    fn queue_fin(&mut self, slot: u32) -> bool {
-        let Some(mut connection) = self.flows.connection(slot) else { return false };
-        let state = connection.hot.state;
-        if connection.is(flag::FIN_QUEUED | flag::DEAD) || !(state.sends() || state == State::SynReceived) {
-            return false;
-        }
-        let end = connection.queued_end();
-        if !connection.queue(|cells, queue, _| cells.push_control(queue, end)) {
-            return false;
-        }
-        connection.set(flag::FIN_QUEUED);
-        match state {
-            State::Established => connection.enter(State::FinWait1),
-            State::CloseWait => connection.enter(State::LastAck),
-            _ => {}
-        }
-        self.mark_dirty(slot);
-        true
     }
 
     fn close(&mut self, socket: SocketId, manner: Manner, queue: u8, tag: Tag) {
@@ -338,9 +330,8 @@ impl Engine {
             return self.bury(slot);
         }
         connection.decline_by_state();
-        if !self.queue_fin(slot) {
-            self.mark_dirty(slot);
-        }
+        queue_fin(&mut connection);
+        self.mark_dirty(slot);
         if us.is_some() {
             self.arm(slot);
         }
@@ -421,4 +412,23 @@ impl Engine {
             self.fail(socket, OpError::Cancelled, queue, of);
         }
     }
+}
+
+/// FIN follows what is queued. False if that direction is not open, or there is no room for the FIN.
+fn queue_fin(connection: &mut Connection) -> bool {
+    let state = connection.hot.state;
+    if connection.is(flag::FIN_QUEUED | flag::DEAD) || !(state.sends() || state == State::SynReceived) {
+        return false;
+    }
+    let end = connection.queued_end();
+    if !connection.queue(|cells, queue, _| cells.push_control(queue, end)) {
+        return false;
+    }
+    connection.set(flag::FIN_QUEUED);
+    match state {
+        State::Established => connection.enter(State::FinWait1),
+        State::CloseWait => connection.enter(State::LastAck),
+        _ => {}
+    }
+    true
 }

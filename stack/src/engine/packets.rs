@@ -8,6 +8,7 @@ use drivers::Frame;
 use super::Engine;
 use super::receive::Parsed;
 use super::udp::Fate;
+use crate::flow::Place;
 use crate::ip::fragment::{Key as DatagramKey, Plan, Span, joined_field};
 use crate::ip::icmp::{IcmpError, Offender, quote};
 use crate::ip::route::Class;
@@ -162,12 +163,12 @@ impl Engine {
     /// A TCP segment that came in fragments: rare, and none of the fast passes' business.
     fn on_whole_segment(&mut self, frame: Frame, packet: &Packet) {
         match self.parse_segment(&frame, &packet.carried()) {
-            Ok(Parsed::Tcp { arrived, key, .. }) => match self.find_flow(&key, &arrived.tuple) {
-                Some(slot) => {
+            Ok(Parsed::Tcp { arrived, key, .. }) => match self.find_place(&key, &arrived.tuple) {
+                Some(Place::Flow(slot)) => {
                     self.on_segment(slot, &arrived, frame);
                     self.arm(slot);
                 }
-                None => self.on_stray(&arrived, &key, frame),
+                stray => self.on_stray(stray, &arrived, &key, frame),
             },
             Ok(_) => self.counters.drop(DropReason::Ipv4Protocol),
             Err(reason) => self.counters.drop(reason),

@@ -135,7 +135,7 @@ impl Paths {
     }
 
     /// The path that was taken last, if it is in use and leads the same way.
-    fn last_to(&self, way: &route::NextHop) -> Option<u16> {
+    pub fn last_to(&self, way: &route::NextHop) -> Option<u16> {
         let path = self.paths.get(usize::from(self.last))?;
         let same = (path.interface, path.next_hop) == (way.interface, way.gateway_or_dst);
         (same && path.flows > 0).then_some(self.last)

@@ -9,6 +9,7 @@ use super::packets::{Carried, Packet};
 use super::packets_ipv6::Packet6;
 use super::segments::Arrived;
 use super::{BURST_MAX, Engine};
+use crate::flow::Place;
 use crate::ip::route::Class;
 use crate::tcp::ecn;
 use crate::tcp::isn::{FlowKey, Tuple};
@@ -171,16 +172,16 @@ impl Engine {
 
     pub(super) fn process(&mut self, mut frame: Frame, parsed: &Made) {
         match parsed {
-            Ok(Parsed::Tcp { arrived, key, judged }) => match self.find_flow(key, &arrived.tuple) {
-                Some(slot) => {
+            Ok(Parsed::Tcp { arrived, key, judged }) => match self.find_place(key, &arrived.tuple) {
+                Some(Place::Flow(slot)) => {
                     self.compare_hash(&frame, slot);
                     if let Some(frame) = self.on_fast(slot, arrived, frame) {
                         self.on_segment(slot, arrived, frame);
                     }
                     self.arm(slot);
                 }
-                None if *judged => self.on_stray(arrived, key, frame),
-                None => {
+                stray if *judged => self.on_stray(stray, arrived, key, frame),
+                _ => {
                     let parsed = self.parse(&mut frame);
                     self.process(frame, &parsed);
                 }
@@ -198,11 +199,19 @@ impl Engine {
         self.table.candidates(key.hash).find(|&slot| self.flows.is_tuple(slot, key, tuple))
     }
 
-    /// Read the headers of a frame, layer by layer.
+    /// Read the headers of a frame.
     pub(super) fn parse(&mut self, frame: &mut Frame) -> Made {
         if frame.segment_count() > 1 && !self.join(frame) {
             return Err(DropReason::NoRoom);
         }
+        if let Some(syn) = self.parse_syn(frame) {
+            return Ok(syn);
+        }
+        self.parse_layers(frame)
+    }
+
+    /// The same, layer by layer.
+    pub(super) fn parse_layers(&self, frame: &Frame) -> Made {
         match self.parse_link(frame)? {
             (EtherType::IPV4, offset, group) => self.parse_network(frame, offset, group),
             (EtherType::ARP, offset, _) => Ok(Parsed::Arp(offset)),

@@ -4,11 +4,14 @@ use drivers::Frame;
 
 use super::Engine;
 use super::deliver::DUST_BYTES;
+use super::fast::Fast;
 use crate::socket::{Event, OpError, Reason, Stream, Tag, Trouble};
 use crate::tcp::ecn;
+use crate::tcp::fast::Plain;
 use crate::tcp::input::{self, Accept, Verdict};
 use crate::tcp::isn::Tuple;
 use crate::tcp::mtu;
+use crate::tcp::opening;
 use crate::tcp::send::NONE;
 use crate::tcp::state::{State, decline, flag, hint};
 use crate::tcp::tally;
@@ -36,10 +39,37 @@ pub struct Arrived {
 impl Engine {
     /// A segment of a stream.
     pub(super) fn on_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
-        let len = u32::from(arrived.len);
-        if arrived.segment.flags.contains(Flags::FIN) && self.take_fin(slot, arrived) {
-            return;
+        let flags = arrived.segment.flags;
+        let is_taken = match flags.contains(Flags::FIN) {
+            true => self.take_fin(slot, arrived),
+            false => flags == Flags::ACK && self.take_last(slot, arrived),
+        };
+        if !is_taken {
+            self.on_any_segment(slot, arrived, frame);
         }
+    }
+
+    /// The segment by which a listener's connection is established. Mostly that is all that tells it from the common one.
+    pub(super) fn on_opening(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
+        let Some(plain) = Plain::of(&arrived.segment, u32::from(arrived.len)) else {
+            return self.on_any_segment(slot, arrived, frame);
+        };
+        let Some(mut connection) = self.flows.connection_owing(slot) else { return };
+        if !opening::open(&mut connection, &plain) {
+            return self.on_any_segment(slot, arrived, frame);
+        }
+        let path = connection.hot.path;
+        self.confirm(path);
+        self.on_connected(slot);
+        let fast = self.take_next(slot, plain, arrived.field, arrived.offset, frame);
+        if let Fast::Declined(frame) = fast {
+            self.on_any_segment(slot, arrived, frame);
+        }
+    }
+
+    /// The same of one that is not the usual end of a stream.
+    pub(super) fn on_any_segment(&mut self, slot: u32, arrived: &Arrived, frame: Frame) {
+        let len = u32::from(arrived.len);
         let Some(mut connection) = self.flows.connection_owing(slot) else { return };
         connection.pay_cold();
         let una = connection.hot.snd_una;

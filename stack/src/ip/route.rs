@@ -247,12 +247,18 @@ impl Table {
     /// and only where that leads nowhere by another, as weak hosts do.
     #[must_use]
     pub fn next_hop_from(&self, source: IpAddr, destination: IpAddr) -> Option<NextHop> {
-        let own = self.interface_of(source);
         let mut fitting =
             self.routes.iter().filter(|route| in_prefix(destination, route.destination, route.prefix_len));
         let first = fitting.next()?;
-        let is_own = |route: &&Route| own.is_none_or(|own| own == route.interface);
-        let route = if is_own(&first) { first } else { fitting.find(is_own).unwrap_or(first) };
+        let route = match fitting.next() {
+            None => first,
+            Some(second) => {
+                let own = self.interface_of(source);
+                let is_own = |route: &&Route| own.is_none_or(|own| own == route.interface);
+                let mut fitting = [first, second].into_iter().chain(fitting);
+                fitting.find(is_own).unwrap_or(first)
+            }
+        };
         let gateway_or_dst = route.gateway.unwrap_or(destination);
         Some(NextHop { interface: route.interface, gateway_or_dst, source, mtu: route.mtu })
     }

@@ -166,16 +166,13 @@ impl LentTable {
         }
     }
 
-    /// Give a socket's `Closed` its place behind what is parked of the socket; back it comes if nothing is.
-    pub fn hold_last(&mut self, socket: SocketId, queue: u8, completion: Completion) -> Option<Completion> {
-        if !self.has_parked(socket) {
-            return Some(completion);
-        }
+    /// Give a socket's `Closed` its place behind what is parked of the socket.
+    pub fn hold_last(&mut self, socket: SocketId, queue: u8, completion: Completion) {
         self.last.push(Last { socket, queue, completion });
-        None
     }
 
-    fn has_parked(&self, socket: SocketId) -> bool {
+    /// Something of a socket is parked.
+    pub fn has_parked(&self, socket: SocketId) -> bool {
         self.parked.iter().any(|parked| parked.stream.0 == socket)
     }
 

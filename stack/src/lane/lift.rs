@@ -72,7 +72,38 @@ impl Lane {
         }
     }
 
-    fn lift_one(&mut self, completion: EngineCompletion) {
+    /// What the life of a connection comes to is told as it is. A match of its own, for what is the same for any event is made of
+    /// all that an event may hold.
+    #[inline]
+    fn lift_one(&mut self, completion: &mut EngineCompletion) {
+        let EngineCompletion { ref mut event, queue, tag, more } = *completion;
+        match *event {
+            Event::Accepted { listener, stream, peer } => {
+                let event = Event::Accepted { listener, stream, peer };
+                self.queues.push(queue, Completion { event, tag, more });
+            }
+            Event::End { stream } => {
+                self.queues.push(queue, Completion { event: Event::End { stream }, tag, more });
+            }
+            Event::Closed { socket, reason, unsent } => {
+                self.tell_writable();
+                let closed = Completion { event: Event::Closed { socket, reason, unsent }, tag, more };
+                if self.lent.has_parked(socket) {
+                    self.lent.hold_last(socket, queue, closed);
+                } else {
+                    self.queues.push(queue, closed);
+                }
+            }
+            _ => {
+                let event = core::mem::replace(event, Event::Timer);
+                self.lift_any(EngineCompletion { event, queue, tag, more });
+            }
+        }
+    }
+
+    /// The same of any event.
+    #[inline(never)]
+    fn lift_any(&mut self, completion: EngineCompletion) {
         let EngineCompletion { event, queue, mut tag, more } = completion;
         match &event {
             Event::Sent { payload, .. } | Event::SentTo { payload, .. } => {
@@ -110,13 +141,7 @@ impl Lane {
             Event::Timer => Event::Timer,
             Event::Configured => Event::Configured,
             Event::Info { stream, info } => Event::Info { stream, info },
-            Event::Closed { socket, reason, unsent } => {
-                return self.lift_last(
-                    socket,
-                    queue,
-                    Completion { event: Event::Closed { socket, reason, unsent }, tag, more },
-                );
-            }
+            Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
             Event::Failed { socket, error, acked: left, payload } => {
                 let payload = payload.and_then(|payload| lent.take(payload));
                 let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
@@ -124,13 +149,5 @@ impl Lane {
             }
         };
         self.queues.push(queue, Completion { event, tag, more });
-    }
-
-    /// A socket's `Closed`, behind everything else there is to say of the socket.
-    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
-        self.tell_writable();
-        if let Some(closed) = self.lent.hold_last(socket, queue, closed) {
-            self.queues.push(queue, closed);
-        }
     }
 }

@@ -173,8 +173,14 @@ impl Lane {
     /// Add an op whose bounds are kept, and that is no send but of a few bytes.
     #[inline(never)]
     fn submit_other(&mut self, op: Op, queue: u8) {
+        let Op { tag, .. } = op;
+        if let Action::Close { socket, within } = op.action {
+            let unread = self.queues.discard(socket);
+            let action = Action::Close { socket, within };
+            return self.batch.ops.push(EngineOp { action, queue, tag, unread });
+        }
         let unread = match &op.action {
-            Action::Close { socket, .. } | Action::Abort { socket } => self.queues.discard(*socket),
+            Action::Abort { socket } => self.queues.discard(*socket),
             Action::AbortUnread { stream } => self.queues.discard(stream.0),
             _ => false,
         };

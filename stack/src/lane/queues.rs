@@ -136,6 +136,7 @@ impl Queues {
     }
 
     /// Anything else has happened.
+    #[inline]
     pub fn push(&mut self, queue: u8, completion: Completion) {
         if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
             queue.others.push_back((queue.arrived, completion));

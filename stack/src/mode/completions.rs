@@ -125,13 +125,13 @@ impl Completions {
         only
     }
 
-    /// Take all out, in order.
+    /// Take all out, in order. What may be anything is shown where it lies, for most of it is taken apart there.
     pub(crate) fn drain<T>(
         &mut self,
         to: &mut T,
         mut arrive: impl FnMut(&mut T, Arrival),
         mut sent: impl FnMut(&mut T, Sent),
-        mut complete: impl FnMut(&mut T, EngineCompletion),
+        mut complete: impl FnMut(&mut T, &mut EngineCompletion),
     ) {
         let (mut arrivals, mut dones) = (self.arrivals.drain(..), self.sent.drain(..));
         let (mut taken, mut told) = (0, 0);
@@ -139,15 +139,16 @@ impl Completions {
             arrivals.by_ref().take(before - taken).for_each(|arrival| arrive(to, arrival));
             taken = before;
         };
-        for ((before, sent_before), other) in self.others.drain(..) {
-            for (before, done) in dones.by_ref().take(sent_before - told) {
+        for ((before, sent_before), other) in &mut self.others {
+            for (before, done) in dones.by_ref().take(*sent_before - told) {
                 arrive_to(to, before);
                 sent(to, done);
             }
-            arrive_to(to, before);
-            told = sent_before;
+            arrive_to(to, *before);
+            told = *sent_before;
             complete(to, other);
         }
+        self.others.clear();
         for (before, done) in dones {
             arrive_to(to, before);
             sent(to, done);
@@ -191,9 +192,9 @@ mod tests {
                 &mut seen,
                 |seen, arrival| seen.push((arrival.stream, 0)),
                 |seen, sent| seen.push((sent.stream, 1)),
-                |seen, other| match other.event {
-                    Event::Sent { stream, .. } => seen.push((stream, 2)),
-                    Event::End { stream } => seen.push((stream, 3)),
+                |seen, other| match &other.event {
+                    Event::Sent { stream, .. } => seen.push((*stream, 2)),
+                    Event::End { stream } => seen.push((*stream, 3)),
                     event => unreachable!("{event:?}"),
                 },
             );

@@ -61,7 +61,7 @@ pub struct Ops {
     /// Large ones, and how many small ones come before each.
     larges: VecDeque<(usize, LargeSend)>,
     /// All else, and how many small and large sends come before each.
-    others: VecDeque<((usize, usize), EngineOp)>,
+    others: Vec<((usize, usize), EngineOp)>,
     count: usize,
 }
 
@@ -116,23 +116,25 @@ impl Ops {
     }
 
     /// Add something else.
+    #[inline]
     pub fn push(&mut self, op: EngineOp) {
-        self.others.push_back(((self.small, self.larges.len()), op));
+        self.others.push(((self.small, self.larges.len()), op));
         self.count += 1;
     }
 
-    /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only.
+    /// Take all out, in order; of a small send it is told whether the op behind it may be of another socket only. What may be
+    /// anything is shown where it lies.
     #[inline]
     pub(crate) fn drain<T>(
         &mut self,
         to: &mut T,
         mut send: impl FnMut(&mut T, &SmallSend, bool),
         mut send_large: impl FnMut(&mut T, LargeSend),
-        mut apply: impl FnMut(&mut T, EngineOp),
+        mut apply: impl FnMut(&mut T, &mut EngineOp),
     ) {
-        let (mut taken, mut large_taken) = (0, 0);
+        let (mut taken, mut large_taken, mut applied) = (0, 0, 0);
         loop {
-            let other = self.others.front().map(|(before, _)| *before);
+            let other = self.others.get(applied).map(|(before, _)| *before);
             let first = other.is_none_or(|(_, before)| large_taken < before);
             let large = self.larges.front().filter(|_| first).map(|(before, _)| *before);
             let end = large.or(other.map(|(before, _)| before)).unwrap_or(self.small);
@@ -151,12 +153,14 @@ impl Ops {
             {
                 large_taken += 1;
                 send_large(to, large);
-            } else if let Some((_, op)) = self.others.pop_front() {
+            } else if let Some((_, op)) = self.others.get_mut(applied) {
+                applied += 1;
                 apply(to, op);
             } else {
                 break;
             }
         }
+        self.others.clear();
         (self.small, self.count) = (0, 0);
     }
 }

@@ -78,6 +78,19 @@ pub(super) fn acknowledge_syn_ack(connection: &mut Connection, ack: SeqNum) {
     connection.hot.sent_us = now;
 }
 
+/// The segment does nothing but acknowledge the FIN with which the connection ends, and passes all that `input` would ask of it.
+/// What that tells besides nobody will ask. False, and nothing done, if it is not so.
+pub fn ends(connection: &mut Connection, segment: &Segment, len: u32) -> bool {
+    let hot = &*connection.hot;
+    let last = hot.state == State::LastAck && segment.ack == hot.snd_nxt;
+    let next = segment.flags == Flags::ACK && segment.seq == hot.rcv_nxt && connection.rcv_wnd() > 0;
+    let Some((value, _)) = segment.options.timestamps else { return false };
+    let fresh = value.wrapping_sub(hot.ts_recent).cast_signed() >= 0;
+    let quiet = hot.ecn == 0 && hot.mtu & mtu::bit::TELL == 0 && hot.decline & decline::OFF == 0;
+    let usual = connection.is(flag::TIMESTAMPS) && quiet;
+    last && next && len == 0 && fresh && usual && take_last(connection, segment.ack)
+}
+
 /// The FIN with which the connection ends is all that is queued, and is acknowledged: of what else that tells nobody will ask.
 /// False, and nothing done, if it is not so.
 pub(super) fn take_last(connection: &mut Connection, ack: SeqNum) -> bool {

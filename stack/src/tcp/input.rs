@@ -181,7 +181,7 @@ pub const fn mss_default(ipv6: bool) -> u16 {
 /// Least MSS we believe: a smaller one would have us send little but headers. Linux's `TCP_MIN_SND_MSS` is 48.
 pub const MSS_MIN: u16 = 48;
 
-fn establish(connection: &mut Connection) {
+pub(super) fn establish(connection: &mut Connection) {
     let mss = connection.send_mss();
     //= https://www.rfc-editor.org/rfc/rfc6928#section-2
     //# unless there have been more than

@@ -127,6 +127,7 @@ impl HalfOpen {
     }
 
     /// The SYN-ACK.
+    #[inline]
     pub fn syn_ack(&self, config: &TcpConfig, now: &Now) -> Segment {
         let (ours, theirs) = (self.tuple.local.port(), self.tuple.remote.port());
         let offered = &self.offer;

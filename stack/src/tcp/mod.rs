@@ -8,6 +8,7 @@
 //! | `input` | what an arriving segment does to it, in the order of RFC 9293 section 3.10.7 |
 //! | `acknowledge`, `text` | the acknowledgement's and the payload's part of that |
 //! | `fast`, `bare` | the common segment, in and out, or nothing; out without payload |
+//! | `opening` | the common segment that opens a connection |
 //! | `output` | what it says next |
 //! | `retransmission` | what it says again |
 //! | `window` | the window that it advertises |
@@ -27,7 +28,7 @@
 //! | `options` | what it does otherwise than the configuration says |
 //! | `isn`, `rtt`, `ticks` | initial sequence numbers, ports and hashes; round trips; deadlines |
 
-mod acknowledge;
+pub mod acknowledge;
 mod active;
 pub mod bare;
 pub mod challenge;
@@ -42,6 +43,7 @@ pub mod isn;
 pub mod listen;
 pub mod loss;
 pub mod mtu;
+pub mod opening;
 pub mod options;
 pub mod output;
 pub mod parts;

@@ -154,6 +154,21 @@ impl PathHead {
         head
     }
 
+    /// Write what is the same for all packets, and the length of this one.
+    #[inline(always)]
+    pub(super) fn begin(&self, room: &mut [u8], total: u16) {
+        room[..32].copy_from_slice(&self.bytes);
+        room[16..18].copy_from_slice(&total.to_be_bytes());
+    }
+
+    /// The checksum of the IPv4 header of a packet of this length.
+    #[inline(always)]
+    pub(super) fn sum(&self, source: Ipv4Addr, destination: Ipv4Addr, total: u16) -> u16 {
+        let mut sum = Checksum::pseudo_ipv4(source, destination, 0, total);
+        sum.add_u16(self.sum);
+        sum.finish()
+    }
+
     /// Write all headers of a segment with timestamps in front of a small payload, the last that `hot` counts as sent, with these flags.
     /// `sums`: the port adds up TCP's checksum; and IPv4's.
     #[inline(always)]
@@ -174,8 +189,7 @@ impl PathHead {
         let addresses = hot.key.rotate_left(32);
         let ports = hot.ports.rotate_left(16);
         let window = (LENGTH | u32::from(flags.0)) << 16 | u32::from(said.window);
-        room[..32].copy_from_slice(&self.bytes);
-        room[16..18].copy_from_slice(&(NETWORK_LEN + len).to_be_bytes());
+        self.begin(room, NETWORK_LEN + len);
         room[26..34].copy_from_slice(&addresses.to_be_bytes());
         room[34..38].copy_from_slice(&ports.to_be_bytes());
         room[38..42].copy_from_slice(&seq.to_be_bytes());
@@ -188,9 +202,8 @@ impl PathHead {
         let [source, destination] = [(addresses >> 32) as u32, addresses as u32].map(Ipv4Addr::from_bits);
         let pseudo = Checksum::pseudo_ipv4(source, destination, Protocol::TCP.0, len);
         if !sums.1 {
-            let mut sum = Checksum::pseudo_ipv4(source, destination, 0, NETWORK_LEN + len);
-            sum.add_u16(self.sum);
-            room[24..26].copy_from_slice(&sum.finish().to_be_bytes());
+            let sum = self.sum(source, destination, NETWORK_LEN + len);
+            room[24..26].copy_from_slice(&sum.to_be_bytes());
         }
         let sum = if sums.0 {
             pseudo.partial()

@@ -21,16 +21,20 @@ use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, Segment, SeqNum};
 use crate::wire::{Checksum, DropReason, EtherType, Fill, IpHeader, MacAddress, Protocol, ethernet, ipv4};
 
-const OURS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 1), [2, 0, 0, 0, 0, 1]);
-const THEIRS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 2), [2, 0, 0, 0, 0, 2]);
+pub(super) const OURS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 1), [2, 0, 0, 0, 0, 1]);
+pub(super) const THEIRS: (Ipv4Addr, [u8; 6]) = (Ipv4Addr::new(10, 0, 0, 2), [2, 0, 0, 0, 0, 2]);
 
-fn engine(capabilities: Capabilities) -> Engine {
+pub(super) fn engine(capabilities: Capabilities) -> Engine {
     let config = EngineConfig::new(IpAddr::V4(OURS.0), 24);
     let interface = Interface { mac: OURS.1, mtu: 1500, vlan: None, capabilities };
     Engine::new(LaneId(0), config, vec![(interface, Pools::heap(4, 8))], Instant(1)).unwrap()
 }
 
-fn segment((seq, ack, window): (u32, u32, u16), flags: Flags, timestamps: Option<(u32, u32)>) -> Segment {
+pub(super) fn segment(
+    (seq, ack, window): (u32, u32, u16),
+    flags: Flags,
+    timestamps: Option<(u32, u32)>,
+) -> Segment {
     let mut segment = Segment::new(4000, 80, SeqNum(seq), SeqNum(ack), flags);
     segment.window = window;
     segment.options = Options { timestamps, ..Options::NONE };
@@ -38,7 +42,7 @@ fn segment((seq, ack, window): (u32, u32, u16), flags: Flags, timestamps: Option
 }
 
 /// A frame to us, by the layered writers.
-fn frame(
+pub(super) fn frame(
     pool: &Pool,
     segment: &Segment,
     payload: &[u8],
@@ -67,13 +71,13 @@ fn frame(
     frame
 }
 
-fn verdicts() -> impl Strategy<Value = Option<Verdicts>> {
+pub(super) fn verdicts() -> impl Strategy<Value = Option<Verdicts>> {
     let verdict = || prop_oneof![Just(Verdict::Good), Just(Verdict::Unknown), Just(Verdict::Bad)];
     prop::option::of((verdict(), verdict()).prop_map(|(ip, transport)| Verdicts { ip, transport }))
 }
 
 /// What only a frame that no flow takes is judged by.
-fn is_of_addresses(reason: DropReason) -> bool {
+pub(super) fn is_of_addresses(reason: DropReason) -> bool {
     use DropReason as R;
     matches!(reason, R::Ipv4Source | R::Ipv4Destination | R::Ipv4NotForUs | R::TcpNotUnicast | R::TcpPortZero)
 }
