@@ -40,7 +40,9 @@ impl Engine {
         connection.shared.signals.field = arrived.field;
         let Some(taken) = fast::input(&mut connection, &plain) else { return false };
         connection.pay_cold();
+        connection.pay_timer();
         text::note_fin(&mut connection, &arrived.segment, seq);
+        let end = text::finish(&mut connection);
         let (path, tells) = (connection.hot.path, connection.hot.mtu & mtu::bit::TELL != 0);
         self.counters.consumed_frames += 1;
         if taken.done {
@@ -53,13 +55,13 @@ impl Engine {
         if tells {
             self.tell_found_mtu(slot);
         }
-        self.on_fin(slot);
+        self.go_on(slot, end);
         true
     }
 
     /// The acknowledgement of the FIN with which a stream ends, on which nothing is amiss. False if it is not so, and nothing was
     /// done.
-    #[inline]
+    #[inline(never)]
     pub(super) fn take_last(&mut self, slot: u32, arrived: &Arrived) -> bool {
         if self.flows.hot(slot).is_none_or(|hot| hot.state != State::LastAck) {
             return false;
@@ -79,7 +81,12 @@ impl Engine {
     pub(super) fn on_fin(&mut self, slot: u32) {
         let Some(mut connection) = self.flows.connection(slot) else { return };
         let end = text::finish(&mut connection);
-        if connection.is(flag::FIN_RECEIVED) {
+        self.go_on(slot, end);
+    }
+
+    /// A FIN has come, and its turn may have, by which the connection may be over: tell the application, and the peer.
+    fn go_on(&mut self, slot: u32, end: Option<End>) {
+        if self.flows.hot(slot).is_some_and(|hot| hot.flags & flag::FIN_RECEIVED != 0) {
             self.drain(slot);
         }
         match end {

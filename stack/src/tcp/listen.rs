@@ -352,17 +352,16 @@ impl HalfOpens {
 
     /// Put one behind those that were asked as often.
     fn schedule(&mut self, place: u32, config: &TcpConfig, now: &Now) {
-        let Some(half) = self.half_mut(place) else { return };
+        let Some(Entry { half: Some(half), before, after, .. }) = self.entries.get_mut(place as usize) else {
+            return;
+        };
         half.due = now.after(u64::from(config.rto_initial_us) << half.retries.min(10));
-        let retries = usize::from(half.retries);
-        let Some(queue) = self.queues.get_mut(retries) else { return };
+        let Some(queue) = self.queues.get_mut(usize::from(half.retries)) else { return };
         let last = core::mem::replace(&mut queue.last, place);
         if queue.first == NONE {
             queue.first = place;
         }
-        if let Some(entry) = self.entry_mut(place) {
-            (entry.before, entry.after) = (last, NONE);
-        }
+        (*before, *after) = (last, NONE);
         if let Some(entry) = self.entry_mut(last) {
             entry.after = place;
         }
