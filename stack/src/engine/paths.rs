@@ -23,7 +23,7 @@ struct Path {
     /// What is sent there begins with, once the station was known; and the hop limit in it.
     head: PathHead,
     hop_limit: u8,
-    /// The turn in which both were last found good for the common shape.
+    /// The turn in which both were last found good for the common shape, or `NEVER`.
     open: u64,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
@@ -79,6 +79,9 @@ pub struct Paths {
     confirmed: u16,
 }
 
+/// No turn: the first has the number zero.
+const NEVER: u64 = u64::MAX;
+
 /// In place of a path's number: look the way up.
 pub(super) const NO_PATH: u16 = u16::MAX;
 
@@ -114,7 +117,7 @@ impl Paths {
             turn: 0,
             head: PathHead::NONE,
             hop_limit: 0,
-            open: 0,
+            open: NEVER,
             confirmed: Instant::ZERO,
             flows: 1,
         };

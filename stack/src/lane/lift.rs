@@ -86,13 +86,8 @@ impl Lane {
                 self.queues.push(queue, Completion { event: Event::End { stream }, tag, more });
             }
             Event::Closed { socket, reason, unsent } => {
-                self.tell_writable();
-                let closed = Completion { event: Event::Closed { socket, reason, unsent }, tag, more };
-                if self.lent.has_parked(socket) {
-                    self.lent.hold_last(socket, queue, closed);
-                } else {
-                    self.queues.push(queue, closed);
-                }
+                let event = Event::Closed { socket, reason, unsent };
+                self.lift_last(socket, queue, Completion { event, tag, more });
             }
             _ => {
                 let event = core::mem::replace(event, Event::Timer);
@@ -141,7 +136,10 @@ impl Lane {
             Event::Timer => Event::Timer,
             Event::Configured => Event::Configured,
             Event::Info { stream, info } => Event::Info { stream, info },
-            Event::Closed { socket, reason, unsent } => Event::Closed { socket, reason, unsent },
+            Event::Closed { socket, reason, unsent } => {
+                let event = Event::Closed { socket, reason, unsent };
+                return self.lift_last(socket, queue, Completion { event, tag, more });
+            }
             Event::Failed { socket, error, acked: left, payload } => {
                 let payload = payload.and_then(|payload| lent.take(payload));
                 let whole = payload.as_ref().map_or(0, |payload| payload.len() as u64);
@@ -149,5 +147,16 @@ impl Lane {
             }
         };
         self.queues.push(queue, Completion { event, tag, more });
+    }
+
+    /// A socket's `Closed`, behind everything else there is to say of the socket.
+    #[inline]
+    fn lift_last(&mut self, socket: SocketId, queue: u8, closed: Completion) {
+        self.tell_writable();
+        if self.lent.has_parked(socket) {
+            self.lent.hold_last(socket, queue, closed);
+        } else {
+            self.queues.push(queue, closed);
+        }
     }
 }

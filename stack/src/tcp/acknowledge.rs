@@ -93,7 +93,7 @@ pub fn ends(connection: &mut Connection, segment: &Segment, len: u32) -> bool {
 
 /// The FIN with which the connection ends is all that is queued, and is acknowledged: of what else that tells nobody will ask.
 /// False, and nothing done, if it is not so.
-pub(super) fn take_last(connection: &mut Connection, ack: SeqNum) -> bool {
+fn take_last(connection: &mut Connection, ack: SeqNum) -> bool {
     // The rare part holds what an application may have asked to be told at the end.
     if connection.cold.rare != NONE
         || connection.shared.cells.acknowledge_only(connection.hot.head, ack).is_none()

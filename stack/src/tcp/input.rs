@@ -2,7 +2,7 @@
 //! `fast` is a shortcut. What an acknowledgement does is in `acknowledge`, what becomes of payload in `text`; what goes
 //! out in answer is decided in `output`.
 
-use super::acknowledge::{acknowledge, acknowledge_syn_ack, hear_late, note_window, set_snd_wnd, take_last};
+use super::acknowledge::{acknowledge, acknowledge_syn_ack, hear_late, note_window, set_snd_wnd};
 use super::challenge::Limit;
 use super::ecn;
 use super::listen::Offer;
@@ -467,9 +467,6 @@ fn acknowledgement(
             connection.enter(State::FinWait1);
         }
         return Ok(Acknowledged { connected: true, end: None });
-    }
-    if connection.hot.state == State::LastAck && segment.ack == nxt && take_last(connection, nxt) {
-        return Ok(Acknowledged { connected: false, end: Some(End::Done) });
     }
     //= https://www.rfc-editor.org/rfc/rfc5961#section-5.2
     //# The ACK value is considered acceptable only if it is in the range of
