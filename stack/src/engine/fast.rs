@@ -104,7 +104,7 @@ impl Engine {
         if taken.done {
             self.done.push(Done::Small(stream));
         }
-        let (mut rest, mut given) = (None, 0);
+        let mut rest = None;
         if plain.len > 0 {
             let fits = u16::try_from(plain.len).is_ok_and(|len| frame.narrow(offset, len));
             debug_assert!(fits, "the headers told of bytes that are there");
@@ -116,31 +116,36 @@ impl Engine {
             let takes = takes && connection.shared.frames_left as usize > SPILL_FRAMES;
             let queue = self.queues.get_mut(usize::from(hot.queue)).filter(|_| takes && quiet);
             if queue.is_some_and(CompletionQueue::take_credit) {
-                (hot.held, given) = (hot.held.saturating_add(1), 1);
+                hot.held = hot.held.saturating_add(1);
                 self.counters.delivered_bytes += u64::from(plain.len);
                 let (queue, tag) = (usize::from(hot.queue), Tag(hot.tag));
                 self.completions.arrive(Arrival { stream, tag, data: frame, queue });
+                connection.shared.frames_left -= 1;
                 text::tune(connection.hot, connection.cold, connection.shared.config.receive_frames_max);
-            } else {
-                rest = Some(frame);
+                list(&mut self.dirty, &mut connection, slot);
+                self.follow_up(slot, path, taken.progress, timed);
+                return Fast::Delivered;
             }
+            rest = Some(frame);
         }
-        if !connection.is(flag::DIRTY) {
-            connection.set(flag::DIRTY);
-            self.dirty.push(slot);
-        }
-        self.flows.shared.frames_left -= given;
-        if taken.progress {
-            self.confirm(path);
-        }
+        list(&mut self.dirty, &mut connection, slot);
         if !quiet || rest.is_some() {
             self.tell_rest(slot, rest);
+        }
+        self.follow_up(slot, path, taken.progress, timed);
+        Fast::Taken
+    }
+
+    /// See to what a segment that was taken in has shown. `timed`: a timer was running.
+    #[inline(always)]
+    fn follow_up(&mut self, slot: u32, path: u16, progress: bool, timed: bool) {
+        if progress {
+            self.confirm(path);
         }
         // Nothing else comes any sooner for what was heard.
         if timed {
             self.arm(slot);
         }
-        if given > 0 { Fast::Delivered } else { Fast::Taken }
     }
 
     /// What there is to tell of a segment beyond its being taken in.
@@ -206,7 +211,6 @@ impl Engine {
         promise(&mut self.wheel, &mut connection, slot);
         let hot = &*connection.hot;
         if let Some(small) = connection.shared.cells.small(first)
-            && !hot.is_ipv6()
             && plain.stamps.is_some()
             && let Some((_, head)) = self.paths.open(path, self.turn)
         {
@@ -229,40 +233,40 @@ impl Engine {
     pub(super) fn say_small(&mut self, send: &SmallSend, back: u16) -> bool {
         let SmallSend { stream, text, len, queue, more, .. } = send;
         let (mut connection, interface, head) = loop {
-            let Some(connection) = self.flows.stream_owing(stream.0) else { return false };
+            let Some(connection) = self.flows.named_owing(stream.0) else { return false };
             let path = connection.hot.path;
             if let Some((interface, head)) = self.paths.open(path, self.turn) {
                 break (connection, interface, head);
             }
-            if !self.open_way(path) {
+            if connection.hot.is_ipv6() || !self.open_way(path) {
                 return false;
             }
         };
         let (slot, size) = (stream.0.slot(), u32::from(*len));
-        if *more || size == 0 || !fast::is_alone(&connection, size) {
+        if *more || size == 0 {
             return false;
         }
+        let Some(mss) = fast::alone(&connection, size) else { return false };
         let port = &mut self.ports[interface];
         if port.backlog() >= self.config.transmit_backlog_max {
             return false;
         }
-        let listed = connection.is(flag::DIRTY);
-        if listed
-            && self.dirty.get(self.said_to) != Some(&slot)
-            && !seek(&self.dirty, &mut self.said_to, slot)
-        {
-            return false;
-        }
+        let listed = match connection.is(flag::DIRTY) {
+            true => match listed(&mut self.dirty, &mut self.said_to, slot) {
+                Some(listed) => Some(listed),
+                None => return false,
+            },
+            false => None,
+        };
         let Ok(frame) = port.composer.header() else { return false };
         if !fast::queue_sent(&mut connection, (text, *len), *queue) {
             return false;
         }
         connection.hot.held = connection.hot.held.saturating_sub(back);
-        let mss = fast::mss(connection.hot);
         let plain = fast::say(&mut connection, size, mss);
-        if listed {
+        if let Some(listed) = listed {
             connection.clear(flag::DIRTY);
-            self.dirty[self.said_to] = NONE;
+            *listed = NONE;
             self.said_to += 1;
         }
         self.counters.segments_sent += 1;
@@ -338,6 +342,25 @@ impl Engine {
         let form = Form { each: 0, field, hop_limit, fragment, sum };
         self.send_by_path(frame, path, &tuple, &emit.segment, form);
     }
+}
+
+/// Have a flow on the list of those with something to say.
+#[inline(always)]
+fn list(dirty: &mut Vec<u32>, connection: &mut Connection, slot: u32) {
+    if !connection.is(flag::DIRTY) {
+        connection.set(flag::DIRTY);
+        dirty.push(slot);
+    }
+}
+
+/// Where a flow is in the list of those with something to say, if it is found there: mostly it is the next.
+#[inline(always)]
+fn listed<'a>(dirty: &'a mut [u32], said_to: &mut usize, slot: u32) -> Option<&'a mut u32> {
+    let next = *said_to;
+    if dirty.get(next) == Some(&slot) || seek(dirty, said_to, slot) {
+        return dirty.get_mut(*said_to);
+    }
+    None
 }
 
 /// Look for a flow further on in the list of those with something to say. Answers come mostly in the order of what they answer:

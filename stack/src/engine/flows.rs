@@ -9,7 +9,7 @@ use crate::socket::{LaneId, OpError, SocketId, StreamOptions};
 use crate::tcp::isn::{FlowKey, Secret, Tuple};
 use crate::tcp::options;
 use crate::tcp::send::NONE;
-use crate::tcp::state::{self, Cold, Connection, Hot, Shared, Signals, State, flag, hint};
+use crate::tcp::state::{self, Cold, Connection, Hot, Shared, Signals, State, decline, flag, hint};
 use crate::tcp::ticks::Ticks;
 use crate::time::Instant;
 use crate::wire::tcp::SeqNum;
@@ -183,7 +183,7 @@ impl Flows {
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         hot.tag = u64::from(core::mem::replace(&mut self.free, slot));
         hot.generation = hot.generation.wrapping_add(1);
-        hot.state = State::Closed;
+        (hot.state, hot.decline) = (State::Closed, decline::STATE);
         // What the wheel has promised the slot stands, for whoever has it then: so the wheel never holds more
         // promises than slots, but for those that an earlier deadline overtook.
         if was == Kind::Stream
@@ -394,19 +394,18 @@ impl Flows {
         Some(Connection { hot, cold, shared: &mut self.shared })
     }
 
-    /// The same of a stream over IPv4 with these addresses and ports, as the table has them, if it is in the slot.
+    /// The same of a stream over IPv4 with these addresses and ports, as the table has them, if it is or was in the slot: of
+    /// one that was, and of whatever else is in a slot, [`Hot::is_plain`] is false.
     #[inline]
     pub fn between_owing(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<Connection<'_>> {
-        self.owing_if(slot, |hot| hot.key == addresses && hot.ports == ports && hot.state != State::Closed)
+        self.owing_if(slot, |hot| hot.key == addresses && hot.ports == ports)
     }
 
-    /// The same of the stream that a handle names, if it is a living one of this lane.
+    /// The same of what a handle names, if it is a living socket of this lane: of one that is no stream `is_plain` is false.
     #[inline]
-    pub fn stream_owing(&mut self, socket: SocketId) -> Option<Connection<'_>> {
+    pub fn named_owing(&mut self, socket: SocketId) -> Option<Connection<'_>> {
         let lane = self.lane;
-        self.owing_if(socket.slot(), |hot| {
-            hot.generation == socket.generation() && hot.state != State::Closed && socket.lane() == lane
-        })
+        self.owing_if(socket.slot(), |hot| hot.generation == socket.generation() && socket.lane() == lane)
     }
 
     /// The two ends of a stream.

@@ -23,7 +23,7 @@ struct Path {
     /// What is sent there begins with, once the station was known; and the hop limit in it.
     head: PathHead,
     hop_limit: u8,
-    /// The turn in which both were last found good for the common shape, or `NEVER`.
+    /// The turn in which both were last found good for the common shape, which is IPv4's, or `NEVER`.
     open: u64,
     /// When TCP last said that the next hop is there.
     confirmed: Instant,
@@ -194,7 +194,7 @@ impl Engine {
             if let Some(mac) = mac.filter(|_| known != (path.station, path.hop_limit)) {
                 path.head = PathHead::new(port, mac);
             }
-            if mac.is_some() && port.vlan.is_none() {
+            if mac.is_some() && path.next_hop.is_ipv4() && port.vlan.is_none() {
                 path.open = turn;
             }
         }

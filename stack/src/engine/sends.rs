@@ -11,9 +11,14 @@ impl Engine {
     /// Queue a small payload, and say it at once where it is all that its flow has to say.
     #[inline]
     pub(super) fn apply_small(&mut self, send: &SmallSend, last: bool, returned: &mut &[SocketId]) {
-        let count = returned.iter().position(|socket| *socket != send.stream.0).unwrap_or(returned.len());
-        *returned = returned.get(count..).unwrap_or_default();
-        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        let mut count = 0;
+        while let Some((socket, rest)) = returned.split_first()
+            && *socket == send.stream.0
+            && count < u16::MAX
+        {
+            *returned = rest;
+            count += 1;
+        }
         if last && self.say_small(send, count) {
             return;
         }

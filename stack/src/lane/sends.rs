@@ -48,10 +48,8 @@ impl Sends {
     #[inline]
     fn count(&mut self, stream: Stream) -> &mut Count {
         let (slot, generation) = (stream.0.slot() as usize, stream.0.generation());
-        if self.streams.len() <= slot {
-            self.grow(slot);
-        }
-        let count = &mut self.streams[slot];
+        let len = self.streams.len();
+        let count = if slot < len { &mut self.streams[slot] } else { self.grown(slot) };
         if count.generation != generation {
             *count = Count { generation, unfinished: 0 };
         }
@@ -59,8 +57,9 @@ impl Sends {
     }
 
     #[cold]
-    fn grow(&mut self, slot: usize) {
+    fn grown(&mut self, slot: usize) -> &mut Count {
         self.streams.resize(slot + 1, Count::default());
+        &mut self.streams[slot]
     }
 
     /// Count `more` sends; false, and remembered for `Writable`, if the stream has no room for all of them.

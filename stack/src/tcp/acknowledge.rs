@@ -13,7 +13,7 @@ use crate::wire::tcp::{Flags, Segment, SeqNum};
 pub(super) fn acknowledge(connection: &mut Connection, segment: &Segment, len: u32) {
     if is_quiet_segment(connection, segment) {
         update_window(connection, segment.seq, segment.ack, segment.window);
-        if acknowledge_quietly(connection, segment.ack) {
+        if acknowledge_quietly(connection, segment.ack, false) {
             connection.shared.finished.push(Finished::SMALL);
         }
         return;
@@ -156,9 +156,11 @@ fn forget_unanswered(connection: &mut Connection) {
 /// nor searches for packet sizes are to be heeded; the segment tells no more than its number and an open window, which is
 /// taken in already.
 ///
+/// `heard`: that the peer was heard of is noted already.
+///
 /// Returns whether a small payload is done that nobody is told of; others go to the connection's list.
 #[inline(always)]
-pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> bool {
+pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum, heard: bool) -> bool {
     let before = connection.hot.snd_una;
     let acked = ack.since(before);
     if acked == 0 {
@@ -181,7 +183,12 @@ pub(super) fn acknowledge_quietly(connection: &mut Connection, ack: SeqNum) -> b
         None => take_quietly(connection, ack),
     };
     if let Some(sent_us) = sent_us {
-        connection.measure_exactly(connection.shared.now.micros.wrapping_sub(sent_us));
+        let sample_us = connection.shared.now.micros.wrapping_sub(sent_us);
+        if heard {
+            connection.measure_heard(sample_us);
+        } else {
+            connection.measure_exactly(sample_us);
+        }
     }
     loss::grow(connection, acked);
     connection.hot.owed &= !owed::TIMER;

@@ -65,6 +65,7 @@ pub fn input(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
     }
     let una = connection.hot.snd_una;
     acknowledge_loudly(connection, *plain);
+    hear_of(connection, plain);
     hear(connection, plain, stamped);
     Some(Taken { progress: connection.hot.snd_una != una, done: false })
 }
@@ -87,27 +88,33 @@ pub fn input_next(connection: &mut Connection, plain: &Plain) -> Option<Taken> {
 #[inline(always)]
 fn hear_quietly(connection: &mut Connection, plain: &Plain, stamped: bool) -> Taken {
     let una = connection.hot.snd_una;
+    hear_of(connection, plain);
     set_snd_wnd(connection, plain.window);
-    let done = acknowledge_quietly(connection, plain.ack);
+    let done = acknowledge_quietly(connection, plain.ack, true);
     hear(connection, plain, stamped);
     Taken { progress: done || plain.ack != una, done }
 }
 
-/// What a segment says beside its acknowledgement, which is taken in. `stamped`: timestamps are in use.
+/// The peer was heard of now.
 #[inline(always)]
-fn hear(connection: &mut Connection, plain: &Plain, stamped: bool) {
+fn hear_of(connection: &mut Connection, plain: &Plain) {
     if plain.len == 0 && connection.hot.owed & owed::DATA != 0 {
         // This segment has none: when the last data came is told by the one before.
         connection.hot.owed &= !owed::DATA;
         connection.cold.data_ms = connection.hot.heard_ms;
     }
+    timers::heard(connection);
+}
+
+/// What a segment says beside that and its acknowledgement, which is taken in. `stamped`: timestamps are in use.
+#[inline(always)]
+fn hear(connection: &mut Connection, plain: &Plain, stamped: bool) {
     // An older value was declined.
     if let (Some((value, _)), true) = (plain.stamps, stamped)
         && plain.seq.le(connection.hot.last_ack_sent)
     {
         connection.hot.ts_recent = value;
     }
-    timers::heard(connection);
     if plain.len > 0 {
         text::note_bytes(connection.hot, plain.len);
         connection.hot.owed |= owed::DATA;
@@ -194,7 +201,7 @@ pub fn follow(hot: &mut Hot, cold: &mut Cold, plain: &Plain) {
     hot.data_in += 1;
 }
 
-/// Queue a small payload that goes at once as one segment, where [`is_alone`] said that it may. False if there is no room for
+/// Queue a small payload that goes at once as one segment, where [`alone`] said that it may. False if there is no room for
 /// it.
 #[inline(always)]
 pub fn queue_sent(connection: &mut Connection, text: (&[u8; SMALL_MAX], u8), completions: u8) -> bool {
@@ -339,27 +346,37 @@ pub fn whole(connection: &Connection) -> Option<(u32, u32)> {
     }
     let cell = connection.shared.cells.get(first)?;
     let single = connection.hot.head == first && cell.next == NONE && !cell.any(mark::CONTROL | mark::MORE);
-    (single && fits(connection, cell.len, connection.send_mss())).then_some((first, cell.len))
+    let idle = connection.hot.snd_una == connection.hot.snd_nxt;
+    (single && idle && fits(connection, cell.len, connection.send_mss())).then_some((first, cell.len))
 }
 
 /// A payload of so many bytes may go by itself as one segment of the common shape: none is queued, everything before it was
-/// acknowledged, no more than one segment waits for an answer, and nothing else is to be said or thought of. Reads only.
+/// acknowledged, no more than one segment waits for an answer, and nothing else is to be said or thought of. Then it gives what
+/// [`Connection::send_mss`] says. Reads only.
 #[inline]
-pub fn is_alone(connection: &Connection, len: u32) -> bool {
+pub fn alone(connection: &Connection, len: u32) -> Option<u32> {
     let hot = &*connection.hot;
-    let silent = hot.is_plain() && hot.bits() & SILENT_OF == bits(0, 0, flag::TIMESTAMPS);
+    if !hot.is_plain() || hot.bits() & SILENT_OF != SILENT && !is_well_again(connection) {
+        return None;
+    }
+    // Timestamps are in use.
+    let mss = u32::from(hot.mss).saturating_sub(TIMESTAMPS_LEN).max(1);
     let alone = hot.head == NONE && hot.unacked <= 1;
-    alone && silent && !hot.is_ipv6() && !connection.has_active() && fits(connection, len, mss(hot))
+    debug_assert!(hot.head != NONE || hot.snd_una == hot.snd_nxt, "what is in flight is queued");
+    (alone && fits(connection, len, mss)).then_some(mss)
 }
 
-/// What [`Connection::send_mss`] says where timestamps are in use.
-#[inline(always)]
-pub fn mss(hot: &Hot) -> u32 {
-    u32::from(hot.mss).saturating_sub(TIMESTAMPS_LEN).max(1)
+/// The same of a flow on which something was amiss, and is not any more.
+#[cold]
+#[inline(never)]
+fn is_well_again(connection: &Connection) -> bool {
+    let others = SILENT_OF & !bits(0, hint::AMISS, 0);
+    connection.hot.bits() & others == SILENT && !connection.has_active()
 }
 
 /// Bits of a flow that has nothing to say.
-const SILENT_OF: u32 = bits(mtu::bit::SEARCHING | mtu::bit::FRAGMENT, 0, flag::TIMESTAMPS | ODD);
+const SILENT: u32 = bits(0, 0, flag::TIMESTAMPS);
+const SILENT_OF: u32 = bits(mtu::bit::SEARCHING | mtu::bit::FRAGMENT, hint::AMISS, flag::TIMESTAMPS | ODD);
 
 /// What is said beside a payload.
 const ODD: u16 = flag::DEAD | flag::PROBE | flag::KEEPALIVE_PROBE | flag::FIN_QUEUED;
@@ -372,7 +389,7 @@ fn is_odd(connection: &Connection) -> bool {
     !hot.is_plain() || other || connection.has_active()
 }
 
-/// A segment of so many bytes may go, and everything before it was acknowledged.
+/// A segment of so many bytes may go where everything before it was acknowledged.
 #[inline]
 fn fits(connection: &Connection, len: u32, mss: u32) -> bool {
     let hot = &*connection.hot;
@@ -380,7 +397,7 @@ fn fits(connection: &Connection, len: u32, mss: u32) -> bool {
     if since_us > connection.shared.idle_us && since_us > connection.rto_us() {
         return false;
     }
-    len <= mss && len <= hot.snd_wnd && len <= hot.cwnd && hot.snd_una == hot.snd_nxt
+    len <= mss && len <= hot.snd_wnd && len <= hot.cwnd
 }
 
 #[cfg(test)]

@@ -394,8 +394,10 @@ pub(super) fn note_acknowledged(connection: &mut Connection) {
     connection.clear(flag::ACK_NOW);
     connection.hot.last_ack_sent = connection.hot.rcv_nxt;
     connection.hot.unacked = 0;
-    connection.set_delack(Ticks::OFF);
-    connection.take_quick_ack();
+    if connection.hot.hints & (hint::DELAYED | hint::QUICK) != 0 {
+        connection.set_delack(Ticks::OFF);
+        connection.take_quick_ack();
+    }
 }
 
 /// TSval and TSecr of a segment sent now, where the clock says `millis`.

@@ -454,11 +454,17 @@ impl Connection<'_> {
     /// The same of a measurement that is exact: it may be the least round trip too.
     #[inline(always)]
     pub fn measure_exactly(&mut self, sample_us: u32) {
-        self.measure(sample_us);
         if MinRtt::is_over(self.hot.heard_ms, self.shared.now.millis) {
             self.pay();
             self.hot.hear(self.cold, &self.shared.now);
         }
+        self.measure_heard(sample_us);
+    }
+
+    /// The same where that the peer was heard of is noted already.
+    #[inline(always)]
+    pub fn measure_heard(&mut self, sample_us: u32) {
+        self.measure(sample_us);
         self.hot.min_rtt_us = self.hot.min_rtt_us.min(sample_us.max(1));
     }
 
